@@ -1,0 +1,1 @@
+"""Speed, memory and accuracy of bundles against the reference model."""

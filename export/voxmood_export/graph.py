@@ -1,0 +1,65 @@
+"""The float graph: an inference form through Optimum to an ONNX file."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import onnx_ir
+import torch
+from optimum.exporters.onnx import OnnxConfig
+from optimum.exporters.onnx.convert import export
+from optimum.utils import NormalizedConfig
+
+from voxmood_export.inference import InferenceForm
+
+OPSET = 20  # the first with Gelu as one operator, the last that the TorchScript exporter writes
+
+
+class WaveformOnnxConfig(OnnxConfig):
+    """Optimum's view of the contract: raw waveforms and lengths in, three outputs."""
+
+    NORMALIZED_CONFIG_CLASS = NormalizedConfig
+    batched = True
+
+    @property
+    def inputs(self) -> dict[str, dict[int, str]]:
+        """Inputs with their dynamic axes."""
+        if self.batched:
+            return {"waveform": {0: "batch", 1: "samples"}, "lengths": {0: "batch"}}
+        return {"waveform": {1: "samples"}, "lengths": {}}
+
+    @property
+    def outputs(self) -> dict[str, dict[int, str]]:
+        """Outputs with their dynamic axes."""
+        axes = {0: "batch"} if self.batched else {}
+        return {"logits": axes, "probabilities": axes, "embedding": axes}
+
+    def generate_dummy_inputs(self, framework: str = "pt", **shapes: Any) -> dict[str, Any]:
+        """Two padded clips, or one, for tracing."""
+        if self.batched:
+            return {"waveform": torch.rand(2, 8000) - 0.5, "lengths": torch.tensor([8000, 5000])}
+        return {"waveform": torch.rand(1, 8000) - 0.5, "lengths": torch.tensor([7900])}
+
+
+def export_graph(form: InferenceForm) -> onnx_ir.Model:
+    """The form's ONNX graph, its weights in memory."""
+    config = WaveformOnnxConfig(form.config, task="audio-classification")
+    config.batched = form.batched
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        # Tracing warns wherever Python looks at a shape; the form does so on purpose, and the
+        # verification that follows runs other shapes than the traced ones.
+        warnings.simplefilter("ignore")
+        path = Path(folder) / "float.onnx"
+        # Optimum's repair of wrongly dynamic axes costs a whole session; verification checks axes.
+        export(form, config, path, opset=OPSET, disable_dynamic_axes_fix=True)
+        model = onnx_ir.load(path)
+        onnx_ir.external_data.load_to_model(model)
+    # Shape inference loses what the form fixes.
+    batch = "batch" if form.batched else 1
+    widths = (form.config.num_labels, form.config.num_labels, form.config.classifier_proj_size)
+    for output, width in zip(model.graph.outputs, widths, strict=True):
+        output.shape = onnx_ir.Shape([batch, width])
+    return model

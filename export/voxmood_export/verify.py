@@ -1,0 +1,133 @@
+"""Verification: the bundle, through the runtime, against the original transformers model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import torch
+
+from voxmood import AudioError, Model
+from voxmood.audio import Waveform, read_waveform
+from voxmood.statistics import agreement, sqnr
+from voxmood_export.checkpoint import Checkpoint
+from voxmood_export.errors import AxesError, NamesError, ShapesError, ValuesError
+from voxmood_export.signals import speech_like
+
+MAX_FLOAT_ERROR = 1e-4  # of a logit, fp32 against transformers
+SAMPLES_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif"}
+
+
+@dataclass(frozen=True)
+class Clips:
+    """What the models are compared on.
+
+    Attributes:
+        description: says in the bundle what it was.
+        waveforms: float32, at the checkpoint's rate.
+    """
+
+    description: str
+    waveforms: list[Waveform]
+
+
+def generated_clips(rate: int) -> Clips:
+    """Eight speech-like signals of 0.5 to 8 s."""
+    seconds = (0.5, 1.0, 1.7, 2.3, 3.1, 4.0, 5.5, 8.0)
+    waveforms = [speech_like(length, rate, seed) for seed, length in enumerate(seconds)]
+    return Clips("8 generated speech-like signals of 0.5 to 8 s", waveforms)
+
+
+def recorded_clips(folder: Path, rate: int, limit: int, max_seconds: float = 30.0) -> Clips:
+    """Recordings of a folder and its sub-folders, evenly picked from their sorted names.
+
+    Raises:
+        AudioError: there are none, or one cannot be read.
+    """
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SAMPLES_SUFFIXES)
+    if not paths:
+        raise AudioError(f"{folder}: holds no recordings ({', '.join(sorted(SAMPLES_SUFFIXES))}).")
+    picked = [paths[index * len(paths) // min(limit, len(paths))] for index in range(min(limit, len(paths)))]
+    waveforms = [read_waveform(path, rate=rate, max_seconds=max_seconds) for path in picked]
+    return Clips(f"{len(picked)} recordings of the folder {folder.resolve().name}", waveforms)
+
+
+def reference_logits(checkpoint: Checkpoint, clips: Clips) -> Iterator[npt.NDArray[np.float32]]:
+    """Logits [labels] of the original model, fed clip by clip by its own feature extractor."""
+    rate = checkpoint.extractor.sampling_rate
+    for waveform in clips.waveforms:
+        inputs = checkpoint.extractor(waveform, sampling_rate=rate, return_tensors="pt")
+        with torch.inference_mode():
+            yield checkpoint.model(inputs.input_values).logits[0].numpy()
+
+
+def check_contract(path: Path, precision: str, labels: int) -> None:
+    """Checks names and axes of a graph.
+
+    Raises:
+        NamesError: an input or output is called otherwise than the contract says.
+        AxesError: an axis is free or fixed otherwise than the contract says.
+    """
+    graph = onnx.load(path, load_external_data=False).graph
+    batch: Any = 1 if precision == "int8" else "batch"
+    expected = {
+        "waveform": [batch, "samples"],
+        "lengths": [batch],
+        "logits": [batch, labels],
+        "probabilities": [batch, labels],
+        "embedding": [batch, None],  # None: any fixed width
+    }
+    found = {
+        value.name: [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in [*graph.input, *graph.output]
+    }
+    if list(found) != list(expected):
+        raise NamesError(f"{path.name}: has {', '.join(found)}; expected {', '.join(expected)}.")
+    for name, axes in expected.items():
+        fits = len(found[name]) == len(axes) and all(
+            isinstance(there, int) if wanted is None else there == wanted
+            for there, wanted in zip(found[name], axes, strict=True)
+        )
+        if not fits:
+            raise AxesError(f"{path.name}: {name} is {found[name]}; expected {axes}.")
+
+
+def measure(
+    model: Model, reference: list[npt.NDArray[np.float32]], clips: Clips
+) -> dict[str, float | int | str]:
+    """Compares a loaded bundle with the reference's logits; the result goes into the bundle.
+
+    Raises:
+        ShapesError: the logits are of another shape.
+        ValuesError: fp32 differs from the reference by more than `MAX_FLOAT_ERROR` in a logit, or
+            any precision gives a value that is not finite.
+    """
+    rate = model.bundle.sampling_rate
+    predictions = [model.predict(waveform, sampling_rate=rate) for waveform in clips.waveforms]
+    for expected, prediction in zip(reference, predictions, strict=True):
+        if prediction.logits.shape != expected.shape:
+            raise ShapesError(
+                f"{model.precision}: logits of shape {prediction.logits.shape} where the original "
+                f"gives {expected.shape}."
+            )
+    logits = np.stack([prediction.logits for prediction in predictions])
+    error = float(np.abs(logits - np.stack(reference)).max())
+    if not np.isfinite(logits).all():
+        raise ValuesError(f"{model.precision}: gives logits that are not finite.")
+    if model.precision == "fp32" and error > MAX_FLOAT_ERROR:
+        raise ValuesError(
+            f"fp32: a logit is off by {error:.2e} from the original model; the limit is "
+            f"{MAX_FLOAT_ERROR:.0e}."
+        )
+    return {
+        "max_logit_error": error,
+        "sqnr_db": round(sqnr(reference, logits), 2),
+        "label_agreement": agreement(reference, logits),
+        "audio": clips.description,
+        "seconds": round(sum(map(len, clips.waveforms)) / rate, 1),
+    }

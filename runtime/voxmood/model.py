@@ -1,0 +1,215 @@
+"""A loaded model and what it predicts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from voxmood.audio import AudioSource, Waveform, name_of, read_waveform
+from voxmood.bundle import Bundle, check_files, model_file, read_bundle
+from voxmood.errors import AudioError, BundleError, MissingFileError
+from voxmood.session import Provider, create_session, resolve_provider
+
+BATCH_CLIPS = 16
+BATCH_SECONDS = 60.0  # padding included; bounds the memory of one run
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What the model says of a recording.
+
+    Attributes:
+        label: the most probable label.
+        probabilities: by label, in the model's order; they sum to 1 and are not calibrated.
+        logits: float32 [labels].
+        embedding: float32 [projector width], the pooled vector before the classifier.
+        duration: of the recording, in seconds.
+        warnings: what a careful listener would want to know of the recording.
+    """
+
+    label: str
+    probabilities: Mapping[str, float]
+    logits: npt.NDArray[np.float32]
+    embedding: npt.NDArray[np.float32]
+    duration: float
+    warnings: tuple[str, ...] = ()
+
+
+class Model:
+    """A bundle in one precision, ready to run; made by `load`."""
+
+    def __init__(
+        self, folder: Path, bundle: Bundle, precision: str, provider: Provider, threads: int | None
+    ) -> None:
+        self.bundle = bundle
+        self.precision = precision
+        path = folder / model_file(precision)
+        self._session = create_session(
+            path,
+            providers=resolve_provider(provider),
+            threads=threads,
+            config=bundle.session_options,
+        )
+        stored = self._session.get_modelmeta().custom_metadata_map
+        for key, value in bundle.metadata().items():
+            if stored.get(key) != value:
+                raise BundleError(
+                    f"{path}: its {key} is {stored.get(key)!r}, bundle.json's is {value!r}; "
+                    "the files are not of one bundle. Export it again."
+                )
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels in the order of the logits."""
+        return self.bundle.labels
+
+    def predict(self, source: AudioSource, *, sampling_rate: int | None = None) -> Prediction:
+        """Labels one recording.
+
+        Args:
+            source: a path, the bytes of a file, a binary file object, or a one-dimensional NumPy
+                array of samples (floats of −1…1, or int16 or int32 PCM).
+            sampling_rate: the rate of an array, in Hz.
+
+        Raises:
+            AudioError: the source is no audio, empty, too short or too long, or not finite.
+            MissingFileError: the path does not exist.
+        """
+        return self._run([self._waveform(source, sampling_rate)])[0]
+
+    def predict_batch(
+        self, sources: Iterable[AudioSource], *, sampling_rate: int | None = None
+    ) -> list[Prediction]:
+        """Labels recordings, in their order; each as `predict` would alone.
+
+        Float models take clips of similar length together; int8 ones take them one by one, since
+        one range over a batch would let its clips change each other.
+
+        Raises:
+            AudioError, MissingFileError: as `predict`, for the first source that fails.
+        """
+        if self.precision == "int8":
+            return [self.predict(source, sampling_rate=sampling_rate) for source in sources]
+        predictions: list[Prediction] = []
+        remaining = iter(sources)
+        # Some batches' worth at a time: enough to sort by length, not all audio in memory.
+        while group := list(islice(remaining, 4 * BATCH_CLIPS)):
+            waveforms = [self._waveform(source, sampling_rate) for source in group]
+            order = sorted(range(len(group)), key=lambda index: len(waveforms[index]))
+            done: dict[int, Prediction] = {}
+            for batch in self._batches(order, waveforms):
+                done |= zip(batch, self._run([waveforms[i] for i in batch]), strict=True)
+            predictions += [done[index] for index in range(len(group))]
+        return predictions
+
+    def _batches(self, order: list[int], waveforms: list[Waveform]) -> Iterator[list[int]]:
+        limit = BATCH_SECONDS * self.bundle.sampling_rate
+        batch: list[int] = []
+        for index in order:  # ascending, so the newest sets the padded length
+            if len(batch) == BATCH_CLIPS or (len(batch) + 1) * len(waveforms[index]) > limit:
+                if batch:
+                    yield batch
+                batch = []
+            batch.append(index)
+        if batch:
+            yield batch
+
+    def _waveform(self, source: AudioSource, sampling_rate: int | None) -> Waveform:
+        rate = self.bundle.sampling_rate
+        waveform = read_waveform(
+            source,
+            rate=rate,
+            max_seconds=self.bundle.max_samples / rate,
+            sampling_rate=sampling_rate,
+        )
+        if len(waveform) < self.bundle.min_samples:
+            raise AudioError(
+                f"{name_of(source)}: {len(waveform) / rate:.4f} s is shorter than the "
+                f"{self.bundle.min_samples / rate:.4f} s that the model needs."
+            )
+        return waveform
+
+    def _run(self, waveforms: list[Waveform]) -> list[Prediction]:
+        lengths = np.array([len(waveform) for waveform in waveforms], np.int64)
+        padded = np.zeros((len(waveforms), lengths.max()), np.float32)
+        for row, waveform in zip(padded, waveforms, strict=True):
+            row[: len(waveform)] = waveform
+        outputs = self._session.run(
+            ["logits", "probabilities", "embedding"], {"waveform": padded, "lengths": lengths}
+        )
+        return [
+            Prediction(
+                label=self.labels[int(np.argmax(logits))],
+                probabilities=dict(zip(self.labels, map(float, probabilities), strict=True)),
+                logits=logits,
+                embedding=embedding,
+                duration=int(length) / self.bundle.sampling_rate,
+            )
+            for logits, probabilities, embedding, length in zip(*outputs, lengths, strict=True)
+        ]
+
+
+def load(
+    source: str | os.PathLike[str] | None = None,
+    *,
+    precision: str = "auto",
+    provider: Provider = "cpu",
+    threads: int | None = None,
+    verify: bool = True,
+) -> Model:
+    """Loads a bundle.
+
+    Args:
+        source: the bundle's folder; None takes the bundle that ships with voxmood.
+        precision: `fp32`, `fp16` or `int8`. `auto` takes int8 on a CPU, fp16 on CUDA and
+            TensorRT, else fp32; and where the bundle lacks it, whatever it has.
+        provider: `cpu`, `cuda` or `openvino`, or ONNX Runtime's list of (name, options).
+        threads: for one run; None takes the processors that this process may use.
+        verify: False skips the SHA-256 of the model's files, which takes about 0.3 s for 326 MB.
+
+    Raises:
+        MissingFileError: no such bundle, or a file of it is missing.
+        BundleError: the bundle is damaged, contradicts itself, or lacks the precision.
+        ProviderError: the provider is not there or does not start.
+    """
+    folder = Path(source) if source is not None else shipped_bundle()
+    bundle = read_bundle(folder)
+    providers = resolve_provider(provider)
+    precision = choose_precision(bundle, precision, providers[0][0])
+    check_files(folder, bundle.precisions[precision], hashes=verify)
+    return Model(folder, bundle, precision, providers, threads)
+
+
+def choose_precision(bundle: Bundle, precision: str, provider: str) -> str:
+    """The precision to load, by rule and not by measurement."""
+    there = list(bundle.precisions)
+    if precision != "auto":
+        if precision not in there:
+            raise BundleError(
+                f"{bundle.name}: has no precision {precision!r}; there are {', '.join(there)}."
+            )
+        return precision
+    preferred = {
+        "CPUExecutionProvider": "int8",
+        "CUDAExecutionProvider": "fp16",
+        "TensorrtExecutionProvider": "fp16",
+    }.get(provider, "fp32")
+    return next(name for name in (preferred, "fp32", *there) if name in there)
+
+
+def shipped_bundle() -> Path:
+    """The bundle that ships: beside the installed package, or in `models/` of a checkout."""
+    package = Path(__file__).parent
+    for models in (package / "models", package.parent.parent / "models"):
+        for description in sorted(models.glob("*/bundle.json")):
+            return description.parent
+    raise MissingFileError(
+        "no bundle ships with this installation; name one: voxmood.load('folder'). "
+        "`voxmood export CHECKPOINT BUNDLE` makes one."
+    )
