@@ -23,7 +23,9 @@ from transformers import (
 
 from voxmood_export.errors import CheckpointError
 
-ARCHITECTURES = {"Wav2Vec2ForSequenceClassification": (Wav2Vec2ForSequenceClassification, Wav2Vec2Config)}
+ARCHITECTURES = {
+    "Wav2Vec2ForSequenceClassification": (Wav2Vec2ForSequenceClassification, Wav2Vec2Config)
+}
 """Supported networks and their configurations, by the name in `config.json`."""
 
 REQUIRED = {
@@ -160,7 +162,9 @@ def _read_weights(source: str, folder: Path) -> dict[str, torch.Tensor]:
             state = load_file(safetensors)
         elif pickled.is_file():
             # weights_only refuses every pickle that holds more than tensors.
-            state = torch.load(pickled, map_location="cpu", weights_only=True, mmap=_is_zip(pickled))
+            state = torch.load(
+                pickled, map_location="cpu", weights_only=True, mmap=_is_zip(pickled)
+            )
         else:
             raise CheckpointError(f"{source}: has neither {safetensors.name} nor {pickled.name}.")
     except (SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:

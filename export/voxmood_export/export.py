@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -79,8 +80,7 @@ def export_bundle(
     rate = checkpoint.extractor.sampling_rate
     clips = recorded_clips(audio, rate, max_clips) if audio else generated_clips(rate)
     with _whole_or_not_at_all(output) as folder:
-        bundle = _write_bundle(checkpoint, clips, folder, precisions, progress)
-    return bundle
+        return _write_bundle(checkpoint, clips, folder, precisions, progress)
 
 
 def steps(precisions: Sequence[str]) -> int:
@@ -110,6 +110,7 @@ def _write_bundle(
         progress(f"write {precision} graph")
         _write_graph(quantize(graph) if int8 else graph, path, bundle)
         del graph
+        gc.collect()  # a graph's nodes hold each other, and with them all weights
         check_contract(path, precision, len(bundle.labels))
         files = {
             file.name: BundleFile(file.stat().st_size, sha256(file))
@@ -154,7 +155,8 @@ def _write_graph(model: onnx_ir.Model, path: Path, bundle: Bundle) -> None:
     model.metadata_props.update(bundle.metadata())
     model.graph.name = bundle.name
     model.doc_string = f"{bundle.name}: speech emotion recognition, made by voxmood"
-    weights = sum(value.const_value.nbytes for value in model.graph.initializers.values())
+    tensors = [value.const_value for value in model.graph.initializers.values()]
+    weights = sum(tensor.nbytes for tensor in tensors if tensor is not None)
     external = f"{path.name}.data" if weights > EXTERNAL_DATA_BYTES else None
     onnx_ir.save(model, path, external_data=external, alignment=ALIGNMENT)
 

@@ -18,7 +18,7 @@ from voxmood_export.inference import InferenceForm
 OPSET = 20  # the first with Gelu as one operator, the last that the TorchScript exporter writes
 
 
-class WaveformOnnxConfig(OnnxConfig):
+class WaveformOnnxConfig(OnnxConfig):  # type: ignore[misc]
     """Optimum's view of the contract: raw waveforms and lengths in, three outputs."""
 
     NORMALIZED_CONFIG_CLASS = NormalizedConfig

@@ -69,16 +69,16 @@ class InferenceForm(nn.Module):
         Returns:
             Logits [B, labels], probabilities [B, labels], embedding [B, projector width].
         """
-        lengths = getattr(self, self.length_check)(lengths, waveform.shape[1])
+        lengths = self.get_submodule(self.length_check)(lengths, waveform.shape[1])
         frames = self.geometry.frames(lengths)
         if self.batched:
-            total = self.geometry.frames(torch.as_tensor(waveform.shape[1]))
-            valid = torch.arange(waveform.shape[1])[None] < lengths[:, None]
-            frame_valid = torch.arange(total)[None] < frames[:, None]
+            total: Any = self.geometry.frames(torch.as_tensor(waveform.shape[1]))
+            valid: Tensor | None = torch.arange(waveform.shape[1])[None] < lengths[:, None]
+            frame_valid: Tensor | None = torch.arange(total)[None] < frames[:, None]
         else:
             total = frames[0]
             waveform = waveform[:, : lengths[0]]
-            valid = frame_valid = None
+            valid, frame_valid = None, None
 
         if self.do_normalize:
             waveform = normalise(waveform, lengths, valid)
@@ -103,7 +103,7 @@ class InferenceForm(nn.Module):
             means.append(pooling @ hidden)
             hidden = layer(hidden, attention_bias)
         means.append(pooling @ self.final_norm(hidden))
-        return self.head(means)
+        return cast(tuple[Tensor, Tensor, Tensor], self.head(means))
 
 
 class Geometry:
@@ -157,18 +157,19 @@ def normalise(waveform: Tensor, lengths: Tensor, valid: Tensor | None) -> Tensor
 
 
 class Product(nn.Module):
-    """``x @ matrix + bias``: a linear layer that keeps its matrix as the graph wants it, [in, out]."""
+    """``x @ matrix + bias``: a linear layer whose matrix is [in, out], as the graph wants it."""
 
     def __init__(self, matrix: Tensor, bias: Tensor | None) -> None:
         super().__init__()
-        self.matrix = nn.Parameter(matrix.detach().contiguous(), requires_grad=False)
+        # A view where it can be one: a large network need not be in memory twice.
+        self.matrix = nn.Parameter(matrix.detach(), requires_grad=False)
         self.bias = None if bias is None else nn.Parameter(bias.detach(), requires_grad=False)
 
     @classmethod
     def from_linear(cls, linear: nn.Linear, scale: float = 1.0) -> Product:
         """The product of a linear layer, its output scaled."""
         bias = None if linear.bias is None else linear.bias * scale
-        return cls(linear.weight.T * scale, bias)
+        return cls(linear.weight.T if scale == 1.0 else linear.weight.T * scale, bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., in] to [..., out]."""
@@ -218,8 +219,8 @@ class FirstLayer(nn.Module):
     """The first convolution with its bias and its layer norm as one product.
 
     Over the channels, the convolution's mean is a linear and its variance a quadratic form of the
-    window's samples x. With the weights centred once, the mean is gone; the variance is
-    |F [x, 1]|² for a small square factor F; and scaling [x, 1] by 1/σ, with a constant appended
+    window's samples x. With the weights centred once, the mean is gone; the variance s² is
+    |F [x, 1]|² for a small square factor F; and scaling [x, 1] by 1/s, with a constant appended
     for the norm's bias, leaves one product of kernel + 2 inputs.
     """
 
@@ -331,7 +332,8 @@ class EncoderLayer(nn.Module):
     def forward(self, x: Tensor, attention_bias: Tensor | None) -> Tensor:
         """[B, T, D] to [B, T, D]; the bias, [B, 1, 1, T], is very negative at padded frames."""
         x = x + self.attention(self.attention_norm(x), attention_bias)
-        return x + self.contract(functional.gelu(self.expand(self.feed_forward_norm(x))))
+        inner = functional.gelu(self.expand(self.feed_forward_norm(x)))
+        return x + cast(Tensor, self.contract(inner))
 
 
 class Attention(nn.Module):
@@ -350,13 +352,18 @@ class Attention(nn.Module):
         """[B, T, D] to [B, T, D]."""
         query, key, value = self.query(x), self.key(x), self.value(x)
         if self.fused:
-            return self.out(FusedAttention.apply(query, key, value, self.heads))
-        return self.out(attend(query, key, value, self.heads, attention_bias))
+            mixed = FusedAttention.apply(query, key, value, self.heads)  # type: ignore[no-untyped-call]
+        else:
+            mixed = attend(query, key, value, self.heads, attention_bias)
+        return cast(Tensor, self.out(mixed))
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, heads: int, bias: Tensor | None) -> Tensor:
     """Attention of every head on already scaled queries; all [B, T, D]."""
-    query, key, value = (x.unflatten(2, (heads, -1)).transpose(1, 2) for x in (query, key, value))
+    query, key, value = (
+        x.reshape(*x.shape[:2], heads, x.shape[2] // heads).transpose(1, 2)
+        for x in (query, key, value)
+    )
     scores = query @ key.transpose(2, 3)
     if bias is not None:
         scores = scores + bias

@@ -52,7 +52,7 @@ def quantize_weight(
         matrix: [..., in, out].
 
     Returns:
-        int8 values of −127…127 of the same shape, and their scales: [out], or [..., 1, out] for
+        int8 values of -127 to 127 of the same shape, and their scales: [out], or [..., 1, out] for
         a stack of matrices.
     """
     scale = np.abs(matrix).max(axis=-2, keepdims=True) / np.float32(127)
@@ -96,33 +96,38 @@ class _QuantisedValues:
 
 def _replace_product(graph: ir.Graph, product: ir.Node, quantised: _QuantisedValues) -> None:
     source, weight = product.inputs
-    assert source is not None and weight is not None and weight.const_value is not None
+    assert source is not None
+    assert weight is not None
+    assert weight.const_value is not None
     values, scale, zero = quantised.of(source)
     matrix, column_scales = quantize_weight(weight.const_value.numpy())
-    result, bias = _absorbed_bias(product)
+    last, bias = _absorbed_bias(product)
 
     def constant(suffix: str, array: npt.NDArray[np.generic]) -> ir.Value:
         value = ir.Value(name=f"{weight.name}.{suffix}", const_value=ir.tensor(array))
         graph.register_initializer(value)
         return value
 
+    weights, scales = constant("int8", matrix), constant("scale", column_scales)
     node = ir.node(
         "MatMulIntegerToFloat",
-        [values, constant("int8", matrix), scale, constant("scale", column_scales), zero, None, bias],
+        [values, weights, scale, scales, zero, None, bias],
         domain=MICROSOFT,
     )
     node.name = product.name
-    graph.insert_after(result.producer(), node)
-    ir.convenience.replace_all_uses_with(result, node.outputs[0])
+    graph.insert_after(last, node)
+    ir.convenience.replace_all_uses_with(last.outputs[0], node.outputs[0])
 
 
-def _absorbed_bias(product: ir.Node) -> tuple[ir.Value, ir.Value | None]:
-    """The product's value with its bias where one constant vector is all that is added to it."""
-    value = product.outputs[0]
-    uses = list(value.uses())
+def _absorbed_bias(product: ir.Node) -> tuple[ir.Node, ir.Value | None]:
+    """The last node that the int8 product stands for, and the bias that it takes over.
+
+    A bias is taken over where adding one constant vector is all that happens to the product.
+    """
+    uses = list(product.outputs[0].uses())
     if len(uses) == 1 and uses[0].node.op_type == "Add":
         add = uses[0].node
         other = add.inputs[1 - uses[0].idx]
         if other is not None and other.const_value is not None and len(other.shape or ()) == 1:
-            return add.outputs[0], other
-    return value, None
+            return add, other
+    return product, None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 from voxmood.audio import Waveform
 
 
@@ -24,7 +25,7 @@ def speech_like(seconds: float, rate: int, seed: int) -> Waveform:
     count = int(seconds * rate)
     time = np.arange(count) / rate
 
-    def wander(low: float, high: float, every: float) -> np.ndarray:
+    def wander(low: float, high: float, every: float) -> npt.NDArray[np.float64]:
         knots = random.uniform(low, high, int(seconds / every) + 2)
         return np.interp(time, np.arange(len(knots)) * every, knots)
 
@@ -41,4 +42,5 @@ def speech_like(seconds: float, rate: int, seed: int) -> Waveform:
     loudness = wander(-0.3, 1.0, 0.15).clip(0, 1)
     signal = loudness * (voiced * voice + 0.3 * (1 - voiced) * breath)
     signal += 1e-4 * random.standard_normal(count)  # a room is never silent
-    return (0.5 * signal / np.abs(signal).max()).astype(np.float32)
+    loudest = float(np.abs(signal).max())
+    return np.asarray(0.5 * signal / loudest, np.float32)

@@ -11,16 +11,16 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import torch
-
 from voxmood import AudioError, Model
 from voxmood.audio import Waveform, read_waveform
 from voxmood.statistics import agreement, sqnr
+
 from voxmood_export.checkpoint import Checkpoint
 from voxmood_export.errors import AxesError, NamesError, ShapesError, ValuesError
 from voxmood_export.signals import speech_like
 
 MAX_FLOAT_ERROR = 1e-4  # of a logit, fp32 against transformers
-SAMPLES_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif"}
+AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif"}
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,11 @@ def recorded_clips(folder: Path, rate: int, limit: int, max_seconds: float = 30.
     Raises:
         AudioError: there are none, or one cannot be read.
     """
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SAMPLES_SUFFIXES)
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
     if not paths:
-        raise AudioError(f"{folder}: holds no recordings ({', '.join(sorted(SAMPLES_SUFFIXES))}).")
-    picked = [paths[index * len(paths) // min(limit, len(paths))] for index in range(min(limit, len(paths)))]
+        raise AudioError(f"{folder}: holds no recordings ({', '.join(sorted(AUDIO_SUFFIXES))}).")
+    count = min(limit, len(paths))
+    picked = [paths[index * len(paths) // count] for index in range(count)]
     waveforms = [read_waveform(path, rate=rate, max_seconds=max_seconds) for path in picked]
     return Clips(f"{len(picked)} recordings of the folder {folder.resolve().name}", waveforms)
 

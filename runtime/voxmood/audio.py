@@ -20,7 +20,7 @@ import soxr
 from voxmood.errors import AudioError, MissingFileError
 
 Waveform: TypeAlias = npt.NDArray[np.float32]
-"""Mono samples, float32, −1…1."""
+"""Mono samples, float32, -1 to 1."""
 
 AudioSource: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | npt.NDArray[Any]
 """What can be labelled: a path, a file's bytes, a binary file object, or an array of samples."""
@@ -46,7 +46,7 @@ def read_waveform(
 
     Args:
         source: a path, the bytes of a file, a binary file object, or a one-dimensional array of
-            samples (floats of −1…1, or int16 or int32 PCM).
+            samples (floats of -1 to 1, or int16 or int32 PCM).
         rate: the sampling rate wanted, in Hz.
         max_seconds: the longest recording to accept.
         sampling_rate: the rate of an array, in Hz; files bring their own.
@@ -89,7 +89,7 @@ def _from_array(array: npt.NDArray[Any], rate: int | None, name: str) -> Wavefor
     if array.dtype in (np.int16, np.int32):
         return array.astype(np.float32) / np.float32(2 ** (8 * array.dtype.itemsize - 1))
     if not np.issubdtype(array.dtype, np.floating):
-        raise AudioError(f"{name}: is of type {array.dtype}; pass floats of −1…1, int16 or int32.")
+        raise AudioError(f"{name}: is of type {array.dtype}; pass floats, int16 or int32.")
     return np.ascontiguousarray(array, dtype=np.float32)
 
 

@@ -81,7 +81,7 @@ class Bundle:
     precisions: Mapping[str, Precision]
 
     def metadata(self) -> dict[str, str]:
-        """What the ONNX files repeat of it in their `metadata_props`, so that one alone suffices."""
+        """What each ONNX file repeats in its `metadata_props`, so that one alone suffices."""
         return {
             "voxmood.schema": str(SCHEMA),
             "voxmood.labels": json.dumps(self.labels, ensure_ascii=False),
@@ -120,7 +120,9 @@ def read_bundle(folder: Path) -> Bundle:
     try:
         content = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise BundleError(f"{path}: is not valid JSON ({error}); export the bundle again.") from None
+        raise BundleError(
+            f"{path}: is not valid JSON ({error}); export the bundle again."
+        ) from None
     try:
         return _parse(content)
     except _InvalidFieldError as error:

@@ -74,7 +74,7 @@ class Model:
 
         Args:
             source: a path, the bytes of a file, a binary file object, or a one-dimensional NumPy
-                array of samples (floats of −1…1, or int16 or int32 PCM).
+                array of samples (floats of -1 to 1, or int16 or int32 PCM).
             sampling_rate: the rate of an array, in Hz.
 
         Raises:

@@ -28,7 +28,8 @@ def sqnr(reference: npt.ArrayLike, candidate: npt.ArrayLike) -> float:
 def centred(logits: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Logits [clips, labels] less their mean over the labels of each clip."""
     values = np.asarray(logits, np.float64)
-    return values - values.mean(axis=-1, keepdims=True)
+    mean: npt.NDArray[np.float64] = values.mean(axis=-1, keepdims=True)
+    return values - mean
 
 
 def agreement(reference: npt.ArrayLike, candidate: npt.ArrayLike) -> float:

@@ -1,0 +1,40 @@
+"""What the tests share: small random checkpoints and the bundle exported of one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+CORPUS = Path(__file__).parents[2] / "shared" / "corpora" / "emodb"
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from voxmood_bench.random_checkpoint import SMALL, make_checkpoint
+
+    folder = tmp_path_factory.mktemp("checkpoint") / "small"
+    make_checkpoint(folder, SMALL)
+    (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\nA test.\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from voxmood_export.export import export_bundle
+
+    folder = tmp_path_factory.mktemp("bundle") / "small"
+    export_bundle(str(checkpoint), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def emodb() -> list[Path]:
+    """Twenty recordings of 1.2 to 9 s, evenly picked by length."""
+    import soundfile
+
+    if not CORPUS.is_dir():
+        pytest.skip("the recordings of ../shared/corpora/emodb are not here")
+    lengths = {path: soundfile.info(path).duration for path in (CORPUS / "audio").glob("*.flac")}
+    paths = sorted(lengths, key=lambda path: lengths[path])
+    return [paths[index * (len(paths) - 1) // 19] for index in range(20)]

@@ -1,0 +1,130 @@
+"""Checkpoints that load, and those that are refused."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import Wav2Vec2ForSequenceClassification
+from voxmood_bench.random_checkpoint import SMALL, make_checkpoint
+from voxmood_export import CheckpointError
+from voxmood_export.checkpoint import load_checkpoint
+
+
+@pytest.fixture
+def copy(checkpoint: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(checkpoint, tmp_path / "small")
+
+
+def change_config(folder: Path, **values: Any) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def change_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], Any]) -> None:
+    state = load_file(folder / "model.safetensors")
+    change(state)
+    save_file(state, folder / "model.safetensors")
+
+
+def test_loads_what_transformers_loads(checkpoint: Path) -> None:
+    loaded = load_checkpoint(str(checkpoint))
+    expected = Wav2Vec2ForSequenceClassification.from_pretrained(checkpoint).state_dict()
+    found = loaded.model.state_dict()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert loaded.labels == ("neu", "hap", "ang", "sad")
+    assert (loaded.name, loaded.revision, loaded.licence) == ("small", "", "apache-2.0")
+
+
+def test_old_bin_names(checkpoint: Path, tmp_path: Path) -> None:
+    make_checkpoint(tmp_path / "old", SMALL, old_names=True)
+    assert not (tmp_path / "old" / "model.safetensors").exists()
+    names = torch.load(tmp_path / "old" / "pytorch_model.bin", weights_only=True)
+    assert any(name.endswith("weight_g") for name in names)
+    found = load_checkpoint(str(tmp_path / "old")).model.state_dict()
+    expected = load_checkpoint(str(checkpoint)).model.state_dict()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_training_only_weights_may_be_missing(copy: Path) -> None:
+    change_weights(copy, lambda state: state.pop("wav2vec2.masked_spec_embed"))
+    load_checkpoint(str(copy))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s.pop("classifier.weight"), "lacks classifier.weight"),
+        (lambda s: s.pop("projector.bias"), "lacks projector.bias"),
+        (lambda s: s.update({"head.x": torch.zeros(1)}), "has head.x"),
+        (lambda s: s.update({"classifier.bias": torch.zeros(9)}), r"\(9,\).*\(4,\)"),
+    ],
+)
+def test_wrong_weights(copy: Path, change: Callable[[Any], Any], message: str) -> None:
+    change_weights(copy, change)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        load_checkpoint(str(copy))
+    assert str(copy) in str(caught.value)
+    assert isinstance(caught.value, ValueError)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"architectures": ["Wav2Vec2ForCTC"]}, "Wav2Vec2ForCTC is not supported; supported: "),
+        ({"architectures": None}, "none is not supported"),
+        ({"auto_map": {"AutoModel": "code.Net"}}, "code of its own"),
+        ({"hidden_act": "relu"}, "hidden_act is 'relu'"),
+        ({"feat_extract_norm": "group"}, "feat_extract_norm is 'group'"),
+        ({"num_hidden_layers": 4}, "lacks"),
+    ],
+)
+def test_wrong_configuration(copy: Path, values: dict[str, Any], message: str) -> None:
+    change_config(copy, **values)
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(str(copy))
+
+
+def test_truncated_safetensors(copy: Path) -> None:
+    path = copy / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_checkpoint(str(copy))
+
+
+@pytest.mark.parametrize("damage", ["truncated", "text", "code"])
+def test_bad_bin(copy: Path, damage: str) -> None:
+    path = copy / "pytorch_model.bin"
+    torch.save(load_file(copy / "model.safetensors"), path)
+    (copy / "model.safetensors").unlink()
+    if damage == "truncated":
+        path.write_bytes(path.read_bytes()[:-1000])
+    elif damage == "text":
+        path.write_text("not a checkpoint")
+    else:
+        path.write_bytes(pickle.dumps(Path))  # anything that is not tensors
+    with pytest.raises(CheckpointError, match="damaged|refused"):
+        load_checkpoint(str(copy))
+
+
+@pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json", "model.safetensors"])
+def test_missing_file(copy: Path, name: str) -> None:
+    (copy / name).unlink()
+    with pytest.raises(CheckpointError, match=name):
+        load_checkpoint(str(copy))
+
+
+def test_not_found(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(CheckpointError, match="no such folder"):
+        load_checkpoint(str(copy / "gone"))
+    with pytest.raises(CheckpointError, match="has no revision"):
+        load_checkpoint(str(copy), revision="main")

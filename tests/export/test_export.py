@@ -1,0 +1,148 @@
+"""Checkpoint to bundle: what is written, and what happens when it cannot be."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir
+import pytest
+import soundfile
+import voxmood
+from voxmood.cli import main
+from voxmood_export import (
+    AxesError,
+    CheckpointError,
+    ExportError,
+    NamesError,
+    OutputExistsError,
+    ShapesError,
+    ValuesError,
+    export,
+)
+from voxmood_export.checkpoint import load_checkpoint
+from voxmood_export.export import export_bundle
+from voxmood_export.verify import check_contract, generated_clips, measure, reference_logits
+
+
+def test_the_bundle_says_what_it_is(bundle: Path) -> None:
+    description = json.loads((bundle / "bundle.json").read_text())
+    assert description["schema"] == 1
+    assert description["name"] == description["checkpoint"] == "small"
+    assert description["normalisation"] == "zero-mean-unit-variance"
+    assert (description["min_samples"], description["licence"]) == (400, "apache-2.0")
+    for precision in ("fp32", "int8"):
+        measured = description["precisions"][precision]["measured"]
+        assert measured["sqnr_db"] > (90 if precision == "fp32" else 12)
+        graph = onnx.load(bundle / f"model.{precision}.onnx")
+        properties = {entry.key: entry.value for entry in graph.metadata_props}
+        assert json.loads(properties["voxmood.labels"]) == ["neu", "hap", "ang", "sad"]
+        assert properties["voxmood.sampling_rate"] == "16000"
+        assert 18 <= next(o.version for o in graph.opset_import if not o.domain) <= 20
+        assert graph.ir_version <= 10
+        domains = {node.domain for node in graph.graph.node}
+        assert domains == ({""} if precision == "fp32" else {"", "com.microsoft"})
+
+
+def test_same_logits_as_transformers_on_recordings(
+    bundle: Path, checkpoint: Path, emodb: list[Path]
+) -> None:
+    import librosa
+
+    loaded = load_checkpoint(str(checkpoint))
+    model = voxmood.load(bundle, precision="fp32")
+    for path in emodb:
+        waveform, _ = librosa.load(path, sr=16000, mono=True)
+        inputs = loaded.extractor(waveform, sampling_rate=16000, return_tensors="pt")
+        expected = loaded.model(inputs.input_values).logits[0].detach().numpy()
+        assert model.predict(path).logits == pytest.approx(expected, abs=1e-4)
+
+
+def test_command_line(checkpoint: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    audio = tmp_path / "audio"
+    audio.mkdir()
+    soundfile.write(audio / "a.wav", np.random.default_rng(0).normal(0, 0.1, 30000), 16000)
+    output, report = tmp_path / "deep" / "bundle", tmp_path / "report.json"
+    command = ["export", str(checkpoint), str(output), "--precisions", "int8"]
+    assert main([*command, "--audio", str(audio), "--json", str(report)]) == 0
+    captured = capfd.readouterr()
+    assert "verify int8" in captured.err
+    assert "1 recordings of the folder audio" in captured.out
+    assert report.read_text() == (output / "bundle.json").read_text()
+    assert [path.name for path in output.iterdir() if "fp32" in path.name] == []
+    assert main(command) == 1
+    assert "pass --force" in capfd.readouterr().err
+
+
+def test_never_overwrites_without_force(checkpoint: Path, tmp_path: Path) -> None:
+    output = tmp_path / "bundle"
+    output.mkdir()
+    (output / "precious").touch()
+    with pytest.raises(OutputExistsError, match="--force") as caught:
+        export_bundle(str(checkpoint), output)
+    assert isinstance(caught.value, FileExistsError)
+    with pytest.raises(CheckpointError):
+        export_bundle(str(tmp_path / "gone"), output, force=True)
+    assert (output / "precious").exists()
+    export_bundle(str(checkpoint), output, precisions=["int8"], force=True)
+    assert {path.name for path in output.iterdir()} == {"bundle.json", "model.int8.onnx"}
+    assert list(tmp_path.iterdir()) == [output]
+
+
+def test_an_error_leaves_nothing(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("voxmood_export.verify.MAX_FLOAT_ERROR", 0.0)
+    with pytest.raises(ValuesError, match="a logit is off by"):
+        export_bundle(str(checkpoint), tmp_path / "bundle")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_full_disk(checkpoint: Path, tmp_path: Path) -> None:
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=500k", "tmpfs", tmp_path], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("mounting a small disk needs root")
+    try:
+        with pytest.raises(ExportError, match="the disk is full; nothing was written"):
+            export_bundle(str(checkpoint), tmp_path / "bundle")
+        assert list(tmp_path.iterdir()) == []
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
+
+
+def test_no_recordings_to_verify_on(checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(voxmood.AudioError, match="holds no recordings"):
+        export_bundle(str(checkpoint), tmp_path / "bundle", audio=tmp_path)
+
+
+def test_names_axes_and_shapes_have_their_own_errors(
+    bundle: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.fp32.onnx"
+    graph = onnx_ir.load(bundle / "model.fp32.onnx")
+    graph.graph.outputs[2].name = "vector"
+    onnx_ir.save(graph, path)
+    with pytest.raises(NamesError, match="vector.*expected.*embedding"):
+        check_contract(path, "fp32", 4)
+    with pytest.raises(AxesError, match=r"logits is \['batch', 4\]; expected \['batch', 5\]"):
+        check_contract(bundle / "model.fp32.onnx", "fp32", 5)
+    with pytest.raises(AxesError, match="waveform"):
+        check_contract(bundle / "model.int8.onnx", "fp32", 4)
+    loaded, clips = load_checkpoint(str(checkpoint)), generated_clips(16000)
+    reference = [logits[:3] for logits in reference_logits(loaded, clips)]
+    with pytest.raises(ShapesError, match=r"\(4,\).*\(3,\)"):
+        measure(voxmood.load(bundle), reference, clips)
+
+
+def test_missing_extra_is_named(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(export.__dict__, "unused", None)
+    monkeypatch.setitem(__import__("sys").modules, "optimum.exporters.onnx", None)
+    assert main(["export", str(checkpoint), "out"]) == 1
+    assert "voxmood[export,cpu]" in capsys.readouterr().err

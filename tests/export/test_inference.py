@@ -1,0 +1,135 @@
+"""The inference form and each of its rewrites against what they replace."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from transformers import Wav2Vec2Config, Wav2Vec2ForSequenceClassification
+from transformers.models.wav2vec2 import modeling_wav2vec2 as original
+from voxmood_bench.random_checkpoint import LAYER_NORM, SMALL
+from voxmood_export.checkpoint import Checkpoint, load_checkpoint
+from voxmood_export.inference import (
+    BlockedGroupedConv,
+    FirstLayer,
+    Framing,
+    FrontEndLayer,
+    GroupedConv,
+    InferenceForm,
+)
+
+
+@pytest.fixture(scope="module")
+def loaded(checkpoint: Path) -> Checkpoint:
+    return load_checkpoint(str(checkpoint))
+
+
+def form(loaded: Checkpoint, *, batched: bool) -> InferenceForm:
+    return InferenceForm(loaded.model, do_normalize=True, batched=batched).eval()
+
+
+def reference(loaded: Checkpoint, clip: np.ndarray) -> torch.Tensor:
+    inputs = loaded.extractor(clip, sampling_rate=16000, return_tensors="pt")
+    with torch.inference_mode():
+        return loaded.model(inputs.input_values).logits[0]
+
+
+# Every length over two frames, and each side of later frame boundaries.
+LENGTHS = [
+    *range(400, 1045),
+    *(n for f in range(3, 60, 7) for n in range(399 + 320 * f, 402 + 320 * f)),
+]
+
+
+@pytest.mark.parametrize("batched", [True, False])
+def test_equals_transformers_around_every_frame_boundary(loaded: Checkpoint, batched: bool) -> None:
+    network = form(loaded, batched=batched)
+    random = np.random.default_rng(0)
+    for length in LENGTHS:
+        clip = random.normal(0.05, 0.1, length).astype(np.float32)
+        with torch.inference_mode():
+            logits, probabilities, _ = network(torch.tensor(clip)[None], torch.tensor([length]))
+        expected = reference(loaded, clip)
+        assert logits[0].numpy() == pytest.approx(expected.numpy(), abs=3e-5), length
+        assert probabilities[0].numpy() == pytest.approx(expected.softmax(-1).numpy(), abs=3e-5)
+
+
+def test_masked_batch_equals_transformers(loaded: Checkpoint) -> None:
+    random = np.random.default_rng(1)
+    lengths = [400, 799, 5000, 16000, 15999]
+    clips = [random.normal(0, 0.1, length).astype(np.float32) for length in lengths]
+    inputs = loaded.extractor(
+        clips, sampling_rate=16000, return_tensors="pt", padding=True, return_attention_mask=True
+    )
+    padded = torch.full((len(clips), 17000), 3.0)
+    for row, clip in zip(padded, clips, strict=True):
+        row[: len(clip)] = torch.tensor(clip)
+    with torch.inference_mode():
+        expected = loaded.model(inputs.input_values, inputs.attention_mask).logits
+        logits, _, _ = form(loaded, batched=True)(padded, torch.tensor(lengths))
+    assert logits.numpy() == pytest.approx(expected.numpy(), abs=3e-5)
+
+
+def test_without_weighted_layer_sum() -> None:
+    torch.manual_seed(3)
+    settings = LAYER_NORM | SMALL | {"use_weighted_layer_sum": False}
+    model = Wav2Vec2ForSequenceClassification(Wav2Vec2Config(**settings)).eval()
+    network = InferenceForm(model, do_normalize=False, batched=True)
+    clip = torch.randn(1, 9000)
+    with torch.inference_mode():
+        logits, _, embedding = network(clip, torch.tensor([9000]))
+        assert logits.numpy() == pytest.approx(model(clip).logits.numpy(), abs=1e-5)
+        assert model.classifier(embedding).numpy() == pytest.approx(logits.numpy(), abs=1e-5)
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(10, 5), (3, 2), (2, 2), (4, 2), (5, 3), (1, 1)])
+def test_framing_equals_unfold(kernel: int, stride: int) -> None:
+    for windows in range(1, 8):
+        x = torch.randn(2, (windows - 1) * stride + kernel, 3)
+        expected = x.unfold(1, kernel, stride).permute(0, 1, 3, 2).flatten(2)
+        assert torch.equal(Framing(kernel, stride, 3, None)(x), expected)
+
+
+def conv_layer(first: bool) -> original.Wav2Vec2LayerNormConvLayer:
+    torch.manual_seed(5)
+    config = Wav2Vec2Config(**(LAYER_NORM | {"conv_dim": [24] * 7}))
+    layer = original.Wav2Vec2LayerNormConvLayer(config, layer_id=0 if first else 1)
+    nn.init.normal_(layer.layer_norm.weight, 1, 0.3)
+    nn.init.normal_(layer.layer_norm.bias, 0, 0.3)
+    nn.init.normal_(layer.conv.bias, 0, 0.3)
+    return layer.eval()
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 30.0])
+@pytest.mark.parametrize("first", [True, False])
+def test_front_end_layer_equals_conv_norm_gelu(first: bool, scale: float) -> None:
+    layer = conv_layer(first)
+    channels = 1 if first else 24
+    rewritten = (FirstLayer if first else FrontEndLayer)(layer, None)
+    for windows in (1, 2, 7):
+        length = (windows - 1) * (5 if first else 2) + (10 if first else 3)
+        x = scale * torch.randn(2, length, channels)
+        with torch.inference_mode():
+            expected = layer.double()(x.double().transpose(1, 2)).transpose(1, 2)
+            result = rewritten.float()(x)
+        assert result.numpy() == pytest.approx(expected.numpy(), abs=2e-5)
+
+
+@pytest.mark.parametrize("kernel", [15, 16, 128])
+@pytest.mark.parametrize("rewrite", [GroupedConv, BlockedGroupedConv])
+def test_positional_conv(kernel: int, rewrite: type[nn.Module]) -> None:
+    torch.manual_seed(7)
+    config = Wav2Vec2Config(
+        hidden_size=48, num_conv_pos_embeddings=kernel, num_conv_pos_embedding_groups=4
+    )
+    embedding = original.Wav2Vec2PositionalConvEmbedding(config).eval()
+    rewritten = rewrite(embedding.conv)
+    for frames in (1, 2, 3, 50, 51):
+        x = torch.randn(1, frames, 48)
+        with torch.inference_mode():
+            expected = embedding(x)
+            result = nn.functional.gelu(rewritten(x))
+        assert result.numpy() == pytest.approx(expected.numpy(), abs=2e-6)

@@ -1,0 +1,67 @@
+"""The int8 graph: what was quantised, how, and how far it drifts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from voxmood_bench.random_checkpoint import SMALL
+from voxmood_export.quantize import quantize_weight
+
+
+@pytest.fixture(scope="module")
+def graph(bundle: Path) -> onnx.GraphProto:
+    return onnx.load(bundle / "model.int8.onnx").graph
+
+
+def test_every_large_product_is_int8(graph: onnx.GraphProto) -> None:
+    counts = Counter(node.op_type for node in graph.node)
+    layers = SMALL["num_hidden_layers"]
+    # six of the front end, the projection, the positional conv, six in each layer
+    assert counts["MatMulIntegerToFloat"] == 6 + 1 + 1 + 6 * layers
+    assert counts["MultiHeadAttention"] == layers
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    in_float = [
+        node.input[1]
+        for node in graph.node
+        if node.op_type == "MatMul" and node.input[1] in weights
+    ]
+    assert in_float == [
+        "front_end.0.factor.matrix",
+        "front_end.0.product.matrix",
+        "head.projector.matrix",
+        "head.classifier.matrix",
+    ]
+
+
+def test_each_tensor_is_quantised_once(graph: onnx.GraphProto) -> None:
+    quantised = [node.input[0] for node in graph.node if node.op_type == "DynamicQuantizeLinear"]
+    assert len(quantised) == len(set(quantised))
+    # query, key and value share one; so 4 in a layer, 6 of the front end, 2 after it
+    assert len(quantised) == 4 * SMALL["num_hidden_layers"] + 6 + 2
+
+
+def test_bytes_are_moved_not_floats(graph: onnx.GraphProto) -> None:
+    producers = {name: node for node in graph.node for name in node.output}
+    for node in graph.node:
+        if node.op_type == "Gather" and "/framing/" in node.name and "front_end.0" not in node.name:
+            source = producers[node.input[0]]
+            while source.op_type in ("Reshape", "Pad", "Transpose"):
+                source = producers[source.input[0]]
+            assert source.op_type in ("DynamicQuantizeLinear", "Shape"), node.name
+
+
+@pytest.mark.parametrize("shape", [(64, 5), (3, 64, 5)])
+def test_weights_keep_their_value(shape: tuple[int, ...]) -> None:
+    matrix = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    matrix[..., 2] = 0
+    values, scales = quantize_weight(matrix)
+    assert values.dtype == np.int8
+    assert values.min() >= -127
+    assert scales.shape == ((5,) if len(shape) == 2 else (3, 1, 5))
+    step = np.abs(matrix).max(axis=-2, keepdims=True) / 127
+    assert (np.abs(values * scales - matrix) <= step / 2 + 1e-7).all()
+    assert np.abs(values).max(axis=-2)[..., [0, 1, 3, 4]].min() == 127

@@ -1,0 +1,73 @@
+"""The command line as a user meets it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import voxmood
+from voxmood.cli import main
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    path = tmp_path / "clip.wav"
+    soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, 20000), 16000)
+    return path
+
+
+def test_predict_prints_bars(
+    bundle: Path, recording: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", str(recording), "--model", f"{bundle}@fp32", "--threads", "1"]) == 0
+    expected = voxmood.load(bundle, precision="fp32").predict(recording)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"{recording}: {expected.label} (1.2 s)"
+    assert [line.split()[0] for line in lines[1:]] == ["neu", "hap", "ang", "sad"]
+    assert lines[1].split()[1] == f"{expected.probabilities['neu']:.1%}"
+
+
+def test_predict_goes_on_after_a_bad_file(
+    bundle: Path, recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = tmp_path / "gone.wav"
+    assert main(["predict", str(gone), str(recording), "--model", str(bundle), "--json"]) == 1
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1
+    assert "gone.wav" in captured.err
+    (line,) = captured.out.splitlines()
+    row = json.loads(line)
+    assert list(row) == ["file", "label", "probabilities", "duration_s", "warnings"]
+    assert row["file"] == str(recording)
+    assert row["duration_s"] == 1.25
+    assert sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_info(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", str(bundle)]) == 0
+    text = capsys.readouterr().out
+    assert "neu, hap, ang, sad" in text
+    assert "apache-2.0" in text
+    assert main(["info", str(bundle), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["bundle"]["labels"] == ["neu", "hap", "ang", "sad"]
+    assert "CPUExecutionProvider" in facts["installation"]["providers"]
+
+
+def test_errors_are_one_line_and_status_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", "clip.wav", "--model", str(tmp_path / "gone")]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["predict"], ["predict", "a.wav", "--threads", "0"], ["sing"]]
+)
+def test_wrong_usage_is_status_2(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
