@@ -111,7 +111,7 @@ def test_bad_bin(copy: Path, damage: str) -> None:
         path.write_text("not a checkpoint")
     else:
         path.write_bytes(pickle.dumps(Path))  # anything that is not tensors
-    with pytest.raises(CheckpointError, match="damaged|refused"):
+    with pytest.raises(CheckpointError, match=r"damaged|refused"):
         load_checkpoint(str(copy))
 
 

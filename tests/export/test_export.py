@@ -127,7 +127,7 @@ def test_names_axes_and_shapes_have_their_own_errors(
     graph = onnx_ir.load(bundle / "model.fp32.onnx")
     graph.graph.outputs[2].name = "vector"
     onnx_ir.save(graph, path)
-    with pytest.raises(NamesError, match="vector.*expected.*embedding"):
+    with pytest.raises(NamesError, match=r"vector.*expected.*embedding"):
         check_contract(path, "fp32", 4)
     with pytest.raises(AxesError, match=r"logits is \['batch', 4\]; expected \['batch', 5\]"):
         check_contract(bundle / "model.fp32.onnx", "fp32", 5)
