@@ -20,6 +20,7 @@ from transformers import (
     Wav2Vec2FeatureExtractor,
     Wav2Vec2ForSequenceClassification,
 )
+
 from voxmood.audio import Waveform
 from voxmood_export.verify import generated_clips, recorded_clips
 

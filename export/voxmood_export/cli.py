@@ -28,7 +28,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Exports; returns the exit status."""
     from voxmood import VoxmoodError
-
     from voxmood_export.export import PRECISIONS, export_bundle, steps
 
     precisions = options.precisions.split(",")

@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import onnx_ir
+
 from voxmood import VoxmoodError, load
 from voxmood.bundle import (
     DESCRIPTION,
@@ -22,7 +23,7 @@ from voxmood.bundle import (
     model_file,
     sha256,
 )
-
+from voxmood_export.bias import correct_bias, embedding_shift
 from voxmood_export.checkpoint import Checkpoint, load_checkpoint
 from voxmood_export.errors import ExportError, OutputExistsError
 from voxmood_export.graph import export_graph
@@ -102,14 +103,20 @@ def _write_bundle(
     for precision in precisions:
         path = folder / model_file(precision)
         progress(f"trace {precision} graph")
-        normalize = checkpoint.extractor.do_normalize
         int8 = precision == "int8"
-        graph = export_graph(
-            InferenceForm(checkpoint.model, do_normalize=normalize, batched=not int8)
+        form = InferenceForm(
+            checkpoint.model,
+            do_normalize=checkpoint.extractor.do_normalize,
+            batched=not int8,
         )
+        graph = export_graph(form)
         progress(f"write {precision} graph")
-        _write_graph(quantize(graph) if int8 else graph, path, bundle)
-        del graph
+        if int8:
+            quantize(graph)
+            _write_graph(graph, path, bundle)
+            correct_bias(graph, embedding_shift(path, form, clips.calibration))
+        _write_graph(graph, path, bundle)
+        del form, graph
         gc.collect()  # a graph's nodes hold each other, and with them all weights
         check_contract(path, precision, len(bundle.labels))
         files = {

@@ -22,15 +22,14 @@ MOVES = {"Reshape", "Gather", "Transpose", "Pad"}
 MICROSOFT = "com.microsoft"
 
 
-def quantize(model: ir.Model) -> ir.Model:
-    """Puts every large product of a single-clip graph into int8; changes and returns the model."""
+def quantize(model: ir.Model) -> None:
+    """Puts every large product of a single-clip graph into int8, in place."""
     quantised = _QuantisedValues(model.graph)
     for node in list(model.graph):
         if node.op_type == "MatMul" and is_quantisable(node):
             _replace_product(model.graph, node, quantised)
     RemoveUnusedNodesPass()(model)
     model.opset_imports[MICROSOFT] = 1
-    return model
 
 
 def is_quantisable(node: ir.Node) -> bool:

@@ -11,15 +11,16 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import torch
+
 from voxmood import AudioError, Model
 from voxmood.audio import Waveform, read_waveform
 from voxmood.statistics import agreement, sqnr
-
 from voxmood_export.checkpoint import Checkpoint
 from voxmood_export.errors import AxesError, NamesError, ShapesError, ValuesError
 from voxmood_export.signals import speech_like
 
 MAX_FLOAT_ERROR = 1e-4  # of a logit, fp32 against transformers
+MAX_CALIBRATION_CLIPS = 16
 AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif"}
 
 
@@ -30,17 +31,21 @@ class Clips:
     Attributes:
         description: says in the bundle what it was.
         waveforms: float32, at the checkpoint's rate.
+        calibration: others of the same kind, to tune the int8 graph on.
     """
 
     description: str
     waveforms: list[Waveform]
+    calibration: list[Waveform]
 
 
 def generated_clips(rate: int) -> Clips:
     """Eight speech-like signals of 0.5 to 8 s."""
     seconds = (0.5, 1.0, 1.7, 2.3, 3.1, 4.0, 5.5, 8.0)
-    waveforms = [speech_like(length, rate, seed) for seed, length in enumerate(seconds)]
-    return Clips("8 generated speech-like signals of 0.5 to 8 s", waveforms)
+    clips = [speech_like(length, rate, seed) for seed, length in enumerate(2 * seconds)]
+    count = len(seconds)
+    description = f"{count} generated speech-like signals of 0.5 to 8 s"
+    return Clips(description, clips[:count], clips[count:])
 
 
 def recorded_clips(folder: Path, rate: int, limit: int, max_seconds: float = 30.0) -> Clips:
@@ -52,10 +57,22 @@ def recorded_clips(folder: Path, rate: int, limit: int, max_seconds: float = 30.
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
     if not paths:
         raise AudioError(f"{folder}: holds no recordings ({', '.join(sorted(AUDIO_SUFFIXES))}).")
+    picked = _evenly(paths, limit)
+    others = _evenly([path for path in paths if path not in picked], MAX_CALIBRATION_CLIPS)
+
+    def read(chosen: list[Path]) -> list[Waveform]:
+        return [read_waveform(path, rate=rate, max_seconds=max_seconds) for path in chosen]
+
+    return Clips(
+        f"{len(picked)} recordings of the folder {folder.resolve().name}",
+        read(picked),
+        read(others) or generated_clips(rate).calibration,
+    )
+
+
+def _evenly(paths: list[Path], limit: int) -> list[Path]:
     count = min(limit, len(paths))
-    picked = [paths[index * len(paths) // count] for index in range(count)]
-    waveforms = [read_waveform(path, rate=rate, max_seconds=max_seconds) for path in picked]
-    return Clips(f"{len(picked)} recordings of the folder {folder.resolve().name}", waveforms)
+    return [paths[index * len(paths) // count] for index in range(count)]
 
 
 def reference_logits(checkpoint: Checkpoint, clips: Clips) -> Iterator[npt.NDArray[np.float32]]:

@@ -53,6 +53,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         "--model", metavar="BUNDLE[@PRECISION]", help="default: the bundle that ships"
     )
     parser.add_argument("--provider", choices=PROVIDERS, default="cpu")
+    parser.add_argument("--low-memory", action="store_true", help="for small boards; slower")
     parser.add_argument("--threads", type=_positive, metavar="N", help="default: all there are")
 
 
@@ -66,7 +67,11 @@ def _positive(text: str) -> int:
 def _load(options: argparse.Namespace) -> Model:
     folder, precision = split_precision(options.model)
     return voxmood.load(
-        folder, precision=precision, provider=options.provider, threads=options.threads
+        folder,
+        precision=precision,
+        provider=options.provider,
+        threads=options.threads,
+        low_memory=options.low_memory,
     )
 
 

@@ -73,6 +73,7 @@ def create_session(
     providers: list[tuple[str, dict[str, Any]]],
     threads: int | None,
     config: Mapping[str, str],
+    low_memory: bool = False,
 ) -> onnxruntime.InferenceSession:
     """Opens an ONNX file.
 
@@ -81,6 +82,7 @@ def create_session(
         providers: as `resolve_provider` returns them.
         threads: for one run; None takes `default_threads`.
         config: session configuration entries.
+        low_memory: use the weights as they lie in the mapped file, and keep no arena.
 
     Raises:
         BundleError: ONNX Runtime cannot load the file.
@@ -91,6 +93,9 @@ def create_session(
     options.log_severity_level = 4  # what goes wrong is raised; it need not be printed as well
     for key, value in config.items():
         options.add_session_config_entry(key, value)
+    if low_memory:
+        options.add_session_config_entry("session.disable_prepacking", "1")
+        options.enable_cpu_mem_arena = False
     try:
         # Without enable_fallback=0, a provider that fails to start is silently replaced.
         session = onnxruntime.InferenceSession(

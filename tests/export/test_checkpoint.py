@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import Wav2Vec2ForSequenceClassification
+
 from voxmood_bench.random_checkpoint import SMALL, make_checkpoint
 from voxmood_export import CheckpointError
 from voxmood_export.checkpoint import load_checkpoint

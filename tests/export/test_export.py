@@ -11,6 +11,7 @@ import onnx
 import onnx_ir
 import pytest
 import soundfile
+
 import voxmood
 from voxmood.cli import main
 from voxmood_export import (

@@ -7,9 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir
 import pytest
+
 from voxmood_bench.random_checkpoint import SMALL
-from voxmood_export.quantize import quantize_weight
+from voxmood_export.bias import correct_bias, embedding_shift
+from voxmood_export.checkpoint import load_checkpoint
+from voxmood_export.graph import export_graph
+from voxmood_export.inference import InferenceForm
+from voxmood_export.quantize import quantize, quantize_weight
+from voxmood_export.verify import generated_clips
 
 
 @pytest.fixture(scope="module")
@@ -62,3 +69,18 @@ def test_weights_keep_their_value(shape: tuple[int, ...]) -> None:
     step = np.abs(matrix).max(axis=-2, keepdims=True) / 127
     assert (np.abs(values * scales - matrix) <= step / 2 + 1e-7).all()
     assert np.abs(values).max(axis=-2)[..., [0, 1, 3, 4]].min() == 127
+
+
+def test_bias_correction_takes_out_the_mean_shift(checkpoint: Path, tmp_path: Path) -> None:
+    form = InferenceForm(load_checkpoint(str(checkpoint)).model, do_normalize=True, batched=False)
+    graph = export_graph(form)
+    quantize(graph)
+    path = tmp_path / "model.onnx"
+    onnx_ir.save(graph, path)
+    clips = generated_clips(16000)
+    before = embedding_shift(path, form, clips.calibration)
+    correct_bias(graph, before)
+    onnx_ir.save(graph, path)
+    assert embedding_shift(path, form, clips.calibration) == pytest.approx(0 * before, abs=1e-6)
+    elsewhere = embedding_shift(path, form, clips.waveforms)
+    assert np.linalg.norm(elsewhere) < 0.5 * np.linalg.norm(before)

@@ -9,6 +9,7 @@ import librosa
 import numpy as np
 import pytest
 import soundfile
+
 from voxmood import AudioError, MissingFileError
 from voxmood.audio import AudioSource, Waveform, read_waveform
 

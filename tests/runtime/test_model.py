@@ -15,6 +15,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import soundfile
+
 import voxmood
 from voxmood import AudioError, BundleError, MissingFileError, ProviderError
 
@@ -79,6 +80,16 @@ def test_int8_gives_the_same_bits_twice(bundle: Path) -> None:
     ]
     for first, second in zip(*runs, strict=True):
         assert first.logits.tobytes() == second.logits.tobytes()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_low_memory_predicts_the_same(bundle: Path, precision: str) -> None:
+    (clip,) = clips(4, 20000)
+    usual, low = (
+        voxmood.load(bundle, precision=precision, low_memory=low).predict(clip, sampling_rate=RATE)
+        for low in (False, True)
+    )
+    assert low.logits == pytest.approx(usual.logits, abs=1e-5)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
