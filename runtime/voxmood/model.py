@@ -226,7 +226,7 @@ def shipped_bundle() -> Path:
     """The bundle that ships: beside the installed package, or in `models/` of a checkout."""
     package = Path(__file__).parent
     for models in (package / "models", package.parent.parent / "models"):
-        for description in sorted(models.glob("*/bundle.json")):
+        for description in sorted(models.glob("*/bundle/bundle.json")):
             return description.parent
     raise MissingFileError(
         "no bundle ships with this installation; name one: voxmood.load('folder'). "

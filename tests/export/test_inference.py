@@ -52,7 +52,7 @@ def test_equals_transformers_around_every_frame_boundary(loaded: Checkpoint, bat
         with torch.inference_mode():
             logits, probabilities, _ = network(torch.tensor(clip)[None], torch.tensor([length]))
         expected = reference(loaded, clip)
-        assert logits[0].numpy() == pytest.approx(expected.numpy(), rel=1e-5, abs=3e-5), length
+        assert logits[0].numpy() == pytest.approx(expected.numpy(), abs=1e-4), length
         assert probabilities[0].numpy() == pytest.approx(expected.softmax(-1).numpy(), abs=3e-5)
 
 
