@@ -11,10 +11,10 @@ CORPUS = Path(__file__).parents[2] / "shared" / "corpora" / "emodb"
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from voxmood_bench.random_checkpoint import SMALL, make_checkpoint
+    from voxmood_bench.random_checkpoint import LARGE, SMALL, make_checkpoint
 
     folder = tmp_path_factory.mktemp("checkpoint") / "small"
-    make_checkpoint(folder, SMALL)
+    make_checkpoint(folder, LARGE | SMALL)
     (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\nA test.\n")
     return folder
 

@@ -16,9 +16,13 @@ import numpy as np
 import torch
 from torch import nn
 from transformers import (
+    HubertConfig,
+    HubertForSequenceClassification,
     Wav2Vec2Config,
     Wav2Vec2FeatureExtractor,
     Wav2Vec2ForSequenceClassification,
+    WavLMConfig,
+    WavLMForSequenceClassification,
 )
 
 from voxmood.audio import Waveform
@@ -27,14 +31,36 @@ from voxmood_export.verify import generated_clips, recorded_clips
 LABELS = ("neu", "hap", "ang", "sad")
 RATE = 16000
 
-LARGE: dict[str, Any] = {  # as superb/wav2vec2-large-superb-er
+Settings = dict[str, Any]  # arguments of a configuration
+
+FAMILIES: dict[str, tuple[Any, Any]] = {
+    "wav2vec2": (Wav2Vec2Config, Wav2Vec2ForSequenceClassification),
+    "hubert": (HubertConfig, HubertForSequenceClassification),
+    "wavlm": (WavLMConfig, WavLMForSequenceClassification),
+}
+BASE: Settings = {  # the sizes and kinds of superb/wav2vec2-base-superb-er and its like
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "classifier_proj_size": 256,
+    "feat_extract_norm": "group",
+    "conv_bias": False,
+    "do_stable_layer_norm": False,
+    "use_weighted_layer_sum": True,
+}
+LARGE: Settings = {  # of superb/wav2vec2-large-superb-er and its like
     "hidden_size": 1024,
     "num_hidden_layers": 24,
     "num_attention_heads": 16,
     "intermediate_size": 4096,
     "classifier_proj_size": 256,
+    "feat_extract_norm": "layer",
+    "conv_bias": True,
+    "do_stable_layer_norm": True,
+    "use_weighted_layer_sum": True,
 }
-SMALL: dict[str, Any] = {  # for everyday tests: the same layers, few and narrow
+SMALL: Settings = {  # for everyday tests: over one of the others, the same layers, few and narrow
     "hidden_size": 64,
     "num_hidden_layers": 3,
     "num_attention_heads": 4,
@@ -44,18 +70,14 @@ SMALL: dict[str, Any] = {  # for everyday tests: the same layers, few and narrow
     "num_conv_pos_embedding_groups": 4,
     "classifier_proj_size": 24,
 }
-LAYER_NORM: dict[str, Any] = {
-    "feat_extract_norm": "layer",
-    "conv_bias": True,
-    "do_stable_layer_norm": True,
-    "use_weighted_layer_sum": True,
-}
 
 
 def make_checkpoint(
     folder: Path,
-    size: dict[str, Any],
+    settings: Settings,
     *,
+    family: str = "wav2vec2",
+    do_normalize: bool = True,
     seed: int = 0,
     waveforms: list[Waveform] | None = None,
     old_names: bool = False,
@@ -64,24 +86,23 @@ def make_checkpoint(
 
     Args:
         folder: made if it is not there.
-        size: `LARGE`, `SMALL`, or other arguments of `Wav2Vec2Config`.
+        settings: `LARGE`, `BASE`, either with `SMALL` over it, or other ones.
+        family: one of `FAMILIES`.
+        do_normalize: whether the feature extractor normalises each clip.
         seed: of the weights.
         waveforms: at 16 kHz; the classifier is scaled so that over them each logit has mean 0 and
             spread 1, else logits of random weights hardly vary. None takes generated ones.
         old_names: write `pytorch_model.bin` with the weight-norm names of 2021 and not safetensors.
     """
     torch.manual_seed(seed)
-    settings = LAYER_NORM | {
+    configuration, network = FAMILIES[family]
+    labels = {
         "id2label": dict(enumerate(LABELS)),
         "label2id": {label: index for index, label in enumerate(LABELS)},
     }
-    model = Wav2Vec2ForSequenceClassification(Wav2Vec2Config(**(settings | size))).eval()
-    for module in model.modules():  # nothing may stay at a default that hides a mistake
-        if isinstance(module, nn.LayerNorm):
-            nn.init.normal_(module.weight, 1.0, 0.2)
-            nn.init.normal_(module.bias, 0.0, 0.2)
-    nn.init.normal_(model.layer_weights)
-    extractor = Wav2Vec2FeatureExtractor(return_attention_mask=True)
+    model = network(configuration(**(settings | labels))).eval()
+    _randomise(model)
+    extractor = Wav2Vec2FeatureExtractor(do_normalize=do_normalize, return_attention_mask=True)
     _spread_logits(model, extractor, waveforms or generated_clips(RATE).waveforms)
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -102,8 +123,21 @@ def make_checkpoint(
         model.save_pretrained(folder)
 
 
+def _randomise(model: nn.Module) -> None:
+    """Nothing may stay at a default that would hide a mistake."""
+    for module in model.modules():
+        if isinstance(module, (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm1d)):
+            nn.init.normal_(module.weight, 1.0, 0.2)
+            nn.init.normal_(module.bias, 0.0, 0.2)
+        if isinstance(module, nn.BatchNorm1d) and module.running_mean is not None:
+            nn.init.normal_(module.running_mean, 0.0, 0.2)
+    for name, parameter in model.named_parameters():
+        if name == "layer_weights" or "gru_rel_pos" in name or "rel_attn_embed" in name:
+            nn.init.normal_(parameter)
+
+
 def _spread_logits(
-    model: Wav2Vec2ForSequenceClassification,
+    model: Any,
     extractor: Wav2Vec2FeatureExtractor,
     waveforms: list[Waveform],
 ) -> None:
@@ -127,12 +161,15 @@ def main() -> None:
     parser.add_argument("--audio", type=Path, help="recordings to scale the classifier on")
     parser.add_argument("--clips", type=int, default=12, help="how many of them (%(default)s)")
     parser.add_argument("--bin", action="store_true", help="an old pytorch_model.bin")
-    parser.add_argument("--small", action="store_true", help="the size of the everyday tests")
+    parser.add_argument("--family", choices=FAMILIES, default="wav2vec2")
+    parser.add_argument("--base", action="store_true", help="the base size, with group norm")
+    parser.add_argument("--small", action="store_true", help="few and narrow layers, for tests")
     arguments = parser.parse_args()
     audio = arguments.audio
     make_checkpoint(
         arguments.folder,
-        SMALL if arguments.small else LARGE,
+        (BASE if arguments.base else LARGE) | (SMALL if arguments.small else {}),
+        family=arguments.family,
         seed=arguments.seed,
         waveforms=recorded_clips(audio, RATE, arguments.clips).waveforms if audio else None,
         old_names=arguments.bin,

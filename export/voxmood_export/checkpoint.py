@@ -15,24 +15,36 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import (
+    HubertConfig,
+    HubertForSequenceClassification,
     PreTrainedModel,
     Wav2Vec2Config,
     Wav2Vec2FeatureExtractor,
     Wav2Vec2ForSequenceClassification,
+    WavLMConfig,
+    WavLMForSequenceClassification,
 )
 
 from voxmood_export.errors import CheckpointError
 
 ARCHITECTURES = {
-    "Wav2Vec2ForSequenceClassification": (Wav2Vec2ForSequenceClassification, Wav2Vec2Config)
+    "Wav2Vec2ForSequenceClassification": (Wav2Vec2ForSequenceClassification, Wav2Vec2Config),
+    "HubertForSequenceClassification": (HubertForSequenceClassification, HubertConfig),
+    "WavLMForSequenceClassification": (WavLMForSequenceClassification, WavLMConfig),
 }
 """Supported networks and their configurations, by the name in `config.json`."""
+
+REFUSED = {
+    "Wav2Vec2ForSpeechClassification": " (its head is code of its authors, not of transformers)",
+    "EmotionModel": " (its head is code of its authors, not of transformers)",
+    "Wav2Vec2BertForSequenceClassification": " (it takes filter banks, not waveforms)",
+    "Data2VecAudioForSequenceClassification": " (its positional convolutions are of another kind)",
+}
+"""Look-alikes, and why they are not supported."""
 
 REQUIRED = {
     "hidden_act": "gelu",
     "feat_extract_activation": "gelu",
-    "feat_extract_norm": "layer",
-    "do_stable_layer_norm": True,
     "add_adapter": False,
     "adapter_attn_dim": None,
 }
@@ -133,17 +145,15 @@ def _supported(source: str, config: dict[str, Any]) -> tuple[Any, Any]:
     names = config.get("architectures") or ["none"]
     if len(names) != 1 or names[0] not in ARCHITECTURES:
         raise CheckpointError(
-            f"{source}: its architecture {', '.join(names)} is not supported; "
-            f"supported: {', '.join(ARCHITECTURES)}."
+            f"{source}: its architecture {', '.join(names)} is not supported"
+            f"{REFUSED.get(names[0], '')}; supported: {', '.join(ARCHITECTURES)}."
         )
     network, kind = ARCHITECTURES[names[0]]
     configuration = kind.from_dict(config)
     for key, value in REQUIRED.items():
-        if getattr(configuration, key, None) != value:
-            raise CheckpointError(
-                f"{source}: {key} is {getattr(configuration, key, None)!r}; "
-                f"only {value!r} is supported."
-            )
+        found = getattr(configuration, key, value)
+        if found != value:
+            raise CheckpointError(f"{source}: {key} is {found!r}; only {value!r} is supported.")
     return network, configuration
 
 

@@ -28,7 +28,7 @@ from voxmood_export.checkpoint import Checkpoint, load_checkpoint
 from voxmood_export.errors import ExportError, OutputExistsError
 from voxmood_export.graph import export_graph
 from voxmood_export.inference import Geometry, InferenceForm
-from voxmood_export.quantize import quantize
+from voxmood_export.quantize import GROUP_NORM_FRONT_END, quantize
 from voxmood_export.verify import (
     Clips,
     check_contract,
@@ -112,7 +112,8 @@ def _write_bundle(
         graph = export_graph(form)
         progress(f"write {precision} graph")
         if int8:
-            quantize(graph)
+            grouped = form.config.feat_extract_norm == "group"
+            quantize(graph, two_terms=GROUP_NORM_FRONT_END if grouped else None)
             _write_graph(graph, path, bundle)
             correct_bias(graph, embedding_shift(path, form, clips.calibration))
         _write_graph(graph, path, bundle)

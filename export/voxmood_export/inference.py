@@ -44,18 +44,25 @@ class InferenceForm(nn.Module):
         self.length_check = f"lengths_must_be_{self.geometry.min_samples}_to_samples"
         self.add_module(self.length_check, CheckedLengths(self.geometry.min_samples))
         clips = None if batched else 1
+        config = model.config
         first, *others = base.feature_extractor.conv_layers
-        self.front_end = nn.Sequential(
-            FirstLayer(first, clips), *(FrontEndLayer(layer, clips) for layer in others)
+        first_layer = GroupNormFirstLayer if config.feat_extract_norm == "group" else FirstLayer
+        self.front_end = nn.ModuleList(
+            [first_layer(first, clips), *(FrontEndLayer(layer, clips) for layer in others)]
         )
-        self.projection_norm = base.feature_projection.layer_norm
+        self.projection_norm = getattr(base.feature_projection, "layer_norm", nn.Identity())
         self.projection = Product.from_linear(base.feature_projection.projection)
-        positional = GroupedConv if batched else BlockedGroupedConv
-        self.positional = positional(base.encoder.pos_conv_embed.conv)
+        self.positional = PositionalEmbedding(base.encoder.pos_conv_embed, blocked=not batched)
+        norm_first = config.do_stable_layer_norm
+        self.encoder_norm = nn.Identity() if norm_first else base.encoder.layer_norm
         self.layers = nn.ModuleList(
-            EncoderLayer(layer, fused_attention=not batched) for layer in base.encoder.layers
+            EncoderLayer(layer, norm_first=norm_first, fused_attention=not batched)
+            for layer in base.encoder.layers
         )
-        self.final_norm = base.encoder.layer_norm
+        self.final_norm = base.encoder.layer_norm if norm_first else nn.Identity()
+        self.relative_positions = None
+        if config.model_type == "wavlm":
+            self.relative_positions = RelativePositions(base.encoder.layers[0].attention)
         self.head = PooledHead(model)
 
     def forward(self, waveform: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -84,8 +91,10 @@ class InferenceForm(nn.Module):
             waveform = normalise(waveform, lengths, valid)
         elif valid is not None:
             waveform = torch.where(valid, waveform, 0.0)
-        # Whole frames only: from here on every layer's input has exactly the length it needs.
-        hidden = self.front_end(waveform[:, : self.geometry.samples(total), None])
+        first, *others = self.front_end
+        hidden = first(waveform, lengths, self.geometry.after_first(total))
+        for layer in others:
+            hidden = layer(hidden)
 
         hidden = self.projection(self.projection_norm(hidden))
         if frame_valid is None:
@@ -97,11 +106,14 @@ class InferenceForm(nn.Module):
             attention_bias = attention_bias[:, None, None, :]
             pooling = (frame_valid / frames[:, None])[:, None, :]
 
-        hidden = hidden + functional.gelu(self.positional(hidden))
+        hidden = self.encoder_norm(hidden + self.positional(hidden, frame_valid))
+        position_bias = None
+        if self.relative_positions is not None:
+            position_bias = self.relative_positions(hidden.shape[1])
         means = []
         for layer in self.layers:
             means.append(pooling @ hidden)
-            hidden = layer(hidden, attention_bias)
+            hidden = layer(hidden, attention_bias, position_bias)
         means.append(pooling @ self.final_norm(hidden))
         return cast(tuple[Tensor, Tensor, Tensor], self.head(means))
 
@@ -119,11 +131,16 @@ class Geometry:
             samples = torch.div(samples - kernel, stride, rounding_mode="trunc") + 1
         return samples
 
-    def samples(self, frames: Any) -> Any:
-        """The fewest samples that give so many frames, for an int or a tensor."""
-        for kernel, stride in reversed(self.layers):
+    def after_first(self, frames: Any) -> Any:
+        """The fewest frames of the first layer that give so many in the end."""
+        for kernel, stride in reversed(self.layers[1:]):
             frames = (frames - 1) * stride + kernel
         return frames
+
+    def samples(self, frames: Any) -> Any:
+        """The fewest samples that give so many frames, for an int or a tensor."""
+        kernel, stride = self.layers[0]
+        return (self.after_first(frames) - 1) * stride + kernel
 
 
 class CheckedLengths(nn.Module):
@@ -227,7 +244,8 @@ class FirstLayer(nn.Module):
     def __init__(self, layer: Any, batch: int | None) -> None:
         super().__init__()
         conv, norm = layer.conv, layer.layer_norm
-        self.framing = Framing(conv.kernel_size[0], conv.stride[0], 1, batch)
+        self.kernel, self.stride = conv.kernel_size[0], conv.stride[0]
+        self.framing = Framing(self.kernel, self.stride, 1, batch)
         self.epsilon = norm.eps
         matrix = conv_matrix(conv.weight.double())
         bias = matrix.new_zeros(1, matrix.shape[1]) if conv.bias is None else conv.bias[None]
@@ -239,28 +257,90 @@ class FirstLayer(nn.Module):
         scaled = centred * norm.weight.double()
         self.product = Product(torch.cat([scaled, norm.bias.double()[None]]).float(), None)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, S, 1] to [B, N, C]."""
-        x = self.framing(x)
+    def forward(self, waveform: Tensor, lengths: Tensor, frames: Any) -> Tensor:
+        """Waveforms [B, S] to the first ``frames`` frames, [B, frames, C].
+
+        Whole frames only: from here on every layer's input has exactly the length it needs.
+        """
+        x = self.framing(waveform[:, : (frames - 1) * self.stride + self.kernel, None])
         root = self.factor(x)
         inverse = torch.rsqrt((root * root).sum(-1, keepdim=True) + self.epsilon)
         x = torch.cat([x * inverse, inverse, torch.ones_like(inverse)], dim=-1)
         return functional.gelu(self.product(x))
 
 
+class GroupNormFirstLayer(nn.Module):
+    """The first convolution and a group norm of one channel a group, statistics over valid frames.
+
+    With the mean window subtracted from every window, each channel's mean is zero (and with it the
+    convolution's bias is gone), so its variance is a mean of squares; the norm's scale then goes
+    into the product's matrix and its bias into one more row.
+    """
+
+    def __init__(self, layer: Any, batch: int | None) -> None:
+        super().__init__()
+        conv, norm = layer.conv, layer.layer_norm
+        self.kernel, self.stride = conv.kernel_size[0], conv.stride[0]
+        self.framing = Framing(self.kernel, self.stride, 1, batch)
+        self.batched = batch is None
+        self.epsilon = norm.eps
+        self.matrix = nn.Parameter(conv_matrix(conv.weight).detach(), requires_grad=False)
+        self.scale, self.shift = norm.weight, norm.bias
+
+    def forward(self, waveform: Tensor, lengths: Tensor, frames: Any) -> Tensor:
+        """Waveforms [B, S] to the first ``frames`` frames, [B, frames, C].
+
+        The statistics are over all frames of the convolution, also the few at the end that no later
+        layer takes.
+        """
+        valid = torch.div(lengths - self.kernel, self.stride, rounding_mode="trunc") + 1
+        samples = torch.as_tensor(waveform.shape[1])
+        count = torch.div(samples - self.kernel, self.stride, rounding_mode="trunc") + 1
+        x = self.framing(waveform[:, : (count - 1) * self.stride + self.kernel, None])
+        share = torch.ones(1, 1, x.shape[1]) / valid[:, None, None]
+        if self.batched:
+            share = torch.where(torch.arange(x.shape[1]) < valid[:, None, None], share, 0.0)
+        x = x - share @ x
+        variance = share @ (x @ self.matrix).square()
+        matrix = self.matrix * (self.scale * torch.rsqrt(variance + self.epsilon))
+        return functional.gelu(x[:, :frames] @ matrix + self.shift)
+
+
 class FrontEndLayer(nn.Module):
-    """A convolution over frames as one product, channels last; then layer norm and GELU."""
+    """A convolution over frames as one product, channels last; then its norm, if any, and GELU."""
 
     def __init__(self, layer: Any, batch: int | None) -> None:
         super().__init__()
         conv = layer.conv
         self.framing = Framing(conv.kernel_size[0], conv.stride[0], conv.in_channels, batch)
         self.product = Product(conv_matrix(conv.weight), conv.bias)
-        self.norm = layer.layer_norm
+        self.norm = getattr(layer, "layer_norm", nn.Identity())
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, T, C] to [B, N, C]."""
         return functional.gelu(self.norm(self.product(self.framing(x))))
+
+
+class PositionalEmbedding(nn.Module):
+    """The positional convolution, after the batch norm that some networks have, and GELU."""
+
+    def __init__(self, embedding: Any, *, blocked: bool) -> None:
+        super().__init__()
+        self.conv = (BlockedGroupedConv if blocked else GroupedConv)(embedding.conv)
+        self.norm = None
+        norm = getattr(embedding, "batch_norm", None)
+        if norm is not None:
+            scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+            self.norm = nn.ParameterList([scale, norm.bias - norm.running_mean * scale])
+
+    def forward(self, x: Tensor, valid: Tensor | None) -> Tensor:
+        """[B, T, D] to [B, T, D]; padded frames, by ``valid`` [B, T], count as zeros."""
+        if self.norm is not None:
+            # Not folded into the convolution: it pads with zeros after this norm.
+            x = x * self.norm[0] + self.norm[1]
+            if valid is not None:
+                x = torch.where(valid[..., None], x, 0.0)
+        return functional.gelu(self.conv(x))
 
 
 class GroupedConv(nn.Module):
@@ -319,21 +399,37 @@ class BlockedGroupedConv(nn.Module):
 
 
 class EncoderLayer(nn.Module):
-    """A transformer layer with its norms before attention and feed-forward."""
+    """A transformer layer, its norms before attention and feed-forward or after each."""
 
-    def __init__(self, layer: Any, *, fused_attention: bool) -> None:
+    def __init__(self, layer: Any, *, norm_first: bool, fused_attention: bool) -> None:
         super().__init__()
+        self.norm_first = norm_first
         self.attention_norm = layer.layer_norm
         self.attention = Attention(layer.attention, fused=fused_attention)
         self.feed_forward_norm = layer.final_layer_norm
         self.expand = Product.from_linear(layer.feed_forward.intermediate_dense)
         self.contract = Product.from_linear(layer.feed_forward.output_dense)
 
-    def forward(self, x: Tensor, attention_bias: Tensor | None) -> Tensor:
-        """[B, T, D] to [B, T, D]; the bias, [B, 1, 1, T], is very negative at padded frames."""
-        x = x + self.attention(self.attention_norm(x), attention_bias)
-        inner = functional.gelu(self.expand(self.feed_forward_norm(x)))
-        return x + cast(Tensor, self.contract(inner))
+    def forward(
+        self, x: Tensor, attention_bias: Tensor | None, position_bias: Tensor | None
+    ) -> Tensor:
+        """[B, T, D] to [B, T, D].
+
+        Args:
+            x: hidden states.
+            attention_bias: [B, 1, 1, T], very negative at padded frames.
+            position_bias: [1, heads, T, T], of networks with relative positions.
+        """
+        biases = attention_bias, position_bias
+        if self.norm_first:
+            x = x + self.attention(self.attention_norm(x), *biases)
+            return x + self.feed_forward(self.feed_forward_norm(x))
+        x = self.attention_norm(x + self.attention(x, *biases))
+        return cast(Tensor, self.feed_forward_norm(x + self.feed_forward(x)))
+
+    def feed_forward(self, x: Tensor) -> Tensor:
+        """[B, T, D] to [B, T, D]."""
+        return cast(Tensor, self.contract(functional.gelu(self.expand(x))))
 
 
 class Attention(nn.Module):
@@ -347,15 +443,61 @@ class Attention(nn.Module):
         self.key = Product.from_linear(attention.k_proj)
         self.value = Product.from_linear(attention.v_proj)
         self.out = Product.from_linear(attention.out_proj)
+        self.gate = PositionGate(attention) if hasattr(attention, "gru_rel_pos_linear") else None
 
-    def forward(self, x: Tensor, attention_bias: Tensor | None) -> Tensor:
-        """[B, T, D] to [B, T, D]."""
-        query, key, value = self.query(x), self.key(x), self.value(x)
-        if self.fused:
-            mixed = FusedAttention.apply(query, key, value, self.heads)  # type: ignore[no-untyped-call]
-        else:
-            mixed = attend(query, key, value, self.heads, attention_bias)
-        return cast(Tensor, self.out(mixed))
+    def forward(
+        self, x: Tensor, attention_bias: Tensor | None, position_bias: Tensor | None
+    ) -> Tensor:
+        """[B, T, D] to [B, T, D]; biases as `EncoderLayer.forward` takes them."""
+        if self.gate is not None:
+            gated = self.gate(x, position_bias)
+            attention_bias = gated if attention_bias is None else gated + attention_bias
+        arguments = (self.query(x), self.key(x), self.value(x), self.heads, attention_bias)
+        attention: Any = FusedAttention.apply if self.fused else attend
+        return cast(Tensor, self.out(attention(*arguments)))
+
+
+class RelativePositions(nn.Module):
+    """WavLM's bias for each head and distance, from the table of its first layer's attention.
+
+    Buckets grow with the logarithm of the distance and end at a largest one, so a table over
+    distances holds all there is.
+    """
+
+    def __init__(self, attention: Any) -> None:
+        super().__init__()
+        self.farthest: int = attention.max_distance
+        distances = torch.arange(-self.farthest, self.farthest + 1)
+        buckets = attention._relative_positions_bucket(distances)
+        self.table = nn.Parameter(attention.rel_attn_embed.weight.detach()[buckets])
+
+    def forward(self, frames: Any) -> Tensor:
+        """[1, heads, T, T] for T frames."""
+        position = torch.arange(frames)
+        distance = (position[None] - position[:, None]).clamp(-self.farthest, self.farthest)
+        return self.table[distance + self.farthest].permute(2, 0, 1)[None]
+
+
+class PositionGate(nn.Module):
+    """WavLM's gate, by which each head and frame weighs the bias of relative positions.
+
+    Of the eight outputs of its linear layer each four are summed; the sum goes into the weights.
+    """
+
+    def __init__(self, attention: Any) -> None:
+        super().__init__()
+        linear = attention.gru_rel_pos_linear
+        self.heads: int = attention.num_heads
+        self.gate = Product(
+            linear.weight.unflatten(0, (2, 4)).sum(1).T, linear.bias.view(2, 4).sum(1)
+        )
+        self.constant = attention.gru_rel_pos_const
+
+    def forward(self, x: Tensor, position_bias: Tensor | None) -> Tensor:
+        """Attention's input [B, T, D] and bias [1, heads, T, T] to gated bias [B, heads, T, T]."""
+        x = x.reshape(*x.shape[:2], self.heads, x.shape[2] // self.heads)
+        first, second = self.gate(x).sigmoid().transpose(1, 2).split(1, dim=-1)
+        return cast(Tensor, (first * (second * self.constant - 1.0) + 2.0) * position_bias)
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, heads: int, bias: Tensor | None) -> Tensor:
@@ -371,20 +513,25 @@ def attend(query: Tensor, key: Tensor, value: Tensor, heads: int, bias: Tensor |
 
 
 class FusedAttention(torch.autograd.Function):
-    """`attend` without a bias, which the graph holds as ONNX Runtime's one operator for it."""
+    """`attend`, which the graph holds as ONNX Runtime's one operator for it."""
 
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
-        """All [B, T, D]."""
-        return attend(query, key, value, heads, None)
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, heads: int, bias: Tensor | None
+    ) -> Tensor:
+        """As `attend`."""
+        return attend(query, key, value, heads, bias)
 
     @staticmethod
-    def symbolic(g: Any, query: Any, key: Any, value: Any, heads: int) -> Any:
+    def symbolic(g: Any, query: Any, key: Any, value: Any, heads: int, bias: Any) -> Any:
         """The node that stands for it."""
-        attention = g.op(
-            "com.microsoft::MultiHeadAttention", query, key, value, num_heads_i=heads, scale_f=1.0
-        )
-        return attention.setTypeAs(query)
+        inputs = [query, key, value]
+        if bias is not None and not bias.node().mustBeNone():
+            nothing = g.op("prim::Constant")
+            nothing.setType(torch._C.OptionalType.ofTensor())
+            inputs += [nothing, nothing, bias]
+        operator = "com.microsoft::MultiHeadAttention"
+        return g.op(operator, *inputs, num_heads_i=heads, scale_f=1.0).setTypeAs(query)
 
 
 class PooledHead(nn.Module):

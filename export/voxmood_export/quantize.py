@@ -7,27 +7,40 @@ was (before a Gather or Reshape lays it out for a product), so that bytes are mo
 
 from __future__ import annotations
 
+import re
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-KEPT_FLOAT = ("front_end.0.", "head.")
-"""Products that stay in float: of a window of samples, and of one pooled vector; neither is large,
-and the first meets the recording's full dynamic range."""
+KEPT_FLOAT = re.compile(r"front_end\.0\.|head\.|.*\.gate\.")
+"""Products that stay in float: of a window of samples, which meets the recording's full dynamic
+range, of one pooled vector, and WavLM's gates. None is large."""
 
 MOVES = {"Reshape", "Gather", "Transpose", "Pad"}
 """Operators that move elements of their first input and compute nothing, so bytes will do."""
 
+GROUP_NORM_FRONT_END = re.compile(r"front_end\.|projection\.")
+"""Products that need more than 8 bits where no norm follows each convolution: the range of a tensor
+is then that of its loudest moment, and the quiet ones drown in its rounding."""
+
 MICROSOFT = "com.microsoft"
 
 
-def quantize(model: ir.Model) -> None:
-    """Puts every large product of a single-clip graph into int8, in place."""
+def quantize(model: ir.Model, two_terms: re.Pattern[str] | None = None) -> None:
+    """Puts every large product of a single-clip graph into int8, in place.
+
+    Args:
+        model: the graph.
+        two_terms: a pattern of the weights whose activations are quantised to 16 bits, as the sum
+            of two uint8 terms, for twice the time of those products.
+    """
     quantised = _QuantisedValues(model.graph)
     for node in list(model.graph):
         if node.op_type == "MatMul" and is_quantisable(node):
-            _replace_product(model.graph, node, quantised)
+            _replace_product(model.graph, node, quantised, two_terms)
     RemoveUnusedNodesPass()(model)
     model.opset_imports[MICROSOFT] = 1
 
@@ -38,7 +51,7 @@ def is_quantisable(node: ir.Node) -> bool:
     return (
         weight is not None
         and weight.const_value is not None
-        and not (weight.name or "").startswith(KEPT_FLOAT)
+        and not KEPT_FLOAT.match(weight.name or "")
     )
 
 
@@ -60,45 +73,69 @@ def quantize_weight(
     return values, scale[0] if matrix.ndim == 2 else scale
 
 
+class _Term(NamedTuple):
+    """A value in uint8; the float value is the sum of its terms' (bytes - zero) * scale."""
+
+    bytes: ir.Value
+    scale: ir.Value
+    zero: ir.Value
+
+
 class _QuantisedValues:
-    """The uint8 twin of every float value that a product takes, made when first asked for."""
+    """The uint8 twins of the float values that products take, made when first asked for."""
 
     def __init__(self, graph: ir.Graph) -> None:
         self.graph = graph
-        self.twins: dict[ir.Value, tuple[ir.Value, ir.Value, ir.Value]] = {}
+        self.twins: dict[tuple[ir.Value, int], list[_Term]] = {}
 
-    def of(self, value: ir.Value) -> tuple[ir.Value, ir.Value, ir.Value]:
-        """The value in uint8, its scale and its zero point."""
-        if value not in self.twins:
+    def terms(self, value: ir.Value, count: int) -> list[_Term]:
+        """The value as a sum of one or two terms."""
+        if (value, count) not in self.twins:
             producer = value.producer()
             assert producer is not None, "the waveform itself is never quantised"
             if producer.op_type in MOVES:
-                self.twins[value] = self._moved(producer)
+                source = producer.inputs[0]
+                assert source is not None
+                terms = [self._moved(producer, term) for term in self.terms(source, count)]
             else:
-                node = ir.node("DynamicQuantizeLinear", [value], num_outputs=3)
-                self.graph.insert_after(producer, node)
-                quantised, scale, zero = node.outputs
-                self.twins[value] = quantised, scale, zero
-        return self.twins[value]
+                terms = self._quantised(producer, value, count)
+            self.twins[value, count] = terms
+        return self.twins[value, count]
 
-    def _moved(self, mover: ir.Node) -> tuple[ir.Value, ir.Value, ir.Value]:
-        source, *others = mover.inputs
-        assert source is not None
-        quantised, scale, zero = self.of(source)
+    def _quantised(self, after: ir.Node, value: ir.Value, count: int) -> list[_Term]:
+        terms: list[_Term] = []
+        for _ in range(count):
+            if terms:  # what the term before left over
+                rounded = ir.node("DequantizeLinear", list(terms[-1]))
+                rest = ir.node("Sub", [value, rounded.outputs[0]])
+                self.graph.insert_after(after, [rounded, rest])
+                after, value = rest, rest.outputs[0]
+            quantise = ir.node("DynamicQuantizeLinear", [value], num_outputs=3)
+            self.graph.insert_after(after, quantise)
+            after = quantise
+            terms.append(_Term(*quantise.outputs))
+        return terms
+
+    def _moved(self, mover: ir.Node, term: _Term) -> _Term:
+        others = list(mover.inputs[1:])
         if mover.op_type == "Pad":
             # The byte that stands for 0.0; a value is padded with nothing else here.
-            others = [others[0], zero, *others[2:]]
-        node = ir.Node("", mover.op_type, [quantised, *others], mover.attributes.values())
+            others = [others[0], term.zero, *others[2:]]
+        node = ir.Node("", mover.op_type, [term.bytes, *others], mover.attributes.values())
         self.graph.insert_after(mover, node)
-        return node.outputs[0], scale, zero
+        return term._replace(bytes=node.outputs[0])
 
 
-def _replace_product(graph: ir.Graph, product: ir.Node, quantised: _QuantisedValues) -> None:
+def _replace_product(
+    graph: ir.Graph,
+    product: ir.Node,
+    quantised: _QuantisedValues,
+    two_terms: re.Pattern[str] | None,
+) -> None:
     source, weight = product.inputs
     assert source is not None
     assert weight is not None
     assert weight.const_value is not None
-    values, scale, zero = quantised.of(source)
     matrix, column_scales = quantize_weight(weight.const_value.numpy())
     last, bias = _absorbed_bias(product)
 
@@ -108,14 +145,17 @@ def _replace_product(graph: ir.Graph, product: ir.Node, quantised: _QuantisedVal
         return value
 
     weights, scales = constant("int8", matrix), constant("scale", column_scales)
-    node = ir.node(
-        "MatMulIntegerToFloat",
-        [values, weights, scale, scales, zero, None, bias],
-        domain=MICROSOFT,
-    )
-    node.name = product.name
-    graph.insert_after(last, node)
-    ir.convenience.replace_all_uses_with(last.outputs[0], node.outputs[0])
+    nodes: list[ir.Node] = []
+    count = 2 if two_terms and two_terms.match(weight.name or "") else 1
+    for term in quantised.terms(source, count):
+        inputs = [term.bytes, weights, term.scale, scales, term.zero, None, None if nodes else bias]
+        nodes.append(ir.node("MatMulIntegerToFloat", inputs, domain=MICROSOFT))
+        nodes[-1].name = f"{product.name}/rest" if len(nodes) > 1 else product.name
+    if len(nodes) > 1:
+        nodes.append(ir.node("Add", [node.outputs[0] for node in nodes]))
+        nodes[-1].name = f"{product.name}/terms"
+    graph.insert_after(last, nodes)
+    ir.convenience.replace_all_uses_with(last.outputs[0], nodes[-1].outputs[0])
 
 
 def _absorbed_bias(product: ir.Node) -> tuple[ir.Node, ir.Value | None]:

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import Wav2Vec2ForSequenceClassification
 
-from voxmood_bench.random_checkpoint import SMALL, make_checkpoint
+from voxmood_bench.random_checkpoint import LARGE, SMALL, make_checkpoint
 from voxmood_export import CheckpointError
 from voxmood_export.checkpoint import load_checkpoint
 
@@ -46,7 +46,7 @@ def test_loads_what_transformers_loads(checkpoint: Path) -> None:
 
 
 def test_old_bin_names(checkpoint: Path, tmp_path: Path) -> None:
-    make_checkpoint(tmp_path / "old", SMALL, old_names=True)
+    make_checkpoint(tmp_path / "old", LARGE | SMALL, old_names=True)
     assert not (tmp_path / "old" / "model.safetensors").exists()
     names = torch.load(tmp_path / "old" / "pytorch_model.bin", weights_only=True)
     assert any(name.endswith("weight_g") for name in names)
@@ -80,11 +80,13 @@ def test_wrong_weights(copy: Path, change: Callable[[Any], Any], message: str) -
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"architectures": ["Wav2Vec2ForCTC"]}, "Wav2Vec2ForCTC is not supported; supported: "),
+        ({"architectures": ["Wav2Vec2ForCTC"]}, "Wav2Vec2ForCTC is not supported; supported"),
         ({"architectures": None}, "none is not supported"),
         ({"auto_map": {"AutoModel": "code.Net"}}, "code of its own"),
         ({"hidden_act": "relu"}, "hidden_act is 'relu'"),
-        ({"feat_extract_norm": "group"}, "feat_extract_norm is 'group'"),
+        ({"architectures": ["Data2VecAudioForSequenceClassification"]}, "of another kind"),
+        ({"architectures": ["Wav2Vec2ForSpeechClassification"]}, "code of its authors"),
+        ({"architectures": ["Wav2Vec2BertForSequenceClassification"]}, "filter banks"),
         ({"num_hidden_layers": 4}, "lacks"),
     ],
 )

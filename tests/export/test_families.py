@@ -1,0 +1,146 @@
+"""Every supported family, through the whole path, against transformers.
+
+One row of the README's table for each case; `pytest -m full_size` runs them at full size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import voxmood
+from voxmood.audio import read_waveform
+from voxmood.statistics import sqnr
+from voxmood_bench.random_checkpoint import BASE, LARGE, SMALL, make_checkpoint
+from voxmood_export.checkpoint import load_checkpoint
+from voxmood_export.export import export_bundle
+from voxmood_export.inference import InferenceForm
+from voxmood_export.verify import generated_clips
+
+RATE = 16000
+
+
+@dataclass(frozen=True)
+class Case:
+    family: str
+    settings: dict[str, Any]
+    small: dict[str, Any] = field(default_factory=dict)
+    do_normalize: bool = True
+
+
+BATCH_NORM = {"conv_pos_batch_norm": True, "feat_proj_layer_norm": False}
+BUCKETS = {"num_buckets": 32, "max_bucket_distance": 40}  # reached by clips of a second
+CASES = {
+    "wav2vec2-large": Case("wav2vec2", LARGE),
+    "wav2vec2-base": Case("wav2vec2", BASE),
+    "wav2vec2-base-last-layer": Case("wav2vec2", BASE | {"use_weighted_layer_sum": False}),
+    "hubert-large": Case("hubert", LARGE),
+    "hubert-base": Case("hubert", BASE),
+    "hubert-base-batch-norm": Case("hubert", BASE | BATCH_NORM),
+    "wavlm-large": Case("wavlm", LARGE, BUCKETS),
+    "wavlm-base": Case("wavlm", BASE, BUCKETS, do_normalize=False),
+}
+
+
+@pytest.fixture(scope="module", params=CASES)
+def case(request: pytest.FixtureRequest) -> Case:
+    return CASES[request.param]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("family") / case.family
+    settings = case.settings | SMALL | case.small
+    make_checkpoint(folder, settings, family=case.family, do_normalize=case.do_normalize)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bundle(checkpoint: Path) -> Path:
+    export_bundle(str(checkpoint), checkpoint.parent / "bundle")
+    return checkpoint.parent / "bundle"
+
+
+def reference(checkpoint: Path, waveforms: list[np.ndarray]) -> np.ndarray:
+    """Logits of transformers, clip by clip, without an attention mask."""
+    loaded = load_checkpoint(str(checkpoint))
+    rows = []
+    for waveform in waveforms:
+        inputs = loaded.extractor(waveform, sampling_rate=RATE, return_tensors="pt")
+        with torch.inference_mode():
+            rows.append(loaded.model(inputs.input_values).logits[0].numpy())
+    return np.stack(rows)
+
+
+def logits(bundle: Path, precision: str, waveforms: list[np.ndarray]) -> np.ndarray:
+    model = voxmood.load(bundle, precision=precision)
+    return np.stack([model.predict(wave, sampling_rate=RATE).logits for wave in waveforms])
+
+
+# 400 is the smallest; 719 and 720, 1039 and 1040 stand on either side of a frame boundary.
+LENGTHS = (400, 401, 719, 720, 721, 1039, 1040, 7777, 16000, 40001)
+
+
+@pytest.mark.parametrize("batched", [True, False])
+def test_form_equals_transformers(checkpoint: Path, case: Case, batched: bool) -> None:
+    form = InferenceForm(
+        load_checkpoint(str(checkpoint)).model, do_normalize=case.do_normalize, batched=batched
+    )
+    random = np.random.default_rng(0)
+    clips = [random.normal(0.02, 0.1, length).astype(np.float32) for length in LENGTHS]
+    for clip, expected in zip(clips, reference(checkpoint, clips), strict=True):
+        padded = torch.full((1, len(clip) + 333), 0.3)
+        padded[0, : len(clip)] = torch.from_numpy(clip)
+        with torch.inference_mode():
+            found, _, _ = form(padded, torch.tensor([len(clip)]))
+        assert found[0].numpy() == pytest.approx(expected, abs=1e-4), len(clip)
+
+
+def test_fp32_equals_transformers(checkpoint: Path, bundle: Path) -> None:
+    clips = generated_clips(RATE).waveforms
+    expected = reference(checkpoint, clips)
+    assert logits(bundle, "fp32", clips) == pytest.approx(expected, abs=1e-4)
+
+
+def test_batch_equals_single_runs(bundle: Path) -> None:
+    model = voxmood.load(bundle, precision="fp32")
+    clips = generated_clips(RATE).waveforms + generated_clips(RATE).calibration
+    for clip, together in zip(clips, model.predict_batch(clips, sampling_rate=RATE), strict=True):
+        alone = model.predict(clip, sampling_rate=RATE)
+        assert together.logits == pytest.approx(alone.logits, abs=2e-5)
+
+
+def test_int8_drifts_little(bundle: Path) -> None:
+    clips = generated_clips(RATE).waveforms
+    assert sqnr(logits(bundle, "fp32", clips), logits(bundle, "int8", clips)) > 15
+
+
+@pytest.mark.full_size
+@pytest.mark.parametrize("name", CASES)
+def test_full_size(name: str, emodb: list[Path], tmp_path: Path) -> None:
+    case = CASES[name]
+    waves = [read_waveform(path, rate=RATE, max_seconds=30) for path in emodb]
+    make_checkpoint(
+        tmp_path / "checkpoint",
+        case.settings,
+        family=case.family,
+        do_normalize=case.do_normalize,
+        waveforms=waves[1::2],
+    )
+    bundle = tmp_path / "bundle"
+    export_bundle(str(tmp_path / "checkpoint"), bundle, audio=emodb[0].parent)
+    tested = waves[::2]
+    expected = reference(tmp_path / "checkpoint", tested)
+    float32, int8 = (logits(bundle, precision, tested) for precision in ("fp32", "int8"))
+    error = np.abs(float32 - expected).max()
+    model = voxmood.load(bundle, precision="fp32")
+    batch = np.stack([p.logits for p in model.predict_batch(tested, sampling_rate=RATE)])
+    apart = np.abs(batch - float32).max()
+    print(f"{name}: fp32 error {error:.1e}, batch {apart:.1e}, int8 {sqnr(float32, int8):.1f} dB")
+    assert error <= 1e-4
+    assert apart <= 1e-5
