@@ -13,14 +13,9 @@ from transformers.models.wav2vec2 import modeling_wav2vec2 as original
 
 from voxmood_bench.random_checkpoint import LARGE, SMALL
 from voxmood_export.checkpoint import Checkpoint, load_checkpoint
-from voxmood_export.inference import (
-    BlockedGroupedConv,
-    FirstLayer,
-    Framing,
-    FrontEndLayer,
-    GroupedConv,
-    InferenceForm,
-)
+from voxmood_export.encoder import BlockedGroupedConv, GroupedConv
+from voxmood_export.front_end import FirstLayer, Framing, FrontEndLayer
+from voxmood_export.inference import InferenceForm
 
 
 @pytest.fixture(scope="module")

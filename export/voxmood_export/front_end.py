@@ -1,0 +1,142 @@
+"""The front end: convolutions over samples and frames, written as matrix products.
+
+Shapes: B clips, S samples, T or N frames, C channels.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from voxmood_export.product import Product
+
+
+class Framing(nn.Module):
+    """Cuts [B, T, C] into the windows of a convolution, [B, N, kernel * C].
+
+    Rows of gcd(kernel, stride) frames are a view; where a window is longer than a row, a Gather
+    lays rows side by side. T must be exactly (N - 1) * stride + kernel.
+
+    Args:
+        kernel: frames of a window.
+        stride: frames from one window to the next.
+        channels: C.
+        batch: B where it is fixed, which saves the graph the nodes that would ask for it.
+    """
+
+    def __init__(self, kernel: int, stride: int, channels: int, batch: int | None) -> None:
+        super().__init__()
+        frames = math.gcd(kernel, stride)
+        self.batch = batch
+        self.row_width = frames * channels
+        self.rows = kernel // frames
+        self.step = stride // frames
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, T, C] to [B, N, kernel * C]."""
+        batch = self.batch or x.shape[0]
+        x = x.reshape(batch, -1, self.row_width)
+        if self.rows == 1:
+            return x
+        windows = (x.shape[1] - self.rows) // self.step + 1
+        first = torch.arange(windows) * self.step
+        x = x[:, first[:, None] + torch.arange(self.rows)]
+        return x.reshape(batch, -1, self.rows * self.row_width)
+
+
+def conv_matrix(weight: Tensor) -> Tensor:
+    """A convolution's weight [out, in, kernel] as a matrix [kernel * in, out]."""
+    return weight.permute(2, 1, 0).reshape(-1, weight.shape[0])
+
+
+class FirstLayer(nn.Module):
+    """The first convolution with its bias and its layer norm as one product.
+
+    Over the channels, the convolution's mean is a linear and its variance a quadratic form of the
+    window's samples x. With the weights centred once, the mean is gone; the variance s² is
+    |F [x, 1]|² for a small square factor F; and scaling [x, 1] by 1/s, with a constant appended
+    for the norm's bias, leaves one product of kernel + 2 inputs.
+    """
+
+    def __init__(self, layer: Any, batch: int | None) -> None:
+        super().__init__()
+        conv, norm = layer.conv, layer.layer_norm
+        self.kernel, self.stride = conv.kernel_size[0], conv.stride[0]
+        self.framing = Framing(self.kernel, self.stride, 1, batch)
+        self.epsilon = norm.eps
+        matrix = conv_matrix(conv.weight.double())
+        bias = matrix.new_zeros(1, matrix.shape[1]) if conv.bias is None else conv.bias[None]
+        extended = torch.cat([matrix, bias.double()])  # acts on [x, 1]
+        centred = extended - extended.mean(1, keepdim=True)
+        # QR gives the factor of the quadratic form without squaring its condition number.
+        factor = torch.linalg.qr(centred.T / math.sqrt(centred.shape[1])).R.T
+        self.factor = Product(factor[:-1].float(), factor[-1].float())
+        scaled = centred * norm.weight.double()
+        self.product = Product(torch.cat([scaled, norm.bias.double()[None]]).float(), None)
+
+    def forward(self, waveform: Tensor, lengths: Tensor, frames: Any) -> Tensor:
+        """Waveforms [B, S] to the first ``frames`` frames, [B, frames, C].
+
+        Whole frames only: from here on every layer's input has exactly the length it needs.
+        """
+        x = self.framing(waveform[:, : (frames - 1) * self.stride + self.kernel, None])
+        root = self.factor(x)
+        inverse = torch.rsqrt((root * root).sum(-1, keepdim=True) + self.epsilon)
+        x = torch.cat([x * inverse, inverse, torch.ones_like(inverse)], dim=-1)
+        return functional.gelu(self.product(x))
+
+
+class GroupNormFirstLayer(nn.Module):
+    """The first convolution and a group norm of one channel a group, statistics over valid frames.
+
+    With the mean window subtracted from every window, each channel's mean is zero (and with it the
+    convolution's bias is gone), so its variance is a mean of squares; the norm's scale then goes
+    into the product's matrix and its bias into one more row.
+    """
+
+    def __init__(self, layer: Any, batch: int | None) -> None:
+        super().__init__()
+        conv, norm = layer.conv, layer.layer_norm
+        self.kernel, self.stride = conv.kernel_size[0], conv.stride[0]
+        self.framing = Framing(self.kernel, self.stride, 1, batch)
+        self.batched = batch is None
+        self.epsilon = norm.eps
+        self.matrix = nn.Parameter(conv_matrix(conv.weight).detach(), requires_grad=False)
+        self.scale, self.shift = norm.weight, norm.bias
+
+    def forward(self, waveform: Tensor, lengths: Tensor, frames: Any) -> Tensor:
+        """Waveforms [B, S] to the first ``frames`` frames, [B, frames, C].
+
+        The statistics are over all frames of the convolution, also the few at the end that no later
+        layer takes.
+        """
+        valid = torch.div(lengths - self.kernel, self.stride, rounding_mode="trunc") + 1
+        samples = torch.as_tensor(waveform.shape[1])
+        count = torch.div(samples - self.kernel, self.stride, rounding_mode="trunc") + 1
+        x = self.framing(waveform[:, : (count - 1) * self.stride + self.kernel, None])
+        share = torch.ones(1, 1, x.shape[1]) / valid[:, None, None]
+        if self.batched:
+            share = torch.where(torch.arange(x.shape[1]) < valid[:, None, None], share, 0.0)
+        x = x - share @ x
+        variance = share @ (x @ self.matrix).square()
+        matrix = self.matrix * (self.scale * torch.rsqrt(variance + self.epsilon))
+        return functional.gelu(x[:, :frames] @ matrix + self.shift)
+
+
+class FrontEndLayer(nn.Module):
+    """A convolution over frames as one product, channels last; then its norm, if any, and GELU."""
+
+    def __init__(self, layer: Any, batch: int | None) -> None:
+        super().__init__()
+        conv = layer.conv
+        self.framing = Framing(conv.kernel_size[0], conv.stride[0], conv.in_channels, batch)
+        self.product = Product(conv_matrix(conv.weight), conv.bias)
+        self.norm = getattr(layer, "layer_norm", nn.Identity())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, T, C] to [B, N, C]."""
+        return functional.gelu(self.norm(self.product(self.framing(x))))
