@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import onnxruntime
@@ -27,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_predict(commands.add_parser("predict", help="label recordings"))
     _add_info(commands.add_parser("info", help="what a bundle and this installation are"))
     _add_export(commands.add_parser("export", help="make a bundle of a checkpoint"))
+    _add_bench(commands.add_parser("bench", help="speed, and where the time goes"))
     options = parser.parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = options.run
     try:
@@ -185,5 +187,23 @@ def _export(options: argparse.Namespace) -> int:
             f"export needs {error.name}: pip install 'voxmood[export,cpu]'."
         ) from error
     from voxmood_export.cli import run
+
+    return run(options)
+
+
+def _add_bench(parser: argparse.ArgumentParser) -> None:
+    from voxmood_bench.cli import add_arguments
+
+    add_arguments(parser)
+    parser.set_defaults(run=_bench)
+
+
+def _bench(options: argparse.Namespace) -> int:
+    # Found and not imported: what engines take in memory is measured in processes that begin as
+    # copies of this one.
+    for name in ("librosa", "onnx", "torch"):
+        if find_spec(name) is None:
+            raise MissingExtraError(f"bench needs {name}: pip install 'voxmood[bench,export,cpu]'.")
+    from voxmood_bench.cli import run
 
     return run(options)

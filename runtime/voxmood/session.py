@@ -74,6 +74,7 @@ def create_session(
     threads: int | None,
     config: Mapping[str, str],
     low_memory: bool = False,
+    profile: Path | None = None,
 ) -> onnxruntime.InferenceSession:
     """Opens an ONNX file.
 
@@ -83,6 +84,7 @@ def create_session(
         threads: for one run; None takes `default_threads`.
         config: session configuration entries.
         low_memory: use the weights as they lie in the mapped file, and keep no arena.
+        profile: begins the name of the file that the session's `end_profiling` writes and names.
 
     Raises:
         BundleError: ONNX Runtime cannot load the file.
@@ -96,6 +98,9 @@ def create_session(
     if low_memory:
         options.add_session_config_entry("session.disable_prepacking", "1")
         options.enable_cpu_mem_arena = False
+    if profile is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile)
     try:
         # Without enable_fallback=0, a provider that fails to start is silently replaced.
         session = onnxruntime.InferenceSession(
