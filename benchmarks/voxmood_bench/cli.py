@@ -44,6 +44,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     profile.add_argument("--json", action="store_true", help="one JSON object")
     profile.set_defaults(bench=_profile)
 
+    memory = commands.add_parser("memory", help="load time and memory, in fresh processes")
+    memory.add_argument("model", nargs="?", metavar="BUNDLE[@PRECISION]")
+    memory.add_argument("--seconds", type=_seconds, default=5.0, help="default: %(default)g")
+    memory.add_argument("--threads", type=_count, metavar="N", help="default: all there are")
+    memory.add_argument("--output", type=Path, metavar="FILE.json", help="also write the report")
+    memory.set_defaults(bench=_memory)
+
 
 def _count(text: str) -> int:
     count = int(text)
@@ -108,4 +115,18 @@ def _profile(options: argparse.Namespace) -> int:
     folder, precision = split_precision(options.model)
     facts = report(folder, precision, seconds=options.seconds, threads=options.threads)
     print(json.dumps(facts) if options.json else as_text(facts))
+    return 0
+
+
+def _memory(options: argparse.Namespace) -> int:
+    from voxmood.cli import split_precision
+    from voxmood_bench.machine import describe, machine
+    from voxmood_bench.memory import as_text, measure
+
+    folder, precision = split_precision(options.model)
+    ways = measure(folder, precision, seconds=options.seconds, threads=options.threads)
+    report = {"version": 1, "machine": machine(), "threads": options.threads, "ways": ways}
+    if options.output:
+        options.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    print(describe(machine()), as_text(ways), sep="\n")
     return 0

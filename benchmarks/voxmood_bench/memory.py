@@ -1,4 +1,4 @@
-"""Load time and memory of a bundle, each figure from a fresh process of the lean runtime (Linux)."""
+"""Load time and memory of a bundle, each figure from fresh processes (Linux)."""
 
 from __future__ import annotations
 
@@ -83,7 +83,9 @@ def _median(runs: list[dict[str, float]]) -> dict[str, float]:
 def as_text(report: dict[str, dict[str, float]]) -> str:
     """One row a way."""
     width = max(map(len, report))
-    lines = [f"{'':<{width}} {'load s':>8} {'first s':>8} {'third s':>8} {'private':>8} {'peak MB':>8}"]
+    lines = [
+        f"{'':<{width}} {'load s':>8} {'first s':>8} {'third s':>8} {'private':>8} {'peak MB':>8}"
+    ]
     for way, facts in report.items():
         lines.append(
             f"{way:<{width}} {facts['load_s']:>8.2f} {facts['first_run_s']:>8.3f}"

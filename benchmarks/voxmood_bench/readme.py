@@ -1,12 +1,11 @@
 """The tables of the README, from the JSON files in `benchmarks/results` and of the shipped bundle.
 
-    python -m voxmood_bench.readme     # rewrites them; a test fails when they disagree
+python -m voxmood_bench.readme     # rewrites them; a test fails when they disagree
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -89,9 +88,11 @@ def tables() -> dict[str, str]:
 def filled(text: str) -> str:
     """The README with its tables as the results are."""
     for name, content in tables().items():
-        pattern = rf"(<!-- table: {name} -->\n).*?(\n<!-- end -->)"
-        text, found = re.subn(pattern, lambda m, c=content: m[1] + c + m[2], text, flags=re.DOTALL)
-        assert found == 1, f"the README has no table {name}"
+        begin = f"<!-- table: {name} -->\n"
+        before, _, rest = text.partition(begin)
+        _, end, after = rest.partition("<!-- end -->")
+        assert end, f"the README has no table {name}"
+        text = f"{before}{begin}{content}\n{end}{after}"
     return text
 
 
