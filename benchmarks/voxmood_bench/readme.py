@@ -46,12 +46,17 @@ def engines(report: dict[str, Any]) -> str:
     rows = []
     for name, facts in report["engines"].items():
         if facts["error"] is not None:
-            rows.append([name, f"failed: {facts['error']}", "", ""])
+            rows.append([name, f"failed: {facts['error']}", "", "", ""])
             continue
         ratio = f"{ours[name]['ratio']:.2f}" if name != "voxmood int8" else ""
         label = f"**{name}**" if name.startswith("voxmood") else name
-        rows.append([label, f"{facts['median_ms']:.0f} ms", ratio, f"{facts['peak_mb']:.0f} MB"])
-    return table(["engine", "median", "voxmood int8 takes of it", "peak memory"], rows)
+        off = facts.get("max_logit_difference")
+        off = "" if not off else f"{off:.1g}"
+        rows.append(
+            [label, f"{facts['median_ms']:.0f} ms", ratio, f"{facts['peak_mb']:.0f} MB", off]
+        )
+    header = ["engine", "median", "voxmood int8 takes of it", "peak memory", "logits off by"]
+    return table(header, rows)
 
 
 def memory(report: dict[str, Any]) -> str:
@@ -80,8 +85,8 @@ def tables() -> dict[str, str]:
     return {
         "large": precisions(_read(RESULTS / "export-wav2vec2-large-random.json")),
         "shipped": precisions(_read(shipped)),
-        "engines": engines(_read(RESULTS / "engines-zen4.json")),
-        "memory": memory(_read(RESULTS / "memory-zen4.json")),
+        "engines": engines(_read(RESULTS / "engines-amd-epyc-zen4.json")),
+        "memory": memory(_read(RESULTS / "memory-amd-epyc-zen4.json")),
     }
 
 
