@@ -34,6 +34,7 @@ def measured(row: Row, reference: Row | None = None) -> dict[str, Any]:
     facts = asdict(row) | {"milliseconds": [round(value, 3) for value in row.milliseconds]}
     if row.error is None:
         facts |= {"median_ms": round(row.median, 2), "iqr_ms": round(row.spread, 2)}
+        facts["peak_mb"] = round(row.peak_mb or 0.0, 1)
     if reference and reference.logits and row.logits:
         difference = np.abs(np.subtract(row.logits, reference.logits)).max()
         facts["max_logit_difference"] = float(difference)
