@@ -22,7 +22,7 @@ from voxmood.session import create_session, default_threads, resolve_provider
 from voxmood_bench.machine import describe, machine
 
 PARTS = {
-    "front end": re.compile(r"/front_end/"),
+    "front end": re.compile(r"/front_end[./]"),
     "positional conv": re.compile(r"/positional/"),
     "attention": re.compile(r"/layers\.\d+/(attention|Add$)"),
     "feed-forward": re.compile(r"/layers\.\d+/"),

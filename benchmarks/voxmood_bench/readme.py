@@ -42,13 +42,15 @@ def precisions(description: dict[str, Any]) -> str:
 
 def engines(report: dict[str, Any]) -> str:
     """Latency beside other engines."""
-    ours = {entry["theirs"]: entry for entry in report["comparisons"]}
+    ours = {
+        entry["theirs"]: entry for entry in report["comparisons"] if entry["ours"] == "voxmood int8"
+    }
     rows = []
     for name, facts in report["engines"].items():
         if facts["error"] is not None:
             rows.append([name, f"failed: {facts['error']}", "", "", ""])
             continue
-        ratio = f"{ours[name]['ratio']:.2f}" if name != "voxmood int8" else ""
+        ratio = f"{ours[name]['ratio']:.2f}" if name in ours else ""
         label = f"**{name}**" if name.startswith("voxmood") else name
         off = facts.get("max_logit_difference")
         off = "" if not off else f"{off:.1g}"

@@ -16,6 +16,7 @@ from voxmood_export.signals import speech_like
     ("name", "part"),
     [
         ("/front_end/front_end.3/product/MatMul", "front end"),
+        ("/front_end.3/product/MatMul", "front end"),
         ("/positional/product/MatMul", "positional conv"),
         ("/layers.11/attention_norm/LayerNormalization", "attention"),
         ("/layers.0/attention/out/MatMul", "attention"),
