@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     engines.add_argument(
         "--lengths", type=_lengths, default="5,30,60", help="of long passes; default: %(default)s"
     )
+    engines.add_argument("--engines", metavar="NAME,...", help="some of them; default: all")
     engines.add_argument("--output", type=Path, metavar="FILE.json", help="also write the report")
     engines.add_argument(
         "--environments", type=Path, metavar="DIR", help="default: ~/.cache/voxmood/bench"
@@ -77,12 +78,17 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _engines(options: argparse.Namespace) -> int:
-    from voxmood_bench.engines import compare, steps
+    from voxmood import VoxmoodError
+    from voxmood_bench.engines import ENGINES, compare, steps
     from voxmood_bench.environments import DEFAULT_FOLDER
     from voxmood_bench.tables import as_text
 
     lengths = [length for length in options.lengths if length != options.seconds]
-    total = steps(options.rounds, lengths)
+    names = options.engines.split(",") if options.engines else list(ENGINES)
+    unknown = [name for name in names if name not in ENGINES]
+    if unknown:
+        raise VoxmoodError(f"no engine {unknown[0]!r}; there are: {', '.join(ENGINES)}.")
+    total = steps(names, options.rounds, lengths)
     with tqdm(total=total, bar_format="{l_bar}{bar}| {elapsed} {postfix}") as bar:
 
         def progress(step: str) -> None:
@@ -97,6 +103,7 @@ def _engines(options: argparse.Namespace) -> int:
             lengths=lengths,
             threads=options.threads,
             rounds=options.rounds,
+            names=names,
             cache=(options.environments or DEFAULT_FOLDER).expanduser().resolve(),
             progress=progress,
         )

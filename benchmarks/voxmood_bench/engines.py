@@ -168,9 +168,9 @@ def speech(source: Path | None, rate: int, seconds: float) -> Waveform:
     return np.resize(np.concatenate(clips), round(seconds * rate))
 
 
-def steps(rounds: int, lengths: Sequence[float]) -> int:
+def steps(names: Sequence[str], rounds: int, lengths: Sequence[float]) -> int:
     """How often `compare` calls `progress`."""
-    return len(ENGINES) + rounds + len(lengths) * _long_rounds(rounds)
+    return len(names) + rounds + len(lengths) * _long_rounds(rounds)
 
 
 def _long_rounds(rounds: int) -> int:
@@ -187,9 +187,10 @@ def compare(
     threads: int,
     rounds: int,
     cache: Path,
+    names: Sequence[str] = tuple(ENGINES),
     progress: Callable[[str], None] = lambda step: None,
 ) -> dict[str, Any]:
-    """Measures all engines.
+    """Measures engines.
 
     Args:
         checkpoint: the original model, a folder or a hub id.
@@ -200,6 +201,7 @@ def compare(
         threads: of every engine.
         rounds: so many runs of each.
         cache: keeps environments and converted models.
+        names: which of `ENGINES`.
         progress: called at the beginning of each step with its name.
 
     Returns:
@@ -225,7 +227,7 @@ def compare(
         timed = store("timed", waveform[: round(seconds * rate)])
         calibration = store("calibration", waveform[round(longest * rate) :])
         models = Models(checkpoint, folder.resolve(), bundle, threads, cache, timed, calibration)
-        for name in ENGINES:
+        for name in names:
             progress(f"prepare {name}")
             try:
                 worker, versions[name] = models.load(name, logs / f"{name}.log")
@@ -258,7 +260,7 @@ def compare(
         "rounds": rounds,
         "seconds": seconds,
         "audio": "generated" if audio is None else f"recordings ({audio.resolve().name})",
-        "engines": {name: measured(rows[name], rows[REFERENCE]) for name in ENGINES},
+        "engines": {name: measured(rows[name], rows.get(REFERENCE)) for name in names},
         "comparisons": [*comparisons(rows), *long_comparisons(rows, long, seconds)],
         "lengths": {
             f"{length:g}": {name: measured(row, row) for name, row in of_length.items()}

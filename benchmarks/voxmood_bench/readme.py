@@ -87,8 +87,8 @@ def tables() -> dict[str, str]:
     return {
         "large": precisions(_read(RESULTS / "export-wav2vec2-large-random.json")),
         "shipped": precisions(_read(shipped)),
-        "engines": engines(_read(RESULTS / "engines-amd-epyc-zen4.json")),
-        "memory": memory(_read(RESULTS / "memory-amd-epyc-zen4.json")),
+        "engines": engines(_read(RESULTS / "engines-zen4.json")),
+        "memory": memory(_read(RESULTS / "memory-zen4.json")),
     }
 
 

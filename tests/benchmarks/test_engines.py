@@ -97,7 +97,7 @@ def test_report_and_tables(
         cache=tmp_path / "cache",
         progress=called.append,
     )
-    assert len(called) == steps(4, [2.0])
+    assert len(called) == steps(list(ENGINES), 4, [2.0])
     report = json.loads(json.dumps(report))
     assert report["version"] == 1
     assert {"machine", "threads", "date", "audio", "engines", "comparisons"} <= report.keys()
