@@ -60,9 +60,7 @@ def read_waveform(
     """
     name = name_of(source)
     if isinstance(source, np.ndarray):
-        samples = _from_array(source, sampling_rate, name)
-        assert sampling_rate is not None
-        source_rate = sampling_rate
+        samples, source_rate = _from_array(source, sampling_rate, name)
         if len(samples) > max_seconds * source_rate:
             raise _too_long(name, max_seconds)
     else:
@@ -76,7 +74,7 @@ def read_waveform(
     return _resample(samples, source_rate, rate)
 
 
-def _from_array(array: npt.NDArray[Any], rate: int | None, name: str) -> Waveform:
+def _from_array(array: npt.NDArray[Any], rate: int | None, name: str) -> tuple[Waveform, int]:
     if rate is None:
         raise AudioError(f"{name}: an array needs its rate in Hz; pass sampling_rate=.")
     if rate <= 0:
@@ -87,10 +85,11 @@ def _from_array(array: npt.NDArray[Any], rate: int | None, name: str) -> Wavefor
             "average the channels first."
         )
     if array.dtype in (np.int16, np.int32):
-        return array.astype(np.float32) / np.float32(2 ** (8 * array.dtype.itemsize - 1))
+        full_scale = np.float32(2 ** (8 * array.dtype.itemsize - 1))
+        return array.astype(np.float32) / full_scale, rate
     if not np.issubdtype(array.dtype, np.floating):
         raise AudioError(f"{name}: is of type {array.dtype}; pass floats, int16 or int32.")
-    return np.ascontiguousarray(array, dtype=np.float32)
+    return np.ascontiguousarray(array, dtype=np.float32), rate
 
 
 def _decode(

@@ -131,3 +131,27 @@ def test_not_found(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         load_checkpoint(str(copy / "gone"))
     with pytest.raises(CheckpointError, match="has no revision"):
         load_checkpoint(str(copy), revision="main")
+
+
+@pytest.mark.parametrize("weights", ["model.safetensors", "pytorch_model.bin"])
+def test_hub_id(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: str
+) -> None:
+    snapshot = tmp_path / "0123abc"  # as the hub's cache names it
+    snapshot.mkdir()
+
+    def download(source: str, revision: str | None, allow_patterns: list[str]) -> str:
+        assert (source, revision) == ("someone/model", "main")
+        for name in allow_patterns:
+            if (checkpoint / name).exists() and name != "model.safetensors":
+                shutil.copy(checkpoint / name, snapshot)
+        if weights in allow_patterns:
+            state = load_file(checkpoint / "model.safetensors")
+            write = save_file if weights == "model.safetensors" else torch.save
+            write(state, snapshot / weights)
+        return str(snapshot)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    loaded = load_checkpoint("someone/model", "main")
+    assert (loaded.name, loaded.revision) == ("someone/model", "0123abc")
+    assert (snapshot / weights).exists()
