@@ -128,3 +128,19 @@ def test_positional_conv(kernel: int, rewrite: type[nn.Module]) -> None:
             expected = embedding(x)
             result = nn.functional.gelu(rewritten(x))
         assert result.numpy() == pytest.approx(expected.numpy(), abs=2e-6)
+
+
+@pytest.mark.parametrize("norm", ["layer", "group"])
+def test_other_kernels_and_strides(norm: str) -> None:
+    torch.manual_seed(9)
+    front_end = {"conv_dim": [24] * 4, "conv_kernel": [8, 5, 2, 4], "conv_stride": [3, 2, 3, 2]}
+    settings = LARGE | SMALL | front_end | {"feat_extract_norm": norm}
+    model = Wav2Vec2ForSequenceClassification(Wav2Vec2Config(**settings)).eval()
+    for batched in (True, False):
+        network = InferenceForm(model, do_normalize=False, batched=batched)
+        smallest = network.geometry.min_samples
+        for length in (*range(smallest, smallest + 40), 3001):
+            clip = torch.randn(1, length)
+            with torch.inference_mode():
+                logits, _, _ = network(clip, torch.tensor([length]))
+                assert logits.numpy() == pytest.approx(model(clip).logits.numpy(), abs=1e-5)
