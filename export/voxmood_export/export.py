@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import onnx_ir
+import onnxruntime
 
 from voxmood import VoxmoodError, load
 from voxmood.bundle import (
@@ -42,7 +43,7 @@ PRECISIONS = ("fp32", "int8")
 MAX_SECONDS = 60.0  # of one run; attention's memory grows by the square
 EXTERNAL_DATA_BYTES = 64 << 20  # weights beyond this stand beside the graph, where they are mapped
 ALIGNMENT = 64 << 10  # of external data, so that every platform can map it
-TOOLS = ("voxmood", "torch", "transformers", "optimum-onnx", "onnx", "onnxruntime")
+TOOLS = ("voxmood", "torch", "transformers", "optimum-onnx", "onnx")
 
 
 def export_bundle(
@@ -152,7 +153,8 @@ def describe(checkpoint: Checkpoint) -> Bundle:
         checkpoint=checkpoint.name,
         revision=checkpoint.revision,
         licence=checkpoint.licence,
-        tools={tool: version(tool) for tool in TOOLS},
+        tools={tool: version(tool) for tool in TOOLS}
+        | {"onnxruntime": onnxruntime.__version__},  # whose distribution has a name per flavour
         session_options={},
         precisions={},
     )
