@@ -48,16 +48,17 @@ class Measure:
             f"{kind} {self._as_text(limit)}" for kind, limit in bounds if limit is not None
         )
 
+    def complaint(self) -> str:
+        """What a missed bound is told as."""
+        return f"{self.measured()}, must be {self.required()}"
+
     def uncertainty(self) -> str:
         """The interval as text, empty where there is none."""
-        if self.interval is None:
-            return ""
-        low, high = map(self._as_text, self.interval)
-        return f"{low} to {high} (95 % interval)"
+        return "" if self.interval is None else " to ".join(map(self._as_text, self.interval))
 
     def _as_text(self, value: float) -> str:
         if self.unit == "%":
-            return f"{100 * value:.2f} %"
+            return f"{100 * value:.2f}".rstrip("0").rstrip(".") + "%"
         return f"{value:.4g} {self.unit}".rstrip()
 
 

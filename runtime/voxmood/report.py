@@ -6,7 +6,6 @@ import json
 import math
 import os
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -57,30 +56,27 @@ class Report:
         """One line that says so."""
         if self.passed:
             return "passed"
-        wrong = [f"{each.name} is {each.measured()}, not {each.required()}" for each in self._missed]
-        return f"FAILED: {'; '.join(wrong) or 'no bound was given'}"
+        causes = [f"{measure.name} {measure.complaint()}" for measure in missed(self.measures)]
+        return f"FAILED: {'; '.join(causes) or 'no bound was given'}"
 
     @property
-    def _missed(self) -> list[Measure]:
-        return missed(self.measures)
+    def _ordered(self) -> list[Measure]:
+        return sorted(self.measures, key=lambda measure: measure.met is None)  # bounds first
 
     def as_text(self) -> str:
         """For people, at a terminal."""
         lines = [self.title, *_columns(self.facts.items()), ""]
-        lines += _columns(
-            (measure.name, *_cells(measure), measure.uncertainty()) for measure in self.measures
-        )
+        lines += _columns(_cells(measure) for measure in self._ordered)
         for table in self.tables:
             lines += ["", table.title, *_columns([table.header, *table.rows[:MAX_ROWS]])]
             lines += _left_out(table)
-        return _printable("\n".join([*lines, "", self.verdict]))
+        return "\n".join([*lines, "", self.verdict])
 
     def as_json(self) -> str:
         """For scripts; figures that are not finite are null."""
         measures = {
-            measure.name: {
-                key: value for key, value in asdict(measure).items() if key != "name"
-            } | {"met": measure.met}
+            measure.name: {key: value for key, value in asdict(measure).items() if key != "name"}
+            | {"met": measure.met}
             for measure in self.measures
         }
         content = {"title": self.title, "passed": self.passed, "measures": measures, **self.data}
@@ -89,15 +85,14 @@ class Report:
     def as_junit(self) -> str:
         """For CI systems that show JUnit XML: a test case for each bound."""
         bounds = [measure for measure in self.measures if measure.met is not None]
-        totals = {"tests": str(len(bounds)), "failures": str(len(self._missed))}
+        totals = {"tests": str(len(bounds)), "failures": str(len(missed(self.measures)))}
         suites = ElementTree.Element("testsuites", totals)
         suite = ElementTree.SubElement(suites, "testsuite", {"name": self.title, **totals})
         for measure in bounds:
             names = {"classname": self.title, "name": measure.name}
             case = ElementTree.SubElement(suite, "testcase", names)
             if not measure.met:
-                message = f"{measure.measured()}, not {measure.required()}"
-                ElementTree.SubElement(case, "failure", {"message": message})
+                ElementTree.SubElement(case, "failure", {"message": measure.complaint()})
         ElementTree.SubElement(suite, "system-out").text = self.as_text()
         ElementTree.indent(suites)
         return ElementTree.tostring(suites, encoding="unicode", xml_declaration=True)
@@ -106,19 +101,16 @@ class Report:
         """For the summary page of a CI run."""
         blocks = [
             f"### {self.title}: {self.verdict}",
-            "\n".join(f"- {name}: {fact}" for name, fact in self.facts.items()),
+            "\n".join(f"- {name}: {_escaped(fact)}" for name, fact in self.facts.items()),
             _markdown(
-                ("", "measured", "bound", "", "95 % interval"),
-                [
-                    (each.name, *_cells(each), each.uncertainty().removesuffix(" (95 % interval)"))
-                    for each in self.measures
-                ],
+                ("", "measured", "bound", "", "95% interval"),
+                [_cells(measure) for measure in self._ordered],
             ),
         ]
         for table in self.tables:
             blocks += [f"**{table.title}**", _markdown(table.header, table.rows[:MAX_ROWS])]
             blocks += _left_out(table)
-        return _printable("\n\n".join(blocks))
+        return "\n\n".join(blocks)
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -132,40 +124,37 @@ def write_whole(path: Path, text: str) -> None:
             path.write_text(text, encoding="utf-8")
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-            mask = os.umask(0)
-            os.umask(mask)
-            Path(temporary).chmod(0o666 & ~mask)
-            Path(temporary).replace(path)
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(path)
         finally:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise VoxmoodError(f"{path}: cannot be written ({error.strerror}).") from error
 
 
-def _cells(measure: Measure) -> tuple[str, str, str]:
+def _cells(measure: Measure) -> tuple[str, ...]:
     met = {None: "", True: "ok", False: "MISSED"}[measure.met]
-    return measure.measured(), measure.required(), met
+    return measure.name, measure.measured(), measure.required(), met, measure.uncertainty()
 
 
 def _columns(rows: Any) -> list[str]:
     """Lines of text, each cell as wide as the widest of its column."""
     cells = [[_printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return [
-        "  " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in cells
-    ]
+    return ["  " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in cells]
 
 
 def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     def line(cells: Sequence[str]) -> str:
-        escaped = (re.sub(r"([|\\`*_<\[])", r"\\\1", _printable(cell)) for cell in cells)
-        return f"| {' | '.join(escaped)} |"
+        return f"| {' | '.join(map(_escaped, cells))} |"
 
     return "\n".join([line(header), f"|{' --- |' * len(header)}", *map(line, rows)])
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"([|\\`*_<\[])", r"\\\1", _printable(text))
 
 
 def _left_out(table: Table) -> list[str]:
@@ -174,9 +163,9 @@ def _left_out(table: Table) -> list[str]:
 
 
 def _printable(text: str) -> str:
-    """Text that every terminal and XML parser takes, whatever a file is called."""
+    """Text of one line that every terminal and XML parser takes, whatever a file is called."""
     escaped = text.encode("utf-8", "backslashreplace").decode()
-    return re.sub(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\ufffe\uffff]", lambda m: repr(m[0])[1:-1], escaped)
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\ufffe\uffff]", lambda found: repr(found[0])[1:-1], escaped)
 
 
 def _finite(value: Any) -> Any:

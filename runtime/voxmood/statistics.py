@@ -104,4 +104,4 @@ def mcnemar(reference: npt.ArrayLike, candidate: npt.ArrayLike) -> float:
     only = sorted((int((right & ~other).sum()), int((other & ~right).sum())))
     count = sum(only)
     tail = sum(math.comb(count, wins) for wins in range(only[0] + 1))
-    return min(1.0, 2 * tail / 2**count)
+    return float(min(1, 2 * tail / 2**count))
