@@ -88,6 +88,7 @@ class Comparison:
 
     def report(self) -> Report:
         """The same, to be written as text, JSON, JUnit XML or Markdown."""
+        minutes = self.seconds / 60
         truth = any(change.label is not None for change in self.changed)
         header = ("recording", "reference", "candidate", "margin", *(["truth"] if truth else []))
         rows = [change.row() for change in self.changed]
@@ -102,7 +103,7 @@ class Comparison:
             {
                 "reference": self.reference,
                 "candidate": self.candidate,
-                "audio": f"{self.recordings} recordings of {self.audio}, {self.seconds / 60:.1f} min",
+                "audio": f"{self.audio}: {self.recordings} recordings, {minutes:.1f} min",
             },
             list(self.measures.values()),
             tables,

@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 from voxmood.bounds import Measure, missed, passed
 from voxmood.errors import VoxmoodError
 
+HEADER = ("", "measured", "bound", "", "95% interval")
 MAX_ROWS = 50
 """Of a table, in text and Markdown: CI pages are limited in size. JSON has all."""
 
@@ -66,7 +67,7 @@ class Report:
     def as_text(self) -> str:
         """For people, at a terminal."""
         lines = [self.title, *_columns(self.facts.items()), ""]
-        lines += _columns(_cells(measure) for measure in self._ordered)
+        lines += _columns([HEADER, *map(_cells, self._ordered)])
         for table in self.tables:
             lines += ["", table.title, *_columns([table.header, *table.rows[:MAX_ROWS]])]
             lines += _left_out(table)
@@ -102,10 +103,7 @@ class Report:
         blocks = [
             f"### {self.title}: {self.verdict}",
             "\n".join(f"- {name}: {_escaped(fact)}" for name, fact in self.facts.items()),
-            _markdown(
-                ("", "measured", "bound", "", "95% interval"),
-                [_cells(measure) for measure in self._ordered],
-            ),
+            _markdown(HEADER, list(map(_cells, self._ordered))),
         ]
         for table in self.tables:
             blocks += [f"**{table.title}**", _markdown(table.header, table.rows[:MAX_ROWS])]
