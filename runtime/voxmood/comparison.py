@@ -152,7 +152,7 @@ def compare(
     names, models = _load_both(reference, candidate, threads)
     _check_labels(recordings, models[0].labels)
 
-    from tqdm import tqdm  # imported late, since `import voxmood` needs to be quick
+    from tqdm import tqdm  # imported late, since `import voxmood` must be quick
 
     compared: list[Recording] = []
     answers: list[tuple[Prediction, Prediction]] = []

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 from voxmood.bounds import Measure, missed, passed
 from voxmood.errors import VoxmoodError
@@ -85,6 +84,8 @@ class Report:
 
     def as_junit(self) -> str:
         """For CI systems that show JUnit XML: a test case for each bound."""
+        from xml.etree import ElementTree  # imported late, since `import voxmood` must be quick
+
         bounds = [measure for measure in self.measures if measure.met is not None]
         totals = {"tests": str(len(bounds)), "failures": str(len(missed(self.measures)))}
         suites = ElementTree.Element("testsuites", totals)
@@ -96,7 +97,8 @@ class Report:
                 ElementTree.SubElement(case, "failure", {"message": measure.complaint()})
         ElementTree.SubElement(suite, "system-out").text = self.as_text()
         ElementTree.indent(suites)
-        return ElementTree.tostring(suites, encoding="unicode", xml_declaration=True)
+        xml: bytes = ElementTree.tostring(suites, encoding="utf-8", xml_declaration=True)
+        return xml.decode()
 
     def as_markdown(self) -> str:
         """For the summary page of a CI run."""
