@@ -150,7 +150,7 @@ def compare(
     folder = Path(audio)
     recordings = read_manifest(Path(manifest), folder) if manifest else find_recordings(folder)
     names, models = _load_both(reference, candidate, threads)
-    _check_labels(recordings, models[0].labels)
+    _check_labels(str(manifest), recordings, models[0].labels)
 
     from tqdm import tqdm  # imported late, since `import voxmood` must be quick
 
@@ -271,12 +271,13 @@ def _load_both(
     return names, models
 
 
-def _check_labels(recordings: Sequence[Recording], labels: Sequence[str]) -> None:
+def _check_labels(manifest: str, recordings: Sequence[Recording], labels: Sequence[str]) -> None:
     unknown = {recording.label for recording in recordings} - {*labels, None}
     if unknown:
         raise ManifestError(
-            f"labels that the model does not have: {', '.join(sorted(map(repr, unknown)))}; it has "
-            f"{', '.join(labels)}. Rename them in the manifest, or leave those recordings out."
+            f"{manifest}: labels that the model does not have: "
+            f"{', '.join(sorted(map(repr, unknown)))}; it has {', '.join(labels)}. Rename them, or "
+            "leave those recordings out."
         )
 
 
