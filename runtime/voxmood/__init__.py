@@ -5,9 +5,11 @@
 >>> model.predict("clip.wav").label
 """
 
+from voxmood.comparison import Comparison, compare
 from voxmood.errors import (
     AudioError,
     BundleError,
+    ManifestError,
     MissingExtraError,
     MissingFileError,
     ProviderError,
@@ -19,11 +21,14 @@ __version__ = "0.1.0"
 __all__ = [
     "AudioError",
     "BundleError",
+    "Comparison",
+    "ManifestError",
     "MissingExtraError",
     "MissingFileError",
     "Model",
     "Prediction",
     "ProviderError",
     "VoxmoodError",
+    "compare",
     "load",
 ]

@@ -14,6 +14,7 @@ from voxmood.errors import MissingExtraError, VoxmoodError
 COMMANDS = {
     "predict": ("voxmood.commands.predict", "label recordings"),
     "info": ("voxmood.commands.info", "what a bundle and this installation are"),
+    "compare": ("voxmood.commands.compare", "does a model decide as its reference does?"),
     "export": ("voxmood_export.cli", "make a bundle of a checkpoint"),
     "bench": ("voxmood_bench.cli", "speed, and where the time goes"),
 }
