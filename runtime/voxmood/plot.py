@@ -21,8 +21,9 @@ try:
 except ModuleNotFoundError as error:
     raise MissingExtraError("a plot needs matplotlib: pip install 'voxmood[plot]'.") from error
 
-# Okabe and Ito's palette, which colour-blind people can tell apart.
-COLOURS = ("#56B4E9", "#F0C419", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#7A4FA3", "#999999")
+# Apart in lightness or in blue and yellow, so that colour-blind people can tell them.
+COLOURS = ("#9DB4C0", "#F2C14E", "#D1495B", "#33658A", "#66A182", "#8F6BB3", "#E08E45", "#5C5C5C")
+SILENCE = "#F1F1EF"
 WAVE = "#3b4252"
 ENVELOPE_SECONDS = 0.01
 COLUMNS = 2000  # of the envelope; more than a picture has pixels across
@@ -70,9 +71,7 @@ def draw(source: AudioSource, segments: Sequence[Segment], rate: int) -> Figure:
     title = source.name if isinstance(source, Path) else Path(str(source)).name
     bands.set_title(title, loc="left", fontweight="bold")
     handles, labels = bands.get_legend_handles_labels()
-    figure.legend(
-        handles[::-1], labels[::-1], loc="outside right center", frameon=False, reverse=False
-    )
+    figure.legend(handles[::-1], labels[::-1], loc="outside right center", frameon=False)
     return figure
 
 
@@ -82,8 +81,11 @@ def _draw_bands(axes: Axes, segments: Sequence[Segment]) -> None:
     between = (middles[1:] + middles[:-1]) / 2
     edges = np.concatenate([[segments[0].start], between, [segments[-1].end]])
     labels = list(segments[0].probabilities)
+    silent = np.array([segment.silent for segment in segments])
+    if silent.any():
+        axes.stairs(silent.astype(float), edges, fill=True, color=SILENCE, label="silence")
     values = np.array([[segment.probabilities[label] for label in labels] for segment in segments])
-    values[[segment.silent for segment in segments]] = np.nan
+    values[silent] = np.nan
     tops = np.cumsum(values, axis=1).T
     floor = np.zeros_like(tops[0])
     for index, (label, top) in enumerate(zip(labels, tops, strict=True)):
