@@ -17,7 +17,7 @@ from voxmood.timeline import Segment
 try:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter, PercentFormatter
+    from matplotlib.ticker import FuncFormatter, MultipleLocator, PercentFormatter
 except ModuleNotFoundError as error:
     raise MissingExtraError("a plot needs matplotlib: pip install 'voxmood[plot]'.") from error
 
@@ -26,6 +26,8 @@ COLOURS = ("#9DB4C0", "#F2C14E", "#D1495B", "#33658A", "#66A182", "#8F6BB3", "#E
 SILENCE = "#F1F1EF"
 WAVE = "#3b4252"
 ENVELOPE_SECONDS = 0.01
+TICKS = (0.1, 0.5, 1, 5, 10, 30, 60, 300, 600, 1800, 3600, 14400)  # seconds
+MAX_STEPS = 240  # of the bands; more, and the picture of an hour is a bar code
 COLUMNS = 2000  # of the envelope; more than a picture has pixels across
 
 
@@ -55,7 +57,10 @@ def save(path: Path, source: AudioSource, segments: Sequence[Segment], rate: int
 
 
 def draw(source: AudioSource, segments: Sequence[Segment], rate: int) -> Figure:
-    """Probabilities as bands that fill the height, blank where it is silent; the waveform below."""
+    """Probabilities as bands that fill the height, blank where it is silent; the waveform below.
+
+    Of more than 240 segments, neighbours are averaged.
+    """
     figure = Figure(figsize=(12, 4.8), layout="constrained")
     bands, wave = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     _draw_bands(bands, segments)
@@ -64,6 +69,8 @@ def draw(source: AudioSource, segments: Sequence[Segment], rate: int) -> Figure:
     wave.fill_between(times, low, high, color=WAVE, linewidth=0.3)
     peak = max(float(np.abs([low, high]).max()), 1e-3)
     wave.set(ylim=(-1.05 * peak, 1.05 * peak), yticks=[], xlim=(0, times[-1] + step / 2))
+    step_of_ticks = next((tick for tick in TICKS if times[-1] / tick <= 12), TICKS[-1])
+    wave.xaxis.set_major_locator(MultipleLocator(step_of_ticks))
     wave.xaxis.set_major_formatter(FuncFormatter(_clock))
     for axes in (bands, wave):
         axes.spines[["top", "right", "left"]].set_visible(False)
@@ -81,11 +88,16 @@ def _draw_bands(axes: Axes, segments: Sequence[Segment]) -> None:
     between = (middles[1:] + middles[:-1]) / 2
     edges = np.concatenate([[segments[0].start], between, [segments[-1].end]])
     labels = list(segments[0].probabilities)
-    silent = np.array([segment.silent for segment in segments])
+    values = np.array([[segment.probabilities[label] for label in labels] for segment in segments])
+    loud = np.array([[not segment.silent] for segment in segments], float)
+    merged = np.arange(0, len(segments), -(-len(segments) // MAX_STEPS))
+    edges = np.append(edges[merged], edges[-1])
+    counts = np.add.reduceat(loud, merged)
+    with np.errstate(invalid="ignore"):  # all silent: NaN, which is not drawn
+        values = np.add.reduceat(values * loud, merged) / counts
+    silent = counts[:, 0] == 0
     if silent.any():
         axes.stairs(silent.astype(float), edges, fill=True, color=SILENCE, label="silence")
-    values = np.array([[segment.probabilities[label] for label in labels] for segment in segments])
-    values[silent] = np.nan
     tops = np.cumsum(values, axis=1).T
     floor = np.zeros_like(tops[0])
     for index, (label, top) in enumerate(zip(labels, tops, strict=True)):
