@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import json
-import resource
+import re
 import signal
 import sys
 import tempfile
@@ -93,6 +93,12 @@ def mutation(seed: int, number: int, files: list[bytes]) -> bytes:
     return mutate(files[first], files[second], random)
 
 
+def peak_bytes() -> int:
+    """Peak of resident memory; getrusage would begin at what the process that started us has."""
+    status = Path("/proc/self/status").read_text()
+    return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) << 10
+
+
 def main(seed: int, count: int, first: int = 0) -> None:
     model = voxmood.load(threads=1)
     files = originals()
@@ -114,7 +120,7 @@ def main(seed: int, count: int, first: int = 0) -> None:
                 outcomes["refused" if "\n" not in str(error) else "refused at length"] += 1
             signal.alarm(0)
             slowest = max(slowest, time.perf_counter() - begun)
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+            peak = peak_bytes()
             assert peak < MEMORY_BYTES, f"{peak >> 20} MB"
     print(json.dumps(outcomes | {"slowest_s": round(slowest, 3), "peak_mb": peak >> 20}))
 
