@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import signal
 import subprocess
 import sys
 import textwrap
@@ -311,6 +312,31 @@ def test_command_plots(talk: Path, suffix: str, capsys: pytest.CaptureFixture[st
     assert sorted(path.name for path in talk.parent.iterdir()) == [picture.name, talk.name]
     assert main([*arguments, str(talk.parent / "gone" / f"a.{suffix}")]) == 1
     assert "cannot be written" in capsys.readouterr().err
+
+
+def test_ctrl_c_leaves_no_traceback_and_no_file(tmp_path: Path) -> None:
+    path = tmp_path / "long.wav"
+    soundfile.write(path, np.tile(noise(20), (15, 1)), RATE)
+    command = [sys.executable, "-m", "voxmood", "timeline", str(path), "--json", "--hop", "0.2"]
+    for first_line, status in ((True, 130), (False, -signal.SIGINT)):
+        picture = tmp_path / "picture.png"
+        process = subprocess.Popen(
+            [*command, *(["--plot", str(picture)] if first_line else [])],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert process.stdout is not None
+        if first_line:
+            process.stdout.readline()
+        else:  # while it imports: once it has mapped NumPy
+            maps = Path(f"/proc/{process.pid}/maps")
+            while "multiarray" not in maps.read_text():
+                pass
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate()
+        assert errors == b""
+        assert process.returncode == status
+        assert list(tmp_path.iterdir()) == [path]
 
 
 def test_plot_without_matplotlib(
