@@ -1,8 +1,10 @@
 """All that `import voxmood` offers; loaded when the first of it is asked for."""
 
+from voxmood.comparison import Comparison, compare
 from voxmood.errors import (
     AudioError,
     BundleError,
+    ManifestError,
     MissingExtraError,
     MissingFileError,
     ProviderError,
@@ -15,6 +17,8 @@ from voxmood.timeline import Segment
 __all__ = [
     "AudioError",
     "BundleError",
+    "Comparison",
+    "ManifestError",
     "MissingExtraError",
     "MissingFileError",
     "Model",
@@ -23,5 +27,6 @@ __all__ = [
     "Segment",
     "Stream",
     "VoxmoodError",
+    "compare",
     "load",
 ]
