@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from voxmood.audio import AudioSource, Recording
-from voxmood.errors import AudioError, MissingExtraError
+from voxmood.errors import MissingExtraError
+from voxmood.report import write_whole
 from voxmood.timeline import Segment
 
 try:
@@ -41,19 +41,11 @@ def save(path: Path, source: AudioSource, segments: Sequence[Segment], rate: int
         rate: the model's sampling rate, in Hz.
 
     Raises:
-        AudioError: the picture cannot be written there.
+        VoxmoodError: the picture cannot be written there.
     """
     picture = io.BytesIO()
     draw(source, segments, rate).savefig(picture, format=path.suffix[1:].lower(), dpi=150)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        try:
-            part.write_bytes(picture.getvalue())
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        raise AudioError(f"{path}: cannot be written ({error.strerror}).") from error
+    write_whole(path, picture.getvalue())
 
 
 def draw(source: AudioSource, segments: Sequence[Segment], rate: int) -> Figure:

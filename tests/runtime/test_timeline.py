@@ -310,7 +310,7 @@ def test_command_plots(talk: Path, suffix: str, capsys: pytest.CaptureFixture[st
     magic = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}[suffix]
     assert picture.read_bytes().startswith(magic)
     assert sorted(path.name for path in talk.parent.iterdir()) == [picture.name, talk.name]
-    assert main([*arguments, str(talk.parent / "gone" / f"a.{suffix}")]) == 1
+    assert main([*arguments, str(talk / f"a.{suffix}")]) == 1
     assert "cannot be written" in capsys.readouterr().err
 
 
