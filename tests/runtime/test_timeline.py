@@ -116,7 +116,13 @@ def test_stream_goes_on_after_a_bad_chunk(model: Model) -> None:
     sound = noise(2)[:, 0]
     stream = Stream(model, RATE, window=1, hop=1)
     first = stream.push(sound[:20000])
-    for bad in (np.full(100, np.nan), np.zeros(100, np.uint8), np.zeros((2, 2, 2))):
+    for bad in (
+        np.full(100, np.nan),
+        np.zeros(100, np.uint8),
+        np.zeros((2, 2, 2)),
+        np.zeros((2, 0)),
+        np.zeros(()),
+    ):
         with pytest.raises(AudioError):
             stream.push(bad)
     rest = stream.push(sound[20000:]) + stream.close()
