@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 
@@ -13,6 +15,8 @@ from voxmood.errors import MissingExtraError, VoxmoodError
 
 COMMANDS = {
     "predict": ("voxmood.commands.predict", "label recordings"),
+    "timeline": ("voxmood.commands.timeline", "label a long recording, window by window"),
+    "listen": ("voxmood.commands.listen", "label what a microphone hears"),
     "info": ("voxmood.commands.info", "what a bundle and this installation are"),
     "compare": ("voxmood.commands.compare", "does a model decide as its reference does?"),
     "export": ("voxmood_export.cli", "make a bundle of a checkpoint"),
@@ -21,6 +25,7 @@ COMMANDS = {
 """The module of each sub-command, which has `add_arguments` and `run`; and its one line of help."""
 
 EXTRAS = {
+    "listen": (("sounddevice",), "mic"),
     "export": (("torch", "optimum.exporters.onnx"), "export,cpu"),
     "bench": (("librosa", "onnx", "torch"), "bench,export,cpu"),
 }
@@ -39,7 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run: Callable[[argparse.Namespace], int] = import_module(COMMANDS[options.command][0]).run
     try:
         _check_extras(options.command)
-        return run(options)
+        with _keyboard_interrupts():
+            return run(options)
     except VoxmoodError as error:
         print(f"voxmood: {error}", file=sys.stderr)
         return 1
@@ -48,6 +54,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read our output has seen enough
         sys.stderr.close()
         return 1
+
+
+@contextmanager
+def _keyboard_interrupts() -> Iterator[None]:
+    """Lets Ctrl-C raise KeyboardInterrupt, where `__main__` had it end the process."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_DFL:
+        yield
+        return
+
+    def once_more(unraisable: sys.UnraisableHookArgs) -> None:
+        # It was raised in a __del__, which Python would print and forget.
+        if unraisable.exc_type is KeyboardInterrupt:
+            signal.setitimer(signal.ITIMER_REAL, 0.01)
+        else:
+            sys.__unraisablehook__(unraisable)
+
+    sys.unraisablehook = once_more
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _check_extras(command: str) -> None:

@@ -1,0 +1,133 @@
+"""A picture of a timeline: probabilities over time, above the waveform they were heard in."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from voxmood.audio import AudioSource, Recording
+from voxmood.errors import MissingExtraError
+from voxmood.report import write_whole
+from voxmood.timeline import Segment
+
+try:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, MultipleLocator, PercentFormatter
+except ModuleNotFoundError as error:
+    raise MissingExtraError("a plot needs matplotlib: pip install 'voxmood[plot]'.") from error
+
+# Apart in lightness or in blue and yellow, so that colour-blind people can tell them.
+COLOURS = ("#9DB4C0", "#F2C14E", "#D1495B", "#33658A", "#66A182", "#8F6BB3", "#E08E45", "#5C5C5C")
+SILENCE = "#F1F1EF"
+WAVE = "#3b4252"
+ENVELOPE_SECONDS = 0.01
+TICKS = (0.1, 0.5, 1, 5, 10, 30, 60, 300, 600, 1800, 3600, 14400)  # seconds
+MAX_STEPS = 240  # of the bands; more, and the picture of an hour is a bar code
+COLUMNS = 2000  # of the envelope; more than a picture has pixels across
+
+
+def save(path: Path, source: AudioSource, segments: Sequence[Segment], rate: int) -> None:
+    """Draws a timeline and writes it whole or not at all.
+
+    Args:
+        path: of the picture; its suffix says which format.
+        source: the recording, which is decoded once more for its envelope.
+        segments: at least one.
+        rate: the model's sampling rate, in Hz.
+
+    Raises:
+        VoxmoodError: the picture cannot be written there.
+    """
+    picture = io.BytesIO()
+    draw(source, segments, rate).savefig(picture, format=path.suffix[1:].lower(), dpi=150)
+    write_whole(path, picture.getvalue())
+
+
+def draw(source: AudioSource, segments: Sequence[Segment], rate: int) -> Figure:
+    """Probabilities as bands that fill the height, blank where it is silent; the waveform below.
+
+    Of more than 240 segments, neighbours are averaged.
+    """
+    figure = Figure(figsize=(12, 4.8), layout="constrained")
+    bands, wave = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    _draw_bands(bands, segments)
+    step, low, high = envelope(source, rate)
+    times = (np.arange(len(low)) + 0.5) * step
+    wave.fill_between(times, low, high, color=WAVE, linewidth=0.3)
+    peak = max(float(np.abs([low, high]).max()), 1e-3)
+    wave.set(ylim=(-1.05 * peak, 1.05 * peak), yticks=[], xlim=(0, times[-1] + step / 2))
+    step_of_ticks = next((tick for tick in TICKS if times[-1] / tick <= 12), TICKS[-1])
+    wave.xaxis.set_major_locator(MultipleLocator(step_of_ticks))
+    wave.xaxis.set_major_formatter(FuncFormatter(_clock))
+    for axes in (bands, wave):
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.tick_params(length=0)
+    title = source.name if isinstance(source, Path) else Path(str(source)).name
+    bands.set_title(title, loc="left", fontweight="bold")
+    handles, labels = bands.get_legend_handles_labels()
+    figure.legend(handles[::-1], labels[::-1], loc="outside right center", frameon=False)
+    return figure
+
+
+def _draw_bands(axes: Axes, segments: Sequence[Segment]) -> None:
+    # Windows overlap: each speaks for the time around its middle, half-way to its neighbours.
+    middles = np.array([(segment.start + segment.end) / 2 for segment in segments])
+    between = (middles[1:] + middles[:-1]) / 2
+    edges = np.concatenate([[segments[0].start], between, [segments[-1].end]])
+    labels = list(segments[0].probabilities)
+    values = np.array([[segment.probabilities[label] for label in labels] for segment in segments])
+    loud = np.array([[not segment.silent] for segment in segments], float)
+    merged = np.arange(0, len(segments), -(-len(segments) // MAX_STEPS))
+    edges = np.append(edges[merged], edges[-1])
+    counts = np.add.reduceat(loud, merged)
+    with np.errstate(invalid="ignore"):  # all silent: NaN, which is not drawn
+        values = np.add.reduceat(values * loud, merged) / counts
+    silent = counts[:, 0] == 0
+    if silent.any():
+        axes.stairs(silent.astype(float), edges, fill=True, color=SILENCE, label="silence")
+    tops = np.cumsum(values, axis=1).T
+    floor = np.zeros_like(tops[0])
+    for index, (label, top) in enumerate(zip(labels, tops, strict=True)):
+        colour = COLOURS[index % len(COLOURS)]
+        axes.stairs(top, edges, baseline=floor, fill=True, color=colour, label=label, linewidth=0)
+        floor = top
+    axes.set(ylim=(0, 1))
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+
+
+def envelope(
+    source: AudioSource, rate: int
+) -> tuple[float, npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Lowest and highest sample of even steps; the step in seconds comes first."""
+    size = round(ENVELOPE_SECONDS * rate)
+    lows, highs = list[npt.NDArray[np.float32]](), list[npt.NDArray[np.float32]]()
+    rest = np.zeros(0, np.float32)
+    for block in Recording(source, rate=rate):
+        samples = np.concatenate([rest, block])
+        whole = len(samples) // size * size
+        rows, rest = samples[:whole].reshape(-1, size), samples[whole:]
+        lows.append(rows.min(axis=1))
+        highs.append(rows.max(axis=1))
+    if len(rest):
+        lows.append(rest.min(keepdims=True))
+        highs.append(rest.max(keepdims=True))
+    low, high = np.concatenate(lows), np.concatenate(highs)
+    merged = -(-len(low) // COLUMNS)
+    starts = np.arange(0, len(low), merged)
+    return (
+        merged * size / rate,
+        np.minimum.reduceat(low, starts),
+        np.maximum.reduceat(high, starts),
+    )
+
+
+def _clock(seconds: float, _: int) -> str:
+    minutes, rest = divmod(round(seconds, 1), 60)
+    hours, minutes = divmod(int(minutes), 60)
+    text = f"{rest:04.1f}" if rest % 1 else f"{rest:02.0f}"
+    return f"{hours}:{minutes:02}:{text}" if hours else f"{minutes}:{text}"
