@@ -86,6 +86,7 @@ def profile(
             providers=resolve_provider("cpu"),
             threads=threads,
             config=read_bundle(folder).session_options,
+            int8=precision == "int8",
             profile=Path(scratch) / "profile",
         )
         feeds = {"waveform": waveform[None], "lengths": np.array([len(waveform)], np.int64)}

@@ -62,6 +62,7 @@ class Model:
             providers=resolve_provider(provider),
             threads=threads,
             config=bundle.session_options,
+            int8=precision == "int8",
             low_memory=low_memory,
         )
         stored = self._session.get_modelmeta().custom_metadata_map

@@ -21,6 +21,7 @@ except ModuleNotFoundError as error:
     ) from error
 
 from voxmood.errors import BundleError, ProviderError
+from voxmood.int8 import exact_products
 
 Provider: TypeAlias = str | Sequence[tuple[str, Mapping[str, Any]]]
 """`cpu`, `cuda` or `openvino`, or ONNX Runtime's own list of (name, options)."""
@@ -73,6 +74,7 @@ def create_session(
     providers: list[tuple[str, dict[str, Any]]],
     threads: int | None,
     config: Mapping[str, str],
+    int8: bool,
     low_memory: bool = False,
     profile: Path | None = None,
 ) -> onnxruntime.InferenceSession:
@@ -83,6 +85,7 @@ def create_session(
         providers: as `resolve_provider` returns them.
         threads: for one run; None takes `default_threads`.
         config: session configuration entries.
+        int8: the graph's products are of int8, and are to be exact.
         low_memory: use the weights as they lie in the mapped file, and keep no arena.
         profile: begins the name of the file that the session's `end_profiling` writes and names.
 
@@ -93,7 +96,7 @@ def create_session(
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or default_threads()
     options.log_severity_level = 4  # what goes wrong is raised; it need not be printed as well
-    for key, value in config.items():
+    for key, value in {**config, **(exact_products() if int8 else {})}.items():
         options.add_session_config_entry(key, value)
     if low_memory:
         options.add_session_config_entry("session.disable_prepacking", "1")
