@@ -117,9 +117,8 @@ def main() -> int:
         reference = np.array(native["fp32"]["logits"])
         own = np.array(native["int8"]["logits"])
         print(describe(machine()))
-        print(
-            f"{len(clips)} clips; int8's own error against fp32: {_power_db(own, reference):.1f} dB"
-        )
+        error = _power_db(own, reference)
+        print(f"{len(clips)} clips; int8's own error against fp32: {error:.1f} dB")
         rows = {}
         for key in options.cpu:
             cpu = CPUS[key]
@@ -141,7 +140,7 @@ def main() -> int:
             "audio": options.audio.resolve().name if options.audio else "generated signals",
             "below_own_error_db": BELOW_OWN_ERROR_DB,
             "margin": MARGIN,
-            "own_error_db": round(_power_db(own, reference), 2),
+            "own_error_db": round(error, 2),
             "native": {"int8_products": native["int8"]["int8_products"]},
             "cpus": rows,
         }

@@ -8,6 +8,7 @@
 from voxmood.errors import (
     AudioError,
     BundleError,
+    ForkError,
     MissingExtraError,
     MissingFileError,
     ProviderError,
@@ -19,6 +20,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AudioError",
     "BundleError",
+    "ForkError",
     "MissingExtraError",
     "MissingFileError",
     "Model",

@@ -21,6 +21,10 @@ class ProviderError(VoxmoodError, RuntimeError):
     """An execution provider that is not there or does not start."""
 
 
+class ForkError(VoxmoodError, RuntimeError):
+    """A model that was loaded before a fork and is used in the child."""
+
+
 class MissingFileError(VoxmoodError, FileNotFoundError):
     """A file or folder that is not there."""
 
