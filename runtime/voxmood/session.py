@@ -40,9 +40,9 @@ PROVIDERS = {
 CPU: list[tuple[str, dict[str, Any]]] = [("CPUExecutionProvider", {})]
 
 DEFAULTS = {
-    # Threads that wait between operators sleep. Spinning gained nothing (2 threads, median of a
-    # run with and without it: shipped model 3 s, @TINY@; full size 5 s, @LARGE@),
-    # and after each run it keeps a core busy for 40 ms.
+    # Threads that wait between operators sleep. Spinning gained nothing: on 2 cores of a Xeon
+    # (Ice Lake) that had other work too, a run took 23 ms with and 16 ms without it (shipped model,
+    # 3 s), 1.6 and 1.1 s (full size, 5 s); and after a run it keeps a core busy for 40 ms more.
     "session.intra_op.allow_spinning": "0",
     "session.record_ep_graph_assignment_info": "1",  # for `nodes_by_provider`
 }
@@ -107,7 +107,8 @@ def create_session(
         ProviderError: a provider did not start.
     """
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or default_threads()
+    threads = threads or default_threads()
+    options.intra_op_num_threads = threads
     options.log_severity_level = 4  # what goes wrong is raised; it need not be printed as well
     _bound_memory()
     options.add_session_config_entry("session.use_env_allocators", "1")
@@ -118,6 +119,9 @@ def create_session(
     if profile is not None:
         options.enable_profiling = True
         options.profile_file_prefix = str(profile)
+    for name, choices in providers:
+        if name == PROVIDERS["openvino"][0]:  # it has threads of its own
+            choices.setdefault("num_of_threads", str(threads))
     try:
         session = _open(path, options, providers)
     except Exception as error:  # ONNX Runtime's errors have no common type of their own
@@ -126,6 +130,12 @@ def create_session(
     for name, _ in providers:
         if name not in session.get_providers():
             raise ProviderError(f"{name} did not start; see ONNX Runtime's notes on its set-up.")
+    nodes, wanted = nodes_by_provider(session), {name for name, _ in providers}
+    if nodes and not nodes.keys() & wanted:  # OpenVINO does so for a device that it does not know
+        raise ProviderError(
+            f"{', '.join(wanted)} started but leaves all of {path.name} to {', '.join(nodes)}; "
+            "check its options."
+        )
     return session
 
 

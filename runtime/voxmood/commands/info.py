@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps(facts | {"loaded": loaded, "error": error and str(error)}))
         return 1 if error else 0
     counts = [f"{count} on {name}" for name, count in loaded.get("nodes", {}).items()]
-    for title, facts in (
+    for title, lines in (
         (
             f"{bundle.name} ({path})",
             {
@@ -77,7 +77,7 @@ def run(options: argparse.Namespace) -> int:
         else ("does not load", {"because": error}),
     ):
         print(title)
-        for key, value in facts.items():
+        for key, value in lines.items():
             name = key.replace("_", " ")
             print(f"  {name:<16} {', '.join(value) if isinstance(value, list) else value}")
     return 1 if error else 0
