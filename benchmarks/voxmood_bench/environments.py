@@ -8,8 +8,12 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import IO, Any
+
+from packaging.requirements import Requirement
 
 from voxmood_bench.errors import BenchmarkError
 
@@ -46,6 +50,35 @@ def _call(*command: str) -> None:
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
         raise BenchmarkError(f"{' '.join(command[1:4])} failed ({lines[-1]}).")
+
+
+def installed_bytes(name: str, folder: Path) -> int:
+    """Bytes of an environment's packages, less the installer's."""
+    return sum(
+        file.lstat().st_size
+        for file in (folder / "environments" / name).rglob("*")
+        if file.is_file() and not {"pip", "setuptools"} & set(file.parts)
+    )
+
+
+def required_bytes(packages: Iterable[str]) -> int:
+    """Bytes of packages of this environment and of all that they require."""
+    todo = [Requirement(package) for package in packages]
+    done: set[tuple[str, str]] = set()
+    sizes: dict[str, int] = {}
+    while todo:
+        wanted = todo.pop()
+        for extra in ("", *wanted.extras):
+            if (wanted.name, extra) in done:
+                continue
+            done.add((wanted.name, extra))
+            found = distribution(wanted.name)
+            files = [Path(str(file.locate())) for file in found.files or ()]
+            sizes[found.name] = sum(file.stat().st_size for file in files if file.is_file())
+            for requirement in map(Requirement, found.requires or ()):
+                if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
+                    todo.append(requirement)
+    return sum(sizes.values())
 
 
 def checkpoint_key(checkpoint: str) -> str:
