@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from functools import cache
 from importlib.metadata import distribution
 from pathlib import Path
 from typing import IO, Any
@@ -61,7 +61,8 @@ def installed_bytes(name: str, folder: Path) -> int:
     )
 
 
-def required_bytes(packages: Iterable[str]) -> int:
+@cache
+def required_bytes(packages: tuple[str, ...]) -> int:
     """Bytes of packages of this environment and of all that they require."""
     todo = [Requirement(package) for package in packages]
     done: set[tuple[str, str]] = set()
