@@ -12,7 +12,8 @@ import matplotlib.figure
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.axis import Axis
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from voxmood_bench.accuracy import DRIFT_QUANTILES
 from voxmood_bench.engines import AGAIN, REFERENCE
@@ -128,13 +129,11 @@ def _axes(x: str, y: str, height: float = HEIGHT) -> Axes:
     return axes
 
 
-def _plain(axes: Axes, x: Sequence[float]) -> None:
-    """Logarithmic axes with plain numbers, and ticks where the values are."""
-    axes.set(xscale="log", yscale="log")
-    axes.set_xticks(x, [f"{value:g}" for value in x])
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_minor_formatter(NullFormatter())
+def _plain_logarithmic(axis: Axis, ticks: Sequence[float] | None = None) -> None:
+    """Ticks at 1, 2 and 5 of every decade or where they are given, with plain numbers."""
+    axis.set_major_locator(FixedLocator(ticks) if ticks else LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
 
 
 def _svg(axes: Axes, name: str) -> Markup:
@@ -171,7 +170,7 @@ def _speed_figures(report: Report, keys: Sequence[Key]) -> Iterator[Figure]:
     for threads in dict.fromkeys(cell["threads"] for cell in report["speed"]):
         cells = [cell for cell in report["speed"] if cell["threads"] == threads]
         with matplotlib.rc_context(STYLE):
-            axes = _axes("seconds of audio", "milliseconds")
+            axes = _axes("seconds of audio", "milliseconds for a second of it")
             for key in keys:
                 found = [
                     (cell["seconds"], cell["engines"][key.name])
@@ -182,15 +181,21 @@ def _speed_figures(report: Report, keys: Sequence[Key]) -> Iterator[Figure]:
                     continue
                 x = [seconds for seconds, _ in found]
                 names = ("p25_ms", "median_ms", "p95_ms")
-                low, median, high = ([facts[name] for _, facts in found] for name in names)
+                low, median, high = (
+                    [facts[name] / seconds for seconds, facts in found] for name in names
+                )
                 axes.fill_between(x, low, high, color=key.colour, alpha=0.15, linewidth=0)
                 axes.plot(
                     x, median, color=key.colour, marker=key.marker, linewidth=2.2 if key.bold else 1
                 )
-            _plain(axes, [cell["seconds"] for cell in cells])
+            axes.set(xscale="log", yscale="log")
+            _plain_logarithmic(axes.xaxis, [cell["seconds"] for cell in cells])
+            _plain_logarithmic(axes.yaxis)
             title = f"Latency against length, {threads} thread{'s' * (threads > 1)}"
             svg = _svg(axes, title)
-        yield Figure(title, "Median of steady runs; the band is from p25 to p95.", svg)
+        yield Figure(
+            title, "Latency over length: median of steady runs, the band from p25 to p95.", svg
+        )
 
 
 def _trade_offs(report: Report, keys: Sequence[Key]) -> Iterator[Figure]:
@@ -220,8 +225,7 @@ def _trade_offs(report: Report, keys: Sequence[Key]) -> Iterator[Figure]:
                     axes.plot([x, x], bars[key.name], color=key.colour, linewidth=1, alpha=0.6)
                 axes.plot(x, value, key.marker, color=key.colour, markersize=11 if key.bold else 8)
             axes.set_xscale("log")
-            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-            axes.xaxis.set_minor_formatter(NullFormatter())
+            _plain_logarithmic(axes.xaxis)
             axes.margins(0.1)
             if values is peaks:
                 axes.set_ylim(bottom=0)
