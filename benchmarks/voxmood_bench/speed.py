@@ -30,10 +30,11 @@ PROTOCOL = (
     "call is shown as such; a second warms up and is not timed. Then rounds: each engine takes a "
     f"turn of {TURN_SECONDS:g} s (one run at least, {TURN_RUNS} at most), beginning with another "
     f"engine each round. A turn during which other processes had more than {DISTURBED:.0%} of the "
-    f"machine is taken again, {TRIES} times in all, and the least disturbed counts. The median is "
-    "that of the rounds' medians, p95 is over all runs. A ratio is one of medians; its 95 % "
-    "interval comes from resampling rounds. One engine runs twice, as two processes: how far their "
-    "ratio may be from 1 is the noise of this machine."
+    f"machine is taken again, {TRIES} times in all, and the least disturbed counts. Rounds go on "
+    f"until all ratios to the reference are known to {WIDEST_INTERVAL:.0%}, or there are enough. "
+    "The median is that of the rounds' medians, p95 is over all runs. A ratio is one of medians; "
+    "its 95 % interval comes from resampling rounds. One engine runs twice, as two processes: how "
+    "far their ratio may be from 1 is the noise of this machine."
 )
 
 Round: TypeAlias = Mapping[str, Sequence[float]]
@@ -154,6 +155,7 @@ def measure(
     *,
     rounds: int,
     most_rounds: int,
+    seconds: float,
     reference: str,
     keep: Callable[[dict[str, Any]], None],
 ) -> None:
@@ -163,7 +165,8 @@ def measure(
         turns: of the workers.
         row: `rounds` so far and `others` of their turns; gets more of them.
         rounds: at least so many.
-        most_rounds: and no more than so many.
+        most_rounds: and no more than so many,
+        seconds: nor than this takes.
         reference: the engine that ratios are to.
         keep: called with the row after each round.
 
@@ -171,7 +174,12 @@ def measure(
         BenchmarkError: the reference fails.
     """
     done: list[Round] = row["rounds"]
-    while len(done) < rounds or (len(done) < most_rounds and not settled(done, reference)):
+    begin = time.monotonic()
+    while len(done) < rounds or (
+        len(done) < most_rounds
+        and time.monotonic() - begin < seconds
+        and not settled(done, reference)
+    ):
         done += turns.rounds(len(done), len(done) + 1)
         if reference in turns.errors:
             raise BenchmarkError(f"the reference failed: {turns.errors[reference]}")

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ from voxmood_bench.tables import VERSION
 from voxmood_export.checkpoint import load_checkpoint
 
 HEADLINE_SECONDS = 5.0
+OTHER_LENGTH_SECONDS = 60.0  # for rounds beyond the least, where the figure is not the headline's
 KEEP_EVERY = 20  # recordings
 NO_MODEL = "int8 products alone"
 WAYS_TO_LOAD: dict[str, dict[str, Any]] = {  # of the main engine, beside the usual one
@@ -66,7 +68,8 @@ class Plan:
         lengths: of audio, in seconds.
         threads: each engine runs on each of these.
         rounds: at least so many; a third of it at lengths other than 5 s.
-        most_rounds: rounds at 5 s go on until the ratios are narrow, or there are so many.
+        most_rounds: rounds go on until the ratios are narrow, or there are so many, or, at other
+            lengths, a minute has passed.
         starts: fresh processes of each engine.
         cache: keeps environments and converted models.
     """
@@ -156,7 +159,7 @@ class Suite:
         """How many steps `progress` will be told of, if no more rounds are needed."""
         plan = self.plan
         names = [name for name in self.engines if self._is_model(name)]
-        rounds = sum(len(self.engines) + self._rounds(length)[0] for length in plan.lengths)
+        rounds = sum(len(self.engines) + self._least_rounds(length) for length in plan.lengths)
         labelled = len(names) * len(plan.recordings)
         starts = len(names) + len(WAYS_TO_LOAD)
         return rounds * len(plan.threads) + starts + labelled + len(self.bundle.precisions)
@@ -165,10 +168,9 @@ class Suite:
     def _is_model(name: str) -> bool:
         return name != NO_MODEL and not name.endswith(AGAIN)
 
-    def _rounds(self, length: float) -> tuple[int, int]:
-        if length == self.plan.headline:
-            return self.plan.rounds, max(self.plan.rounds, self.plan.most_rounds)
-        return (max(3, self.plan.rounds // 3),) * 2
+    def _least_rounds(self, length: float) -> int:
+        rounds = self.plan.rounds
+        return rounds if length == self.plan.headline else max(3, rounds // 3)
 
     def run(self) -> dict[str, Any]:
         """Measures what is not there yet.
@@ -210,7 +212,6 @@ class Suite:
         return self._report(cells, starts, closeness, profiles)
 
     def _speed(self, models: Models, length: float) -> dict[str, Any]:
-        rounds, most = self._rounds(length)
         name = f"speed-{models.threads}-threads-{length:g}-s"
         row = self.rows.read(name)
         if row.get("complete"):
@@ -245,7 +246,13 @@ class Suite:
                 self.progress(f"{title}: round {len(row['rounds'])}", 1)
 
             speed.measure(
-                turns, row, rounds=rounds, most_rounds=most, reference=REFERENCE, keep=keep
+                turns,
+                row,
+                rounds=self._least_rounds(length),
+                most_rounds=self.plan.most_rounds,
+                seconds=inf if length == self.plan.headline else OTHER_LENGTH_SECONDS,
+                reference=REFERENCE,
+                keep=keep,
             )
         row["errors"] = errors | turns.errors
         row["complete"] = True

@@ -109,14 +109,14 @@ def test_rounds_go_on_until_ratios_are_narrow() -> None:
     random = np.random.default_rng(0)
     kept: list[int] = []
 
-    def run(spread: float, most: int) -> dict[str, Any]:
+    def run(spread: float, most: int, seconds: float = 60) -> dict[str, Any]:
         order: list[str] = []
         times = {name: random.normal(1, spread, 100) for name in "ab"}
         workers = {name: Fake(name, quiet(*each), order) for name, each in times.items()}
         turns = Turns(workers, "clip.npy")
         row: dict[str, Any] = {"rounds": [], "others": []}
         measure(
-            turns, row, rounds=5, most_rounds=most, reference="b",
+            turns, row, rounds=5, most_rounds=most, seconds=seconds, reference="b",
             keep=lambda row: kept.append(len(row["rounds"])),
         )  # fmt: skip
         assert len(row["others"]) == 2 * len(row["rounds"])
@@ -128,6 +128,7 @@ def test_rounds_go_on_until_ratios_are_narrow() -> None:
     assert 5 < len(row["rounds"]) < 60
     assert settled(row["rounds"], "b")
     assert len(run(0.5, 8)["rounds"]) == 8
+    assert len(run(0.5, 8, seconds=0)["rounds"]) == 5
 
 
 def test_a_reference_that_fails_ends_the_run() -> None:
@@ -137,6 +138,6 @@ def test_a_reference_that_fails_ends_the_run() -> None:
     )
     with pytest.raises(BenchmarkError, match="out of breath"):
         measure(
-            turns, {"rounds": [], "others": []}, rounds=3, most_rounds=3, reference="b",
+            turns, {"rounds": [], "others": []}, rounds=3, most_rounds=3, seconds=60, reference="b",
             keep=lambda row: None,
         )  # fmt: skip
