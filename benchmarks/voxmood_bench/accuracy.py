@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -62,12 +63,16 @@ class Peer:
 
 
 def closeness(reference: Floats, candidate: Floats) -> dict[str, Any]:
-    """How near logits [clips, labels] are to the reference's, without any knowledge of labels."""
+    """How near logits [clips, labels] are to the reference's, without any knowledge of labels.
+
+    `sqnr_db` is None where they agree to the bit, since JSON has no infinity.
+    """
     before, after = softmax(reference, axis=1), softmax(candidate, axis=1)
     largest, mean = drift(before, after)
+    ratio = sqnr(reference, candidate)
     return {
         "agreement": agreement(reference, candidate),
-        "sqnr_db": sqnr(reference, candidate),
+        "sqnr_db": ratio if math.isfinite(ratio) else None,
         "max_logit_error": float(np.abs(candidate - reference).max()),
         "max_drift": largest,
         "mean_drift": mean,

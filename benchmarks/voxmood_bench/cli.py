@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -134,7 +135,11 @@ def _run(options: argparse.Namespace) -> int:
 
         suite = Suite(_plan(options), options.output, progress)
         bar.total = suite.steps
-        report = suite.run()
+        try:
+            report = suite.run()
+        except KeyboardInterrupt:
+            bar.write("Interrupted. The same command goes on from here.", file=sys.stderr)
+            raise
     files = {
         "report.json": json.dumps(report, indent=1) + "\n",
         "report.md": as_markdown(report),

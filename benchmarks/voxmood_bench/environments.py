@@ -137,6 +137,7 @@ class Worker:
                 stdout=subprocess.PIPE,
                 stderr=file,
                 env=variables,
+                start_new_session=True,  # so that Ctrl-C is for the suite alone to answer
                 text=True,
                 encoding="utf-8",
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -116,13 +117,16 @@ def against_reference(
         ),
     ]
     row = _accuracy(report, engine)
+    sqnr = row.get("sqnr_db")
+    if "agreement" in row and sqnr is None:  # the logits agree to the bit
+        sqnr = math.inf
     found += [
         Measure(
             "same label", row.get("agreement"), at_least=options.min_agreement, unit="%",
             interval=_ends(row.get("intervals", {}).get("agreement")),
         ),
         Measure("largest drift", row.get("max_drift"), at_most=options.max_drift),
-        Measure("SQNR", row.get("sqnr_db"), at_least=options.min_sqnr, unit="dB"),
+        Measure("SQNR", sqnr, at_least=options.min_sqnr, unit="dB"),
     ]  # fmt: skip
     if report["audio"]["labels"] or options.max_accuracy_loss is not None:
         reference = _accuracy(report, report["reference"]["engine"]).get("accuracy")

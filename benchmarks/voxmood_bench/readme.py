@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from voxmood_bench.engines import AGAIN
-from voxmood_bench.tables import Report, headline, markdown, milliseconds, ratio, start
+from voxmood_bench.tables import Report, decibels, headline, markdown, milliseconds, ratio, start
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -51,7 +51,7 @@ def engines(report: Report) -> str:
             continue
         facts = cell["engines"][name]
         peak = peaks.get(name, {}).get("peak_resident_mb")
-        sqnr = None if name == reference else close.get(name, {}).get("sqnr_db")
+        row = close.get(name, {}) if name != reference else {}
         rows.append(
             [
                 f"**{name}**" if name.startswith("voxmood") else name,
@@ -59,7 +59,7 @@ def engines(report: Report) -> str:
                 f"{milliseconds(facts['p95_ms'])} ms",
                 ratio(facts.get("main_of_it")),
                 "" if peak is None else f"{peak:.0f} MB",
-                "" if sqnr is None else f"{sqnr:.1f} dB",
+                decibels(row["sqnr_db"]) if "sqnr_db" in row else "",
             ]
         )
     return markdown(header, rows)

@@ -145,7 +145,8 @@ class Suite:
         self.rows = Rows(output / "rows", plan.facts(self.bundle))
 
     def _check_labels(self) -> None:
-        labels = load_checkpoint(self.plan.reference).labels
+        checkpoint = load_checkpoint(self.plan.reference)
+        self._revision, labels = checkpoint.revision, checkpoint.labels
         if labels != self.bundle.labels:
             how = "in another order" if set(labels) == set(self.bundle.labels) else "other ones"
             raise DatasetError(
@@ -374,7 +375,11 @@ class Suite:
             "voxmood": voxmood.__version__,
             "bundle": self.bundle.name,
             "labels": list(self.bundle.labels),
-            "reference": {"engine": REFERENCE, "checkpoint": Path(plan.reference).name},
+            "reference": {
+                "engine": REFERENCE,
+                "checkpoint": Path(plan.reference).name,
+                "revision": self._revision,
+            },
             "main": main,
             "headline": {"seconds": plan.headline, "threads": max(plan.threads)},
             "protocol": speed.PROTOCOL,

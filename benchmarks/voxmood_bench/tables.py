@@ -86,6 +86,11 @@ def megabytes(value: float) -> str:
     return f"{value:.1f} MB" if value < 10 else f"{value:.0f} MB"
 
 
+def decibels(value: float | None) -> str:
+    """Of an SQNR, which is None where the logits agree to the bit."""
+    return "exact" if value is None else f"{value:.1f} dB"
+
+
 def ratio(facts: Mapping[str, Any] | None) -> str:
     """A ratio with its interval, marked where it cannot be told from 1."""
     if facts is None:
@@ -236,7 +241,7 @@ def closeness(report: Report) -> NotedTable:
             [
                 row["engine"],
                 f"{row['agreement']:.1%}",
-                f"{row['sqnr_db']:.1f} dB",
+                decibels(row["sqnr_db"]),
                 f"{row['max_logit_error']:.2g}",
                 f"{row['mean_drift']:.2g}",
                 f"{row['max_drift']:.2g}",
@@ -247,11 +252,18 @@ def closeness(report: Report) -> NotedTable:
 
 
 def folds(report: Report) -> NotedTable:
-    """Accuracy in every fold."""
+    """Accuracy in every fold, which IEMOCAP alone has."""
     names = list(report["accuracy"][0]["folds"])
     rows = [
         [row["engine"], *(f"{row['folds'][name]:.4f}" for name in names)]
         for row in report["accuracy"]
         if "folds" in row
     ]
-    return NotedTable("Accuracy by fold", ["engine", *(f"fold {name}" for name in names)], rows)
+    note = (
+        "Fold k tests session k; the SUPERB score is the mean of folds tested by models that were "
+        "each trained on the other sessions. The 0.6564 reported of wav2vec2-large-superb-er is no "
+        "multiple of 1/1085, so it is no score of Session 1."
+    )
+    return NotedTable(
+        "Accuracy by fold", ["engine", *(f"fold {name}" for name in names)], rows, note
+    )

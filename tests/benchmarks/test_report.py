@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from voxmood_bench.accuracy import closeness
 from voxmood_bench.report_html import as_html
 from voxmood_bench.tables import as_markdown, ratio
 
@@ -93,6 +94,21 @@ def test_a_failed_engine_says_why(report: dict[str, Any]) -> None:
     text = "failed: its process ended with status -9."
     assert as_html(report).count(text) >= 2
     assert as_markdown(report).count(text) >= 2
+
+
+def test_folds_are_shown(report: dict[str, Any]) -> None:
+    for row in report["accuracy"]:
+        row["folds"] = {"1": 0.65, "2": 0.7}
+    assert "| voxmood int8 | 0.6500 | 0.7000 |" in as_markdown(report)
+    assert "Accuracy by fold" in as_html(report)
+
+
+def test_exact_answers_are_called_exact_and_are_valid_json(report: dict[str, Any]) -> None:
+    logits = np.eye(4)
+    found = closeness(logits, logits)
+    assert "Infinity" not in json.dumps(found)
+    report["accuracy"][-1] |= found
+    assert "exact" in as_markdown(report)
 
 
 def test_a_ratio_within_the_noise_is_marked() -> None:
