@@ -88,6 +88,7 @@ class Comparison:
 
     def report(self) -> Report:
         """The same, to be written as text, JSON, JUnit XML or Markdown."""
+        minutes = self.seconds / 60
         truth = any(change.label is not None for change in self.changed)
         header = ("recording", "reference", "candidate", "margin", *(["truth"] if truth else []))
         rows = [change.row() for change in self.changed]
@@ -102,7 +103,7 @@ class Comparison:
             {
                 "reference": self.reference,
                 "candidate": self.candidate,
-                "audio": f"{self.recordings} recordings of {self.audio}, {self.seconds / 60:.1f} min",
+                "audio": f"{self.audio}: {self.recordings} recordings, {minutes:.1f} min",
             },
             list(self.measures.values()),
             tables,
@@ -149,9 +150,9 @@ def compare(
     folder = Path(audio)
     recordings = read_manifest(Path(manifest), folder) if manifest else find_recordings(folder)
     names, models = _load_both(reference, candidate, threads)
-    _check_labels(recordings, models[0].labels)
+    _check_labels(str(manifest), recordings, models[0].labels)
 
-    from tqdm import tqdm  # imported late, since `import voxmood` needs to be quick
+    from tqdm import tqdm  # imported late, since `import voxmood` must be quick
 
     compared: list[Recording] = []
     answers: list[tuple[Prediction, Prediction]] = []
@@ -270,12 +271,13 @@ def _load_both(
     return names, models
 
 
-def _check_labels(recordings: Sequence[Recording], labels: Sequence[str]) -> None:
+def _check_labels(manifest: str, recordings: Sequence[Recording], labels: Sequence[str]) -> None:
     unknown = {recording.label for recording in recordings} - {*labels, None}
     if unknown:
         raise ManifestError(
-            f"labels that the model does not have: {', '.join(sorted(map(repr, unknown)))}; it has "
-            f"{', '.join(labels)}. Rename them in the manifest, or leave those recordings out."
+            f"{manifest}: labels that the model does not have: "
+            f"{', '.join(sorted(map(repr, unknown)))}; it has {', '.join(labels)}. Rename them, or "
+            "leave those recordings out."
         )
 
 

@@ -8,19 +8,7 @@ from pathlib import Path
 
 from voxmood.errors import AudioError, ManifestError, MissingFileError
 
-READABLE = {
-    ".wav",
-    ".flac",
-    ".ogg",
-    ".oga",
-    ".opus",
-    ".mp3",
-    ".aiff",
-    ".aif",
-    ".au",
-    ".caf",
-    ".w64",
-}
+READABLE = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf"}
 FOREIGN = {".m4a", ".aac", ".amr", ".wma", ".webm"}
 """Audio that libsndfile does not read; found all the same, so that it is reported as such."""
 

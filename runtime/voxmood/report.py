@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 from voxmood.bounds import Measure, missed, passed
 from voxmood.errors import VoxmoodError
 
+HEADER = ("", "measured", "bound", "", "95% interval")
 MAX_ROWS = 50
 """Of a table, in text and Markdown: CI pages are limited in size. JSON has all."""
 
@@ -66,7 +66,7 @@ class Report:
     def as_text(self) -> str:
         """For people, at a terminal."""
         lines = [self.title, *_columns(self.facts.items()), ""]
-        lines += _columns(_cells(measure) for measure in self._ordered)
+        lines += _columns([HEADER, *map(_cells, self._ordered)])
         for table in self.tables:
             lines += ["", table.title, *_columns([table.header, *table.rows[:MAX_ROWS]])]
             lines += _left_out(table)
@@ -84,6 +84,8 @@ class Report:
 
     def as_junit(self) -> str:
         """For CI systems that show JUnit XML: a test case for each bound."""
+        from xml.etree import ElementTree  # imported late, since `import voxmood` must be quick
+
         bounds = [measure for measure in self.measures if measure.met is not None]
         totals = {"tests": str(len(bounds)), "failures": str(len(missed(self.measures)))}
         suites = ElementTree.Element("testsuites", totals)
@@ -95,17 +97,15 @@ class Report:
                 ElementTree.SubElement(case, "failure", {"message": measure.complaint()})
         ElementTree.SubElement(suite, "system-out").text = self.as_text()
         ElementTree.indent(suites)
-        return ElementTree.tostring(suites, encoding="unicode", xml_declaration=True)
+        xml: bytes = ElementTree.tostring(suites, encoding="utf-8", xml_declaration=True)
+        return xml.decode()
 
     def as_markdown(self) -> str:
         """For the summary page of a CI run."""
         blocks = [
             f"### {self.title}: {self.verdict}",
             "\n".join(f"- {name}: {_escaped(fact)}" for name, fact in self.facts.items()),
-            _markdown(
-                ("", "measured", "bound", "", "95% interval"),
-                [_cells(measure) for measure in self._ordered],
-            ),
+            _markdown(HEADER, list(map(_cells, self._ordered))),
         ]
         for table in self.tables:
             blocks += [f"**{table.title}**", _markdown(table.header, table.rows[:MAX_ROWS])]

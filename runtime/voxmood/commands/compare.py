@@ -11,6 +11,7 @@ from voxmood.comparison import MIN_AGREEMENT, compare
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
+    parser.epilog = "Exit status: 0 every bound is kept, 1 one is missed or an input is bad."
     name = "BUNDLE[@PRECISION]"
     parser.add_argument("reference", metavar="REFERENCE", help=f"{name}, usually @fp32")
     parser.add_argument("candidate", metavar="CANDIDATE", help=f"{name}, usually @int8")
