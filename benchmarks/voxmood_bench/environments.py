@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from functools import cache
-from importlib.metadata import distribution
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import IO, Any
 
@@ -63,7 +63,7 @@ def installed_bytes(name: str, folder: Path) -> int:
 
 @cache
 def required_bytes(packages: tuple[str, ...]) -> int:
-    """Bytes of packages of this environment and of all that they require."""
+    """Bytes of packages of this environment and of all that they require and that is there."""
     todo = [Requirement(package) for package in packages]
     done: set[tuple[str, str]] = set()
     sizes: dict[str, int] = {}
@@ -73,7 +73,10 @@ def required_bytes(packages: tuple[str, ...]) -> int:
             if (wanted.name, extra) in done:
                 continue
             done.add((wanted.name, extra))
-            found = distribution(wanted.name)
+            try:
+                found = distribution(wanted.name)
+            except PackageNotFoundError:  # of an extra that is not installed
+                continue
             files = [Path(str(file.locate())) for file in found.files or ()]
             sizes[found.name] = sum(file.stat().st_size for file in files if file.is_file())
             for requirement in map(Requirement, found.requires or ()):

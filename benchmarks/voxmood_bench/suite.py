@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 import voxmood
-from voxmood import VoxmoodError
+from voxmood import AudioError, VoxmoodError
 from voxmood.bundle import Bundle, model_file, read_bundle
 from voxmood.recordings import Recording
 from voxmood_bench import accuracy, memory, profile, speed
@@ -301,7 +301,7 @@ class Suite:
             return required_bytes(REFERENCE_PACKAGES)
         package = Path(voxmood.__file__).parent
         own = sum(path.stat().st_size for path in package.rglob("*") if path.is_file())
-        return own + required_bytes(("voxmood[cpu]",))
+        return own + required_bytes(("voxmood[cpu,gpu,openvino]",))
 
     def _profile(self, precision: str) -> dict[str, Any]:
         self.progress(f"profile {precision}", 1)
@@ -322,7 +322,11 @@ class Suite:
                 continue
             try:
                 logits[name] = self._logits(name, engine, models, scratch)
-            except BenchmarkError as error:
+            except AudioError:
+                raise
+            except VoxmoodError as error:
+                if name == REFERENCE:
+                    raise
                 found.append({"engine": name, "error": str(error)})
                 continue
             close = accuracy.closeness(logits[REFERENCE], logits[name])
