@@ -107,13 +107,13 @@ def against_reference(
         )
     found = [
         Measure(
-            "time, of the reference's",
+            "time against the reference",
             _time(report, engine),
             at_most=options.max_time,
             interval=_ends(_share(report, engine).get("interval")),
         ),
         Measure(
-            "peak memory, of the reference's", _memory(report, engine), at_most=options.max_memory
+            "peak memory against the reference", _memory(report, engine), at_most=options.max_memory
         ),
     ]
     row = _accuracy(report, engine)
@@ -153,7 +153,7 @@ def against_baseline(
     for name, figure in (("time", _time), ("peak memory", _memory)):
         before, after = figure(old, engine), figure(new, engine)
         growth = None if before is None or after is None else after / before
-        found.append(Measure(f"{name}, of the baseline's", growth, at_most=at_most))
+        found.append(Measure(f"{name} against the baseline", growth, at_most=at_most))
     return found
 
 
