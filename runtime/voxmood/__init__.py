@@ -14,6 +14,8 @@ from voxmood.errors import (
     VoxmoodError,
 )
 from voxmood.model import Model, Prediction, load
+from voxmood.stream import Stream
+from voxmood.timeline import Segment
 
 __version__ = "0.1.0"
 __all__ = [
@@ -24,6 +26,8 @@ __all__ = [
     "Model",
     "Prediction",
     "ProviderError",
+    "Segment",
+    "Stream",
     "VoxmoodError",
     "load",
 ]

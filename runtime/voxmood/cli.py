@@ -13,6 +13,8 @@ from voxmood.errors import MissingExtraError, VoxmoodError
 
 COMMANDS = {
     "predict": ("voxmood.commands.predict", "label recordings"),
+    "timeline": ("voxmood.commands.timeline", "label a long recording, window by window"),
+    "listen": ("voxmood.commands.listen", "label what a microphone hears"),
     "info": ("voxmood.commands.info", "what a bundle and this installation are"),
     "export": ("voxmood_export.cli", "make a bundle of a checkpoint"),
     "bench": ("voxmood_bench.cli", "speed, and where the time goes"),
@@ -20,6 +22,7 @@ COMMANDS = {
 """The module of each sub-command, which has `add_arguments` and `run`; and its one line of help."""
 
 EXTRAS = {
+    "listen": (("sounddevice",), "mic"),
     "export": (("torch", "optimum.exporters.onnx"), "export,cpu"),
     "bench": (("librosa", "onnx", "torch"), "bench,export,cpu"),
 }

@@ -5,19 +5,25 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from voxmood.audio import AudioSource, Waveform, name_of, read_waveform
+from voxmood.audio import AudioSource, Recording, Waveform
 from voxmood.bundle import Bundle, check_files, model_file, read_bundle
 from voxmood.errors import AudioError, BundleError, MissingFileError
 from voxmood.session import Provider, create_session, resolve_provider
+from voxmood.timeline import Segment, Timeline
+from voxmood.windows import GATE_DBFS, Windows, speech_samples
 
 BATCH_CLIPS = 16
 BATCH_SECONDS = 60.0  # padding included; bounds the memory of one run
+LONG_SECONDS = 30.0  # `predict` labels longer recordings window by window
+LONG_WINDOW_SECONDS = 10.0
+
+SILENT = f"never above {GATE_DBFS:g} dBFS: what is said of silence means nothing"
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,8 +33,11 @@ class Prediction:
     Attributes:
         label: the most probable label.
         probabilities: by label, in the model's order; they sum to 1 and are not calibrated.
-        logits: float32 [labels].
-        embedding: float32 [projector width], the pooled vector before the classifier.
+        logits: float32 [labels]. Of a recording longer than 30 s, the mean of those of its
+            windows, weighted by how much of each is not silent.
+        embedding: float32 [projector width], the pooled vector before the classifier. Of a long
+            recording, its mean by the same weights; the classifier being linear, it gives the
+            logits of this prediction.
         duration: of the recording, in seconds.
         warnings: what a careful listener would want to know of the recording.
     """
@@ -38,6 +47,14 @@ class Prediction:
     logits: npt.NDArray[np.float32]
     embedding: npt.NDArray[np.float32]
     duration: float
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """A waveform that one pass takes, float32 [samples], and what is unusual about it."""
+
+    waveform: Waveform
     warnings: tuple[str, ...] = ()
 
 
@@ -80,16 +97,55 @@ class Model:
     def predict(self, source: AudioSource, *, sampling_rate: int | None = None) -> Prediction:
         """Labels one recording.
 
+        Up to 30 s are labelled in one pass. Longer ones are cut into windows of 10 s, in memory
+        that does not grow with their length, and the logits and embeddings of the windows are
+        averaged, weighted by the length of what is not silent in each (by their length, if all
+        is silent).
+
         Args:
             source: a path, the bytes of a file, a binary file object, or a one-dimensional NumPy
                 array of samples (floats of -1 to 1, or int16 or int32 PCM).
             sampling_rate: the rate of an array, in Hz.
 
         Raises:
-            AudioError: the source is no audio, empty, too short or too long, or not finite.
+            AudioError: the source is no audio, empty, too short, or has unusable samples; what
+                else unusual audio gets is listed in `voxmood.audio`.
             MissingFileError: the path does not exist.
         """
-        return self._run([self._waveform(source, sampling_rate)])[0]
+        clip = self._read(source, sampling_rate)
+        return clip if isinstance(clip, Prediction) else self._run([clip])[0]
+
+    def timeline(
+        self,
+        source: AudioSource,
+        window: float = 5.0,
+        hop: float = 1.0,
+        *,
+        sampling_rate: int | None = None,
+    ) -> Timeline:
+        """Labels a recording of any length, window by window.
+
+        Decoded and resampled in blocks, so that memory does not depend on the length. The last
+        segment ends where the recording does and may be shorter; less than the model takes
+        (25 ms) is left out.
+
+        Args:
+            source: as `predict` takes it.
+            window: length of a segment, in seconds.
+            hop: from the start of one segment to that of the next, in seconds.
+            sampling_rate: the rate of an array, in Hz.
+
+        Returns:
+            An iterator over `Segment`, each as soon as it is known. Iterating raises AudioError
+            where the recording turns out to be empty, too short, or to have unusable samples.
+
+        Raises:
+            AudioError: the source is no audio, or the model does not take such a window.
+            MissingFileError: the path does not exist.
+        """
+        windows = Windows(window, hop, self.bundle)
+        recording = Recording(source, rate=self.bundle.sampling_rate, sampling_rate=sampling_rate)
+        return Timeline(self, recording, windows)
 
     def predict_batch(
         self, sources: Iterable[AudioSource], *, sampling_rate: int | None = None
@@ -108,19 +164,52 @@ class Model:
         remaining = iter(sources)
         # Some batches' worth at a time: enough to sort by length, not all audio in memory.
         while group := list(islice(remaining, 4 * BATCH_CLIPS)):
-            waveforms = [self._waveform(source, sampling_rate) for source in group]
-            order = sorted(range(len(group)), key=lambda index: len(waveforms[index]))
-            done: dict[int, Prediction] = {}
-            for batch in self._batches(order, waveforms):
-                done |= zip(batch, self._run([waveforms[i] for i in batch]), strict=True)
+            clips = dict[int, Clip]()
+            done = dict[int, Prediction]()
+            for index, source in enumerate(group):
+                clip = self._read(source, sampling_rate)
+                if isinstance(clip, Prediction):
+                    done[index] = clip
+                else:
+                    clips[index] = clip
+            for batch in self._batches(clips):
+                done |= zip(batch, self._run([clips[index] for index in batch]), strict=True)
             predictions += [done[index] for index in range(len(group))]
         return predictions
 
-    def _batches(self, order: list[int], waveforms: list[Waveform]) -> Iterator[list[int]]:
+    def label_window(self, start: int, waveform: Waveform) -> Segment:
+        """Labels a window of a recording.
+
+        Args:
+            start: where it begins in the recording, in samples at the model's rate.
+            waveform: float32 [samples] at the model's rate.
+        """
+        rate = self.bundle.sampling_rate
+        prediction = self._run([Clip(waveform)])[0]
+        return Segment(
+            start=start / rate,
+            end=(start + len(waveform)) / rate,
+            label=prediction.label,
+            probabilities=prediction.probabilities,
+            silent=not speech_samples(waveform, rate),
+        )
+
+    def check_length(self, recording: Recording) -> None:
+        """Raises AudioError if a recording that was read is shorter than the model takes."""
+        rate = self.bundle.sampling_rate
+        if recording.samples < self.bundle.min_samples:
+            raise AudioError(
+                f"{recording.name}: {recording.samples / rate:.4f} s is shorter than the "
+                f"{self.bundle.min_samples / rate:.4f} s that the model needs."
+            )
+
+    def _batches(self, clips: Mapping[int, Clip]) -> Iterator[list[int]]:
         limit = BATCH_SECONDS * self.bundle.sampling_rate
         batch: list[int] = []
-        for index in order:  # ascending, so the newest sets the padded length
-            if len(batch) == BATCH_CLIPS or (len(batch) + 1) * len(waveforms[index]) > limit:
+        for index in sorted(clips, key=lambda index: len(clips[index].waveform)):
+            # Ascending, so the newest sets the padded length.
+            length = len(clips[index].waveform)
+            if len(batch) == BATCH_CLIPS or (len(batch) + 1) * length > limit:
                 if batch:
                     yield batch
                 batch = []
@@ -128,26 +217,49 @@ class Model:
         if batch:
             yield batch
 
-    def _waveform(self, source: AudioSource, sampling_rate: int | None) -> Waveform:
+    def _read(self, source: AudioSource, sampling_rate: int | None) -> Clip | Prediction:
+        """What can be labelled in one pass, or else its prediction."""
         rate = self.bundle.sampling_rate
-        waveform = read_waveform(
-            source,
-            rate=rate,
-            max_seconds=self.bundle.max_samples / rate,
-            sampling_rate=sampling_rate,
-        )
-        if len(waveform) < self.bundle.min_samples:
-            raise AudioError(
-                f"{name_of(source)}: {len(waveform) / rate:.4f} s is shorter than the "
-                f"{self.bundle.min_samples / rate:.4f} s that the model needs."
-            )
-        return waveform
+        recording = Recording(source, rate=rate, sampling_rate=sampling_rate)
+        blocks = iter(recording)
+        begun: list[Waveform] = []
+        for block in blocks:
+            begun.append(block)
+            if recording.samples > min(LONG_SECONDS * rate, self.bundle.max_samples):
+                return self._predict_long(recording, chain(begun, blocks))
+        self.check_length(recording)
+        waveform = np.concatenate(begun)
+        silent = () if speech_samples(waveform, rate) else (SILENT,)
+        return Clip(waveform, recording.warnings + silent)
 
-    def _run(self, waveforms: list[Waveform]) -> list[Prediction]:
-        lengths = np.array([len(waveform) for waveform in waveforms], np.int64)
-        padded = np.zeros((len(waveforms), lengths.max()), np.float32)
-        for row, waveform in zip(padded, waveforms, strict=True):
-            row[: len(waveform)] = waveform
+    def _predict_long(self, recording: Recording, blocks: Iterator[Waveform]) -> Prediction:
+        rate = self.bundle.sampling_rate
+        window = min(LONG_WINDOW_SECONDS, self.bundle.max_samples / rate)
+        windows = Windows(window, window, self.bundle)
+        parts: list[Prediction] = []
+        speech: list[int] = []
+        for _, waveform in windows.over(blocks):
+            parts += self._run([Clip(waveform)])
+            speech.append(speech_samples(waveform, rate))
+        weights = speech if any(speech) else [part.duration for part in parts]
+        logits = np.average([part.logits for part in parts], axis=0, weights=weights)
+        embedding = np.average([part.embedding for part in parts], axis=0, weights=weights)
+        exponents = np.exp(logits - logits.max())
+        probabilities = map(float, exponents / exponents.sum())
+        return Prediction(
+            label=self.labels[int(np.argmax(logits))],
+            probabilities=dict(zip(self.labels, probabilities, strict=True)),
+            logits=logits.astype(np.float32),
+            embedding=embedding.astype(np.float32),
+            duration=recording.samples / rate,
+            warnings=recording.warnings + (() if any(speech) else (SILENT,)),
+        )
+
+    def _run(self, clips: list[Clip]) -> list[Prediction]:
+        lengths = np.array([len(clip.waveform) for clip in clips], np.int64)
+        padded = np.zeros((len(clips), lengths.max()), np.float32)
+        for row, clip in zip(padded, clips, strict=True):
+            row[: len(clip.waveform)] = clip.waveform
         outputs = self._session.run(
             ["logits", "probabilities", "embedding"], {"waveform": padded, "lengths": lengths}
         )
@@ -157,9 +269,10 @@ class Model:
                 probabilities=dict(zip(self.labels, map(float, probabilities), strict=True)),
                 logits=logits,
                 embedding=embedding,
-                duration=int(length) / self.bundle.sampling_rate,
+                duration=len(clip.waveform) / self.bundle.sampling_rate,
+                warnings=clip.warnings,
             )
-            for logits, probabilities, embedding, length in zip(*outputs, lengths, strict=True)
+            for logits, probabilities, embedding, clip in zip(*outputs, clips, strict=True)
         ]
 
 

@@ -67,7 +67,7 @@ def wav(samples: np.ndarray, subtype: str = "FLOAT") -> bytes:
 
 
 BAD_SOURCES: dict[str, tuple[AudioSource, str]] = {
-    "empty": (b"", "cannot be read as audio"),
+    "empty": (b"", "is empty"),
     "header only": (wav(np.zeros(0)), "holds no samples"),
     "not audio": (b"this is text" * 100, "cannot be read as audio"),
     "NaN": (wav(np.array([0.0, np.nan])), "NaN or infinite"),
@@ -101,7 +101,7 @@ def test_missing_file_and_folder(tmp_path: Path) -> None:
     ("array", "rate", "message"),
     [
         (np.zeros(1000), None, "pass sampling_rate="),
-        (np.zeros(1000), 0, "not positive"),
+        (np.zeros(1000), 0, "not one of speech"),
         (np.zeros((2, 1000)), RATE, "2 dimensions"),
         (np.zeros(1000, np.uint8), RATE, "of type uint8"),
         (np.zeros(0), RATE, "no samples"),

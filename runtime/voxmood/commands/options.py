@@ -20,6 +20,16 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=positive, metavar="N", help="default: all there are")
 
 
+def add_windows(parser: argparse.ArgumentParser) -> None:
+    """How audio is cut into segments."""
+    parser.add_argument(
+        "--window", type=float, default=5.0, metavar="S", help="length of a segment (5 s)"
+    )
+    parser.add_argument(
+        "--hop", type=float, default=1.0, metavar="S", help="from one start to the next (1 s)"
+    )
+
+
 def load(options: argparse.Namespace) -> Model:
     """The model that the options of `add_model` ask for."""
     folder, precision = split_precision(options.model)

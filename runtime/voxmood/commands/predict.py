@@ -6,11 +6,10 @@ import argparse
 import json
 import sys
 
+from voxmood.commands.display import bars, rounded
 from voxmood.commands.options import add_model, load
 from voxmood.errors import VoxmoodError
 from voxmood.model import Prediction
-
-BAR_WIDTH = 30
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,9 +41,7 @@ def _as_json(file: str, prediction: Prediction) -> str:
         {
             "file": file,
             "label": prediction.label,
-            "probabilities": {
-                label: round(value, 6) for label, value in prediction.probabilities.items()
-            },
+            "probabilities": rounded(prediction.probabilities),
             "duration_s": round(prediction.duration, 3),
             "warnings": list(prediction.warnings),
         },
@@ -53,8 +50,6 @@ def _as_json(file: str, prediction: Prediction) -> str:
 
 
 def _as_text(file: str, prediction: Prediction) -> str:
-    width = max(map(len, prediction.probabilities))
-    lines = [f"{file}: {prediction.label} ({prediction.duration:.1f} s)"]
-    for label, value in prediction.probabilities.items():
-        lines.append(f"  {label:<{width}} {value:>6.1%} {'█' * round(value * BAR_WIDTH)}".rstrip())
-    return "\n".join(lines + [f"  warning: {warning}" for warning in prediction.warnings])
+    head = f"{file}: {prediction.label} ({prediction.duration:.1f} s)"
+    warnings = [f"  warning: {warning}" for warning in prediction.warnings]
+    return "\n".join([head, *bars(prediction.probabilities), *warnings])

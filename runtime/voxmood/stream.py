@@ -1,0 +1,99 @@
+"""Live audio to segments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from voxmood.audio import BLOCK_SAMPLES, Converter, Waveform, check_samples, to_float
+from voxmood.errors import AudioError
+from voxmood.timeline import Segment
+from voxmood.windows import Windows
+
+if TYPE_CHECKING:
+    from voxmood.model import Model
+
+
+class Stream:
+    """Segments of audio that arrives in chunks of any size; for one thread at a time.
+
+    The chunks put together give the segments that `Model.timeline` gives of the same audio as a
+    file, to the bit.
+
+    Args:
+        model: a loaded model.
+        sampling_rate: of the chunks, in Hz.
+        window: length of a segment, in seconds.
+        hop: from the start of one segment to that of the next, in seconds.
+        newest_only: label at most the last of the windows that a push completes; the earlier
+            ones are dropped and counted in `dropped`. For live use, where the chunks of the time
+            that labelling took are pushed together.
+
+    Raises:
+        AudioError: the model does not take such a window, or the rate is out of bounds.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        sampling_rate: int,
+        window: float = 5.0,
+        hop: float = 1.0,
+        *,
+        newest_only: bool = False,
+    ) -> None:
+        self._model = model
+        self._converter = Converter("stream", sampling_rate, model.bundle.sampling_rate)
+        self._windows = Windows(window, hop, model.bundle)
+        self._newest_only = newest_only
+        self._closed = False
+        self.dropped = 0
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was unusual about the audio so far."""
+        return self._converter.warnings
+
+    def push(self, chunk: npt.NDArray[Any]) -> list[Segment]:
+        """Takes samples and returns the segments that they complete, often none.
+
+        Args:
+            chunk: floats of -1 to 1, or int16 or int32 PCM; mono [samples], or
+                [frames, channels] as sounddevice and soundfile give them, which are averaged.
+
+        Raises:
+            AudioError: the chunk is of another type or shape, or has NaN, infinite or absurd
+                samples; or the stream is closed.
+        """
+        if self._closed:
+            raise AudioError("the stream is closed; open another one.")
+        check_samples(chunk, "stream")
+        if chunk.ndim not in (1, 2):
+            raise AudioError(f"stream: a chunk of shape {chunk.shape}; push [frames, channels].")
+        frames = chunk if chunk.ndim == 2 else chunk[:, np.newaxis]
+        return self._label(
+            window
+            for start in range(0, len(frames), BLOCK_SAMPLES)
+            for window in self._windows.push(
+                self._converter.push(to_float(frames[start : start + BLOCK_SAMPLES]))
+            )
+        )
+
+    def close(self) -> list[Segment]:
+        """Ends the stream; returns the segments of what it still holds, the last cut short."""
+        if self._closed:
+            return []
+        self._closed = True
+        rest = self._converter.close()
+        return self._label(chain(self._windows.push(rest), self._windows.close()))
+
+    def _label(self, windows: Iterable[tuple[int, Waveform]]) -> list[Segment]:
+        if self._newest_only:
+            due = list(windows)
+            self.dropped += max(0, len(due) - 1)
+            windows = due[-1:]
+        return [self._model.label_window(*window) for window in windows]
