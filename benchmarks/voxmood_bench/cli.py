@@ -116,7 +116,7 @@ def _engines(options: argparse.Namespace) -> int:
 
 
 def _profile(options: argparse.Namespace) -> int:
-    from voxmood.commands.options import split_precision
+    from voxmood.bundle import split_precision
     from voxmood_bench.profile import as_text, report
 
     folder, precision = split_precision(options.model)
@@ -126,7 +126,7 @@ def _profile(options: argparse.Namespace) -> int:
 
 
 def _memory(options: argparse.Namespace) -> int:
-    from voxmood.commands.options import split_precision
+    from voxmood.bundle import split_precision
     from voxmood_bench.machine import describe, machine
     from voxmood_bench.memory import as_text, measure
 

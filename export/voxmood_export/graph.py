@@ -9,6 +9,7 @@ from typing import Any
 
 import onnx_ir
 import torch
+from onnx_ir.passes.common import IdentityEliminationPass
 from optimum.exporters.onnx import OnnxConfig
 from optimum.exporters.onnx.convert import export
 from optimum.utils import NormalizedConfig
@@ -57,6 +58,8 @@ def export_graph(form: InferenceForm) -> onnx_ir.Model:
         export(form, config, path, opset=OPSET, disable_dynamic_axes_fix=True)
         model = onnx_ir.load(path)
         onnx_ir.external_data.load_to_model(model)
+    # The exporter joins equal weights by Identity, which would hide them from the int8 pass.
+    IdentityEliminationPass()(model)
     # Shape inference loses what the form fixes.
     batch = "batch" if form.batched else 1
     widths = (form.config.num_labels, form.config.num_labels, form.config.classifier_proj_size)

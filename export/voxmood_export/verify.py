@@ -12,8 +12,9 @@ import numpy.typing as npt
 import onnx
 import torch
 
-from voxmood import AudioError, Model
+from voxmood import Model
 from voxmood.audio import Waveform, read_waveform
+from voxmood.recordings import find_recordings
 from voxmood.statistics import agreement, sqnr
 from voxmood_export.checkpoint import Checkpoint
 from voxmood_export.errors import AxesError, NamesError, ShapesError, ValuesError
@@ -21,7 +22,6 @@ from voxmood_export.signals import speech_like
 
 MAX_FLOAT_ERROR = 1e-4  # of a logit, fp32 against transformers
 MAX_CALIBRATION_CLIPS = 16
-AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif"}
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,10 @@ def recorded_clips(folder: Path, rate: int, limit: int, max_seconds: float = 30.
     """Recordings of a folder and its sub-folders, evenly picked from their sorted names.
 
     Raises:
-        AudioError: there are none, or one cannot be read.
+        MissingFileError: there is no such folder.
+        AudioError: there are no recordings in it, or one cannot be read.
     """
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
-    if not paths:
-        raise AudioError(f"{folder}: holds no recordings ({', '.join(sorted(AUDIO_SUFFIXES))}).")
+    paths = [recording.path for recording in find_recordings(folder)]
     picked = _evenly(paths, limit)
     others = _evenly([path for path in paths if path not in picked], MAX_CALIBRATION_CLIPS)
 

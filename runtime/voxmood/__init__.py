@@ -5,9 +5,11 @@
 >>> model.predict("clip.wav").label
 """
 
+from voxmood.comparison import Comparison, compare
 from voxmood.errors import (
     AudioError,
     BundleError,
+    ManifestError,
     MissingExtraError,
     MissingFileError,
     ProviderError,
@@ -21,6 +23,8 @@ __version__ = "0.1.0"
 __all__ = [
     "AudioError",
     "BundleError",
+    "Comparison",
+    "ManifestError",
     "MissingExtraError",
     "MissingFileError",
     "Model",
@@ -29,5 +33,6 @@ __all__ = [
     "Segment",
     "Stream",
     "VoxmoodError",
+    "compare",
     "load",
 ]

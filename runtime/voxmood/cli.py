@@ -16,6 +16,7 @@ COMMANDS = {
     "timeline": ("voxmood.commands.timeline", "label a long recording, window by window"),
     "listen": ("voxmood.commands.listen", "label what a microphone hears"),
     "info": ("voxmood.commands.info", "what a bundle and this installation are"),
+    "compare": ("voxmood.commands.compare", "does a model decide as its reference does?"),
     "export": ("voxmood_export.cli", "make a bundle of a checkpoint"),
     "bench": ("voxmood_bench.cli", "speed, and where the time goes"),
 }

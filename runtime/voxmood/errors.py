@@ -21,6 +21,10 @@ class ProviderError(VoxmoodError, RuntimeError):
     """An execution provider that is not there or does not start."""
 
 
+class ManifestError(VoxmoodError, ValueError):
+    """A list of recordings that cannot be used."""
+
+
 class MissingFileError(VoxmoodError, FileNotFoundError):
     """A file or folder that is not there."""
 

@@ -9,8 +9,7 @@ from pathlib import Path
 import onnxruntime
 
 import voxmood
-from voxmood.bundle import read_bundle
-from voxmood.commands.options import split_precision
+from voxmood.bundle import read_bundle, split_precision
 from voxmood.model import shipped_bundle
 from voxmood.session import default_threads
 

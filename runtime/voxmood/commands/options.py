@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import math
+import sys
+from pathlib import Path
 
 import voxmood
-from voxmood.bundle import PRECISIONS
+from voxmood.bundle import split_precision
 from voxmood.model import Model
+from voxmood.report import Report, write_whole
 from voxmood.session import PROVIDERS
 
 
@@ -42,13 +46,72 @@ def load(options: argparse.Namespace) -> Model:
     )
 
 
-def split_precision(name: str | None) -> tuple[str | None, str]:
-    """`BUNDLE@int8` to ("BUNDLE", "int8"); without a precision that is `auto`."""
-    if name is not None:
-        folder, at, precision = name.rpartition("@")
-        if at and precision in PRECISIONS:
-            return folder, precision
-    return name, "auto"
+def add_bounds(parser: argparse.ArgumentParser, min_agreement: float | None) -> None:
+    """How far a model's answers may be from those of its reference."""
+    default = "" if min_agreement is None else f", default: {min_agreement:g}"
+    parser.add_argument(
+        "--min-agreement",
+        type=share,
+        default=min_agreement,
+        metavar="SHARE",
+        help=f"of recordings that must get the same label, 0 to 1{default}",
+    )
+    parser.add_argument(
+        "--max-drift", type=share, metavar="P", help="the largest |Δprobability| of any label"
+    )
+    parser.add_argument(
+        "--min-sqnr",
+        type=finite,
+        metavar="DB",
+        help="the least signal-to-quantisation-noise ratio of centred logits",
+    )
+
+
+def add_report(parser: argparse.ArgumentParser) -> None:
+    """How the report of a check is written."""
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+    parser.add_argument(
+        "--junit", type=Path, metavar="FILE", help="also write JUnit XML, a test case a bound"
+    )
+    parser.add_argument(
+        "--markdown", type=Path, metavar="FILE", help="also write a summary for a CI page"
+    )
+
+
+def write_report(report: Report, options: argparse.Namespace) -> int:
+    """Prints and writes what the options of `add_report` ask for; returns the exit status."""
+    print(report.as_json() if options.json else report.as_text())
+    if options.json and not report.passed:
+        print(f"voxmood: {report.verdict}", file=sys.stderr)
+    if options.junit:
+        write_whole(options.junit, report.as_junit() + "\n")
+    if options.markdown:
+        write_whole(options.markdown, report.as_markdown() + "\n")
+    return 0 if report.passed else 1
+
+
+def share(text: str) -> float:
+    """An argument that is a share or a probability."""
+    number = float(text)
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError("must be from 0 to 1")
+    return number
+
+
+def finite(text: str) -> float:
+    """An argument that is a finite number."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise argparse.ArgumentTypeError("must be a finite number")
+    return number
+
+
+def count(text: str) -> int:
+    """An argument that counts something which may be absent."""
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError("must be at least 0")
+    return number
 
 
 def positive(text: str) -> int:

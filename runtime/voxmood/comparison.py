@@ -1,0 +1,314 @@
+"""Does a model decide as its reference does, on the same recordings?"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from voxmood import statistics
+from voxmood.bounds import Measure, passed
+from voxmood.bundle import split_precision
+from voxmood.errors import AudioError, BundleError, ManifestError, MissingFileError
+from voxmood.model import Model, Prediction, load
+from voxmood.recordings import Recording, find_recordings, read_manifest
+from voxmood.report import Report, Table
+
+MIN_AGREEMENT = 0.99
+
+
+@dataclass(frozen=True)
+class Changed:
+    """A recording to which the models give different labels.
+
+    Attributes:
+        file: its name.
+        reference: the reference's label.
+        candidate: the candidate's label.
+        reference_probabilities: the reference's probability of each label.
+        candidate_probabilities: the candidate's.
+        margin: between the reference's two most probable labels; where it is small, the reference
+            itself was undecided.
+        label: the true one, if it is known.
+    """
+
+    file: str
+    reference: str
+    candidate: str
+    reference_probabilities: Mapping[str, float]
+    candidate_probabilities: Mapping[str, float]
+    margin: float
+    label: str | None
+
+    def row(self) -> list[str]:
+        """What a table says of it: of both models the probabilities of both labels."""
+        answers = [
+            f"{mine} {probabilities[mine]:.1%}, {other} {probabilities[other]:.1%}"
+            for mine, other, probabilities in (
+                (self.reference, self.candidate, self.reference_probabilities),
+                (self.candidate, self.reference, self.candidate_probabilities),
+            )
+        ]
+        truth = [] if self.label is None else [self.label]
+        return [self.file, *answers, f"{self.margin:.1%}", *truth]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare` found.
+
+    Attributes:
+        reference: the bundle and precision that was trusted.
+        candidate: the one that was checked.
+        audio: the folder.
+        recordings: how many were compared.
+        seconds: how long they are together.
+        measures: every figure by name, with its bounds if there are any.
+        changed: recordings whose label changed, those with the largest margin first.
+        unreadable: recordings that could not be compared, and why.
+    """
+
+    reference: str
+    candidate: str
+    audio: str
+    recordings: int
+    seconds: float
+    measures: Mapping[str, Measure]
+    changed: Sequence[Changed]
+    unreadable: Mapping[str, str]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every bound is kept."""
+        return passed(list(self.measures.values()))
+
+    def report(self) -> Report:
+        """The same, to be written as text, JSON, JUnit XML or Markdown."""
+        minutes = self.seconds / 60
+        truth = any(change.label is not None for change in self.changed)
+        header = ("recording", "reference", "candidate", "margin", *(["truth"] if truth else []))
+        rows = [change.row() for change in self.changed]
+        tables = []
+        if rows:
+            tables.append(Table(f"changed decisions: {len(rows)}", header, rows))
+        if self.unreadable:
+            title = f"not compared: {len(self.unreadable)}"
+            tables.append(Table(title, ("recording", "cause"), list(self.unreadable.items())))
+        return Report(
+            "voxmood compare",
+            {
+                "reference": self.reference,
+                "candidate": self.candidate,
+                "audio": f"{self.audio}: {self.recordings} recordings, {minutes:.1f} min",
+            },
+            list(self.measures.values()),
+            tables,
+            {key: value for key, value in asdict(self).items() if key != "measures"},
+        )
+
+
+def compare(
+    reference: str | os.PathLike[str],
+    candidate: str | os.PathLike[str],
+    *,
+    audio: str | os.PathLike[str],
+    manifest: str | os.PathLike[str] | None = None,
+    min_agreement: float = MIN_AGREEMENT,
+    max_drift: float | None = None,
+    min_sqnr: float | None = None,
+    max_unreadable: int = 0,
+    threads: int | None = None,
+    progress: bool = False,
+) -> Comparison:
+    """Compares a model's answers with a reference's, recording by recording.
+
+    >>> voxmood.compare("bundle@fp32", "bundle@int8", audio="folder").passed
+
+    Args:
+        reference: `BUNDLE[@PRECISION]`, the model that is trusted.
+        candidate: `BUNDLE[@PRECISION]`, the model that is checked.
+        audio: a folder of recordings.
+        manifest: a CSV file that says which of them to take (column `path`) and, where it has a
+            column `label`, what is true; see `voxmood.recordings.read_manifest`.
+        min_agreement: the least share of recordings with the same label.
+        max_drift: the largest |Δprobability| of any label of any recording.
+        min_sqnr: the least signal-to-quantisation-noise ratio of centred logits, in dB.
+        max_unreadable: how many recordings may be missing or unreadable.
+        threads: of each model; None takes the processors that this process may use.
+        progress: show a progress bar on stderr, if that is a terminal.
+
+    Raises:
+        MissingFileError: a bundle, the folder or the manifest is not there.
+        BundleError: a bundle is damaged, or the two answer different questions.
+        ManifestError: the manifest is no such file, or has labels that the models do not have.
+        AudioError: there is no recording that can be read.
+    """
+    folder = Path(audio)
+    recordings = read_manifest(Path(manifest), folder) if manifest else find_recordings(folder)
+    names, models = _load_both(reference, candidate, threads)
+    _check_labels(str(manifest), recordings, models[0].labels)
+
+    from tqdm import tqdm  # imported late, since `import voxmood` must be quick
+
+    compared: list[Recording] = []
+    answers: list[tuple[Prediction, Prediction]] = []
+    unreadable: dict[str, str] = {}
+    # disable=None: no bar where stderr is no terminal, as in the log of a CI job.
+    for recording in tqdm(recordings, unit="recording", disable=None if progress else True):
+        try:
+            first, second = (model.predict(recording.path) for model in models)
+        except (AudioError, MissingFileError) as error:
+            unreadable[recording.name] = str(error).removeprefix(f"{recording.path}: ")
+        else:
+            compared.append(recording)
+            answers.append((first, second))
+    if not compared:
+        name, cause = next(iter(unreadable.items()))
+        raise AudioError(
+            f"{folder}: none of {len(recordings)} recordings can be read; {name}: {cause}"
+        )
+    by_model = list(zip(*answers, strict=True))
+    logits = [np.stack([answer.logits for answer in each]) for each in by_model]
+    probabilities = [
+        np.array([list(answer.probabilities.values()) for answer in each]) for each in by_model
+    ]
+    measures = [
+        *measure_difference(
+            *logits,
+            *probabilities,
+            min_agreement=min_agreement,
+            max_drift=max_drift,
+            min_sqnr=min_sqnr,
+        ),
+        *_against_truth(
+            [recording.label for recording in compared],
+            *([answer.label for answer in each] for each in by_model),
+        ),
+        Measure("unreadable recordings", len(unreadable), at_most=max_unreadable),
+    ]
+    same = statistics.same_label(*logits)
+    changed = [
+        _changed(recording, *pair)
+        for recording, pair, kept in zip(compared, answers, same, strict=True)
+        if not kept
+    ]
+    return Comparison(
+        reference=names[0],
+        candidate=names[1],
+        audio=str(folder),
+        recordings=len(compared),
+        seconds=sum(first.duration for first, _ in answers),
+        measures={measure.name: measure for measure in measures},
+        changed=sorted(changed, key=lambda change: -change.margin),
+        unreadable=unreadable,
+    )
+
+
+def measure_difference(
+    reference_logits: npt.ArrayLike,
+    candidate_logits: npt.ArrayLike,
+    reference_probabilities: npt.ArrayLike,
+    candidate_probabilities: npt.ArrayLike,
+    *,
+    min_agreement: float | None = None,
+    max_drift: float | None = None,
+    min_sqnr: float | None = None,
+) -> list[Measure]:
+    """Figures, with their bounds, of how far answers [clips, labels] are from a reference's."""
+    same = statistics.same_label(reference_logits, candidate_logits)
+    largest, mean = statistics.drift(reference_probabilities, candidate_probabilities)
+    outputs = (reference_logits, candidate_logits, reference_probabilities, candidate_probabilities)
+    finite = np.all([np.isfinite(output).all(axis=-1) for output in outputs], axis=0)
+    return [
+        Measure(
+            "label agreement",
+            float(same.mean()),
+            at_least=min_agreement,
+            unit="%",
+            interval=statistics.wilson(int(same.sum()), len(same)),
+        ),
+        Measure("largest probability drift", largest, at_most=max_drift),
+        Measure("mean probability drift", mean),
+        Measure(
+            "SQNR of centred logits",
+            statistics.sqnr(reference_logits, candidate_logits),
+            at_least=min_sqnr,
+            unit="dB",
+        ),
+        Measure("answers that are not finite", int((~finite).sum()), at_most=0),
+    ]
+
+
+def _load_both(
+    reference: str | os.PathLike[str], candidate: str | os.PathLike[str], threads: int | None
+) -> tuple[list[str], list[Model]]:
+    """Names and models, once it is sure that a comparison of the two means something."""
+    places, names, models = [], [], []
+    for name in (reference, candidate):
+        folder, precision = split_precision(os.fspath(name))
+        model = load(folder, precision=precision, threads=threads)
+        places.append((os.path.realpath(folder), model.precision))
+        names.append(f"{folder}@{model.precision}")
+        models.append(model)
+    if places[0] == places[1]:
+        raise BundleError(
+            f"{names[0]} would be compared with itself, and always pass; name the precisions, as "
+            "in BUNDLE@fp32 BUNDLE@int8."
+        )
+    first, second = (model.bundle for model in models)
+    for key in ("labels", "sampling_rate", "architecture"):
+        values = [getattr(bundle, key) for bundle in (first, second)]
+        if values[0] != values[1]:
+            texts = [", ".join(each) if isinstance(each, tuple) else str(each) for each in values]
+            raise BundleError(
+                f"{names[0]} and {names[1]} cannot be compared: {key.replace('_', ' ')} "
+                f"{texts[0]} against {texts[1]}."
+            )
+    return names, models
+
+
+def _check_labels(manifest: str, recordings: Sequence[Recording], labels: Sequence[str]) -> None:
+    unknown = {recording.label for recording in recordings} - {*labels, None}
+    if unknown:
+        raise ManifestError(
+            f"{manifest}: labels that the model does not have: "
+            f"{', '.join(sorted(map(repr, unknown)))}; it has {', '.join(labels)}. Rename them, or "
+            "leave those recordings out."
+        )
+
+
+def _against_truth(
+    truth: Sequence[str | None], reference: Sequence[str], candidate: Sequence[str]
+) -> list[Measure]:
+    """Figures that need true labels; none where there are none."""
+    if None in truth:
+        return []
+    labels = np.array(truth, str)
+    return [
+        *(
+            Measure(f"{name} of {who}", statistic(labels, predicted), unit="%")
+            for name, statistic in (("accuracy", statistics.accuracy), ("UAR", statistics.uar))
+            for who, predicted in (("reference", reference), ("candidate", candidate))
+        ),
+        Measure(
+            "exact McNemar p of their accuracies",
+            statistics.mcnemar(labels == np.array(reference), labels == np.array(candidate)),
+        ),
+    ]
+
+
+def _changed(recording: Recording, reference: Prediction, candidate: Prediction) -> Changed:
+    top = sorted(reference.probabilities.values())[-2:]
+    return Changed(
+        file=recording.name,
+        reference=reference.label,
+        candidate=candidate.label,
+        reference_probabilities=reference.probabilities,
+        candidate_probabilities=candidate.probabilities,
+        margin=top[-1] - top[0],
+        label=recording.label,
+    )
