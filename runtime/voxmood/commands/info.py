@@ -9,7 +9,8 @@ from pathlib import Path
 import onnxruntime
 
 import voxmood
-from voxmood.bundle import read_bundle, split_precision
+from voxmood import hub
+from voxmood.bundle import DESCRIPTION, read_bundle, split_precision
 from voxmood.model import shipped_bundle
 from voxmood.session import default_threads
 
@@ -23,7 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Prints it; returns the exit status."""
     folder, _ = split_precision(options.model)
-    path = Path(folder) if folder else shipped_bundle()
+    repository = hub.find(folder) if folder else None
+    if repository:
+        path = repository.fetch([DESCRIPTION])
+    else:
+        path = Path(folder) if folder else shipped_bundle()
     bundle = read_bundle(path)
     installation = {
         "voxmood": voxmood.__version__,
