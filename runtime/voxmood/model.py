@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from voxmood import hub
 from voxmood.audio import AudioSource, Recording, Waveform
-from voxmood.bundle import Bundle, check_files, model_file, read_bundle
+from voxmood.bundle import DESCRIPTION, Bundle, check_files, model_file, read_bundle
 from voxmood.errors import AudioError, BundleError, ForkError, MissingFileError
 from voxmood.graph_file import GraphFile, read_graph_file
 from voxmood.session import (
@@ -333,7 +334,9 @@ def load(
     """Loads a bundle.
 
     Args:
-        source: the bundle's folder; None takes the bundle that ships with voxmood.
+        source: the bundle's folder; or, where there is no such folder, `owner/name` or
+            `owner/name@revision` on a hub, of which only the files of the precision are fetched
+            (extra `hub`); None takes the bundle that ships with voxmood.
         precision: `fp32`, `fp16` or `int8`. `auto` takes int8 on a CPU, fp16 on CUDA and
             TensorRT, else fp32; and where the bundle lacks it, whatever it has.
         provider: `cpu`, `cuda` or `openvino`, or ONNX Runtime's list of (name, options).
@@ -346,13 +349,20 @@ def load(
 
     Raises:
         MissingFileError: no such bundle, or a file of it is missing.
+        MissingExtraError: a hub is needed, and huggingface_hub is not installed.
         BundleError: the bundle is damaged, contradicts itself, or lacks the precision.
         ProviderError: the provider is not there or does not start.
     """
-    folder = Path(source) if source is not None else shipped_bundle()
-    bundle = read_bundle(folder)
     providers = resolve_provider(provider)
+    repository = hub.find(source) if source is not None else None
+    if repository:
+        folder = repository.fetch([DESCRIPTION])
+    else:
+        folder = Path(source) if source is not None else shipped_bundle()
+    bundle = read_bundle(folder)
     precision = choose_precision(bundle, precision, providers[0][0])
+    if repository:
+        repository.fetch(bundle.precisions[precision].files)
     check_files(folder, bundle.precisions[precision], hashes=verify)
     return Model(
         folder,

@@ -10,7 +10,8 @@ from typing import Any
 import onnxruntime
 
 import voxmood
-from voxmood.bundle import read_bundle, split_precision
+from voxmood import hub
+from voxmood.bundle import DESCRIPTION, read_bundle, split_precision
 from voxmood.errors import VoxmoodError
 from voxmood.int8 import describe_products
 from voxmood.model import shipped_bundle
@@ -30,7 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Prints it; returns the exit status."""
     folder, precision = split_precision(options.model)
-    path = Path(folder) if folder else shipped_bundle()
+    repository = hub.find(folder) if folder else None
+    if repository:
+        path = repository.fetch([DESCRIPTION])
+    else:
+        path = Path(folder) if folder else shipped_bundle()
     bundle = read_bundle(path)
     installation: dict[str, Any] = {
         "voxmood": voxmood.__version__,
@@ -41,11 +46,12 @@ def run(options: argparse.Namespace) -> int:
     }
     loaded: dict[str, Any] = {}
     error = None
-    try:
-        model = voxmood.load(path, precision=precision, provider=options.provider, verify=False)
-        loaded = {"precision": model.precision, "nodes": model.nodes}
-    except VoxmoodError as reason:
-        error = reason
+    if not repository:  # of which the description alone was fetched
+        try:
+            model = voxmood.load(path, precision=precision, provider=options.provider, verify=False)
+            loaded = {"precision": model.precision, "nodes": model.nodes}
+        except VoxmoodError as reason:
+            error = reason
     if options.json:
         facts = {"bundle": json.loads(bundle.to_json()), "installation": installation}
         print(json.dumps(facts | {"loaded": loaded, "error": error and str(error)}))
@@ -66,17 +72,21 @@ def run(options: argparse.Namespace) -> int:
         *(
             (
                 f"{name}, {entry.bytes / 1e6:.1f} MB",
-                entry.measured,
+                {key: value for key, value in entry.measured.items() if not _nested(value)},
             )
             for name, entry in bundle.precisions.items()
         ),
         ("this installation", installation),
-        (f"loaded, {loaded.get('precision')}", {"nodes": counts or "not told by this ONNX Runtime"})
-        if loaded
-        else ("does not load", {"because": error}),
+        *([(f"loaded, {loaded['precision']}", {"nodes": counts or "not told"})] if loaded else []),
+        *([("does not load", {"because": error})] if error else []),
     ):
         print(title)
         for key, value in lines.items():
             name = key.replace("_", " ")
             print(f"  {name:<16} {', '.join(value) if isinstance(value, list) else value}")
     return 1 if error else 0
+
+
+def _nested(value: object) -> bool:
+    """Whether it is more than a line can show; `--json` prints it."""
+    return isinstance(value, (list, dict))
