@@ -147,7 +147,7 @@ def test_rounds_go_on_until_ratios_are_narrow() -> None:
 def test_a_reference_that_fails_ends_the_run() -> None:
     order: list[str] = []
     turns = Turns(
-        {"b": Fake("b", quiet(0.1), order), "a": Fake("a", quiet(0.1, 0.1), order)}, "clip.npy"
+        {"b": Fake("b", quiet(0.1), order), "a": Fake("a", quiet(0.1, 0.1), order)}, "clip.npy", "b"
     )
     with pytest.raises(BenchmarkError, match="out of breath"):
         measure(
