@@ -147,8 +147,6 @@ def test_in_a_browser(tmp_path: Path) -> None:
     narrow = 500  # a headless window is no narrower
     dom = chromium(f"--window-size={narrow},900", "--dump-dom")
     title = re.search(r"<title>(\d+)</title>", dom)
-        r"<title>(\d+)</title>", chromium(f"--window-size={narrow},900", "--dump-dom")
-    )
     assert title
     assert int(title[1]) <= narrow  # nothing sticks out
     day, night = brightness(1), brightness(0)
