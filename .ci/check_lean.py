@@ -24,7 +24,7 @@ site = Path(importlib.util.find_spec("numpy").origin).parents[1]
 size = sum(path.stat().st_size for path in site.rglob("*") if path.is_file())
 pip = sum(path.stat().st_size for path in (site / "pip").rglob("*") if path.is_file())
 print(f"installed: {(size - pip) / 1e6:.0f} MB without pip")
-own, theirs = milliseconds("voxmood"), milliseconds(BESIDE)
+own, theirs = milliseconds("voxmood.api"), milliseconds(BESIDE)
 print(f"import voxmood: {own:.0f} ms, of which {BESIDE}: {theirs:.0f} ms")
 
 import voxmood  # noqa: E402

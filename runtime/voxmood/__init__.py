@@ -5,34 +5,19 @@
 >>> model.predict("clip.wav").label
 """
 
-from voxmood.comparison import Comparison, compare
-from voxmood.errors import (
-    AudioError,
-    BundleError,
-    ManifestError,
-    MissingExtraError,
-    MissingFileError,
-    ProviderError,
-    VoxmoodError,
-)
-from voxmood.model import Model, Prediction, load
-from voxmood.stream import Stream
-from voxmood.timeline import Segment
+from importlib import import_module
 
 __version__ = "0.1.0"
-__all__ = [
-    "AudioError",
-    "BundleError",
-    "Comparison",
-    "ManifestError",
-    "MissingExtraError",
-    "MissingFileError",
-    "Model",
-    "Prediction",
-    "ProviderError",
-    "Segment",
-    "Stream",
-    "VoxmoodError",
-    "compare",
-    "load",
-]
+
+TYPE_CHECKING = False  # type checkers take it for true; typing itself takes long to import
+if TYPE_CHECKING:
+    from voxmood.api import *  # noqa: F403
+else:
+
+    def __getattr__(name: str) -> object:
+        # When first used, so that the command line is ready for Ctrl-C before NumPy and ONNX
+        # Runtime are imported.
+        try:
+            return globals().setdefault(name, getattr(import_module("voxmood.api"), name))
+        except AttributeError:
+            raise AttributeError(f"module 'voxmood' has no attribute {name!r}") from None

@@ -27,8 +27,8 @@ import io
 import math
 import os
 import re
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
@@ -209,6 +209,7 @@ class Recording:
         self.name = name_of(source)
         self.duration: float | None
         self._cut: str | None = None
+        self._blocks: Generator[npt.NDArray[np.float32], None, None]
         if isinstance(source, np.ndarray):
             if sampling_rate is None:
                 raise AudioError(
@@ -240,9 +241,10 @@ class Recording:
 
     def __iter__(self) -> Iterator[Waveform]:
         empty = True
-        for block in self._blocks:
-            empty = False
-            yield self._converter.push(block)
+        with closing(self._blocks):
+            for block in self._blocks:
+                empty = False
+                yield self._converter.push(block)
         if empty:
             raise AudioError(f"{self.name}: holds no samples; was the recording cut off?")
         yield self._converter.close()
@@ -259,20 +261,24 @@ class Recording:
 
     def _file_blocks(
         self, file: BinaryIO, sound: soundfile.SoundFile, opened: ExitStack
-    ) -> Iterator[npt.NDArray[np.float32]]:
+    ) -> Generator[npt.NDArray[np.float32], None, None]:
         frames = 0
+        buffer = np.empty((BLOCK_SAMPLES // sound.channels, sound.channels), np.float32)
+        failure: Exception | None = None
         with opened:
-            size = BLOCK_SAMPLES // sound.channels
-            try:
-                while len(block := sound.read(size, dtype="float32", always_2d=True)):
-                    frames += len(block)
-                    yield block
-            except (soundfile.SoundFileError, OSError) as error:
-                if not frames:
-                    raise _unreadable(file, self.name, error) from error
-                self._cut = f"damaged after {frames / sound.samplerate:.1f} s; the rest is left out"
-            else:
-                self._cut = _cut_off(file, sound, frames)
+            while failure is None:
+                try:
+                    count = len(sound.read(out=buffer))
+                except (soundfile.SoundFileError, OSError) as error:
+                    failure = error
+                    count = sound.tell() - frames  # what it decoded before it failed
+                if not count:
+                    break
+                frames += count
+                yield buffer[:count].copy()
+            if failure is not None and not frames:
+                raise _unreadable(file, self.name, failure) from failure
+            self._cut = _cut_off(file, sound, frames, failure is not None)
 
 
 def check_samples(array: npt.NDArray[Any], name: str) -> None:
@@ -289,7 +295,7 @@ def to_float(samples: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         return np.ascontiguousarray(samples, dtype=np.float32)
 
 
-def _array_blocks(samples: npt.NDArray[Any]) -> Iterator[npt.NDArray[np.float32]]:
+def _array_blocks(samples: npt.NDArray[Any]) -> Generator[npt.NDArray[np.float32], None, None]:
     for start in range(0, len(samples), BLOCK_SAMPLES):
         yield to_float(samples[start : start + BLOCK_SAMPLES])[:, np.newaxis]
 
@@ -352,24 +358,32 @@ def _unreadable(file: BinaryIO, name: str, error: Exception) -> AudioError:
     )
 
 
-def _cut_off(file: BinaryIO, sound: soundfile.SoundFile, frames: int) -> str | None:
+def _cut_off(file: BinaryIO, sound: soundfile.SoundFile, frames: int, failed: bool) -> str | None:
     """What to say of a recording that ends before its time, as far as its format tells."""
     seconds = frames / sound.samplerate
+    early = f"cut off or damaged: only {seconds:.1f} s could be read"
+    declared = sound.frames / sound.samplerate if sound.frames < UNKNOWN_FRAMES else 0
     if sound.format == "OGG":
-        file.seek(max(0, file.seek(0, os.SEEK_END) - 65536))  # more than the longest page
-        tail = file.read(65536)
-        page = tail.rfind(b"OggS")
-        ended = page >= 0 and tail[page + 5 : page + 6] >= b"\x04"  # the flag of the last page
-        return None if ended else f"cut off: it ends after {seconds:.1f} s without a last page"
-    if sound.format == "MP3":
+        return early if failed or not _has_last_page(file) else None
+    if sound.format == "MP3" and not failed:
         file.seek(0)
         if not re.search(b"Xing|Info", file.read(65536)):
             return None  # its length is libsndfile's guess
     if match := _DATA_CUT.search(sound.extra_info):
-        declared, there = map(int, match.groups())
-        if declared - there > 64 and declared < UNKNOWN_BYTES and there > 0:
-            return f"cut off: only {there / declared:.0%} of what its header declares is there"
-    if frames < sound.frames < UNKNOWN_FRAMES:
-        declared = sound.frames / sound.samplerate
-        return f"cut off: it ends after {seconds:.1f} of the {declared:.1f} s of its header"
-    return None
+        claimed, there = map(int, match.groups())
+        if claimed - there > 64 and claimed < UNKNOWN_BYTES and there > 0:
+            declared = seconds * claimed / there
+    if seconds < declared:
+        return f"{early} of {declared:.1f} s that its header declares"
+    return early if failed else None
+
+
+def _has_last_page(file: BinaryIO) -> bool:
+    # RFC 3533: flags are byte 5, 4 being that of the last page; from byte 26 the segment table.
+    file.seek(max(0, file.seek(0, os.SEEK_END) - 65536))  # the longest page has 65,307
+    tail = file.read(65536)
+    page = tail[max(0, tail.rfind(b"OggS")) :]
+    if len(page) < 27:
+        return False
+    segments = page[27 : 27 + page[26]]
+    return bool(page[5] & 4) and len(page) >= 27 + page[26] + sum(segments)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 
@@ -18,14 +20,14 @@ COMMANDS = {
     "info": ("voxmood.commands.info", "what a bundle and this installation are"),
     "compare": ("voxmood.commands.compare", "does a model decide as its reference does?"),
     "export": ("voxmood_export.cli", "make a bundle of a checkpoint"),
-    "bench": ("voxmood_bench.cli", "speed, and where the time goes"),
+    "bench": ("voxmood_bench.cli", "a bundle against its reference and other engines"),
 }
 """The module of each sub-command, which has `add_arguments` and `run`; and its one line of help."""
 
 EXTRAS = {
     "listen": (("sounddevice",), "mic"),
     "export": (("torch", "optimum.exporters.onnx"), "export,cpu"),
-    "bench": (("librosa", "onnx", "torch"), "bench,export,cpu"),
+    "bench": (("librosa", "matplotlib", "sklearn", "onnx", "torch"), "bench,export,cpu"),
 }
 """What sub-commands need beside the lean runtime, and the extras that bring it."""
 
@@ -42,7 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run: Callable[[argparse.Namespace], int] = import_module(COMMANDS[options.command][0]).run
     try:
         _check_extras(options.command)
-        return run(options)
+        with _keyboard_interrupts():
+            return run(options)
     except VoxmoodError as error:
         print(f"voxmood: {error}", file=sys.stderr)
         return 1
@@ -51,6 +54,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read our output has seen enough
         sys.stderr.close()
         return 1
+
+
+@contextmanager
+def _keyboard_interrupts() -> Iterator[None]:
+    """Lets Ctrl-C raise KeyboardInterrupt, where `__main__` had it end the process."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_DFL:
+        yield
+        return
+
+    def once_more(unraisable: sys.UnraisableHookArgs) -> None:
+        # It was raised in a __del__, which Python would print and forget.
+        if unraisable.exc_type is KeyboardInterrupt:
+            signal.setitimer(signal.ITIMER_REAL, 0.01)
+        else:
+            sys.__unraisablehook__(unraisable)
+
+    sys.unraisablehook = once_more
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _check_extras(command: str) -> None:

@@ -113,20 +113,21 @@ class Report:
         return "\n\n".join(blocks)
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Writes a file of text, whole or not at all.
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Writes a file, text as UTF-8, whole or not at all.
 
     Raises:
         VoxmoodError: it cannot be written.
     """
+    data = content.encode() if isinstance(content, str) else content
     try:
         if path.exists() and not path.is_file():  # a pipe or a terminal, which has no halves
-            path.write_text(text, encoding="utf-8")
+            path.write_bytes(data)
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            temporary.write_text(text, encoding="utf-8")
+            temporary.write_bytes(data)
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from voxmood.audio import BLOCK_SAMPLES, Converter, Waveform, check_samples, to_float
+from voxmood.audio import BLOCK_SAMPLES, MAX_CHANNELS, Converter, Waveform, check_samples, to_float
 from voxmood.errors import AudioError
 from voxmood.timeline import Segment
 from voxmood.windows import Windows
@@ -72,9 +72,9 @@ class Stream:
         if self._closed:
             raise AudioError("the stream is closed; open another one.")
         check_samples(chunk, "stream")
-        if chunk.ndim not in (1, 2):
+        frames = chunk[:, np.newaxis] if chunk.ndim == 1 else chunk
+        if frames.ndim != 2 or not 1 <= frames.shape[1] <= MAX_CHANNELS:
             raise AudioError(f"stream: a chunk of shape {chunk.shape}; push [frames, channels].")
-        frames = chunk if chunk.ndim == 2 else chunk[:, np.newaxis]
         return self._label(
             window
             for start in range(0, len(frames), BLOCK_SAMPLES)

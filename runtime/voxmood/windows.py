@@ -85,7 +85,7 @@ def speech_samples(waveform: Waveform, rate: int) -> int:
 
     Frames are of 20 ms, the last one of what is left; their level is RMS about their mean.
     """
-    size = round(FRAME_SECONDS * rate)
+    size = max(1, round(FRAME_SECONDS * rate))
     starts = np.arange(0, len(waveform), size)
     lengths = np.diff(starts, append=len(waveform))
     samples = waveform.astype(np.float64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 
 import librosa
@@ -11,7 +12,7 @@ import pytest
 import soundfile
 
 from voxmood import AudioError, MissingFileError
-from voxmood.audio import AudioSource, Waveform, read_waveform
+from voxmood.audio import AudioSource, Recording, Waveform, read_waveform
 
 RATE = 16000
 
@@ -40,6 +41,17 @@ def test_equals_librosa_on_recordings(emodb: list[Path], tmp_path: Path) -> None
                 sound = librosa.resample(soundfile.read(path)[0], orig_sr=RATE, target_sr=rate)
                 soundfile.write(source, np.stack([sound, 0.5 * sound], axis=1), rate)
             assert np.array_equal(read(source), librosa.load(source, sr=RATE, mono=True)[0])
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "opus", "mp3", "aiff", "caf", "au"])
+@pytest.mark.parametrize("rate", [8000, 16000, 48000])
+def test_many_blocks_equal_librosa_in_every_format(tmp_path: Path, suffix: str, rate: int) -> None:
+    path = tmp_path / f"a.{suffix}"
+    samples = np.random.default_rng(rate).uniform(-0.3, 0.3, (200_000, 2)).cumsum(axis=0)
+    form = {"opus": "OGG"}.get(suffix, suffix.upper())
+    subtype = "OPUS" if suffix == "opus" else None
+    soundfile.write(path, samples / abs(samples).max(), rate, format=form, subtype=subtype)
+    assert np.array_equal(read(path), librosa.load(path, sr=RATE, mono=True)[0])
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3"])
@@ -117,3 +129,154 @@ def test_bad_arrays(array: np.ndarray, rate: int | None, message: str) -> None:
 def test_a_file_brings_its_own_rate() -> None:
     with pytest.raises(AudioError, match="leave out sampling_rate"):
         read(wav(np.zeros(1000)), 8000)
+
+
+def warnings_of(source: AudioSource, sampling_rate: int | None = None) -> tuple[str, ...]:
+    recording = Recording(source, rate=RATE, sampling_rate=sampling_rate)
+    for _ in recording:
+        pass
+    return recording.warnings
+
+
+def encoded(form: str, subtype: str | None = None, seconds: float = 6.0) -> bytes:
+    time = np.arange(int(seconds * RATE)) / RATE
+    samples = 0.2 * np.sin(2 * np.pi * 200 * time) + np.random.default_rng(0).normal(
+        0, 0.02, len(time)
+    )
+    file = io.BytesIO()
+    soundfile.write(file, samples, RATE, format=form, subtype=subtype)
+    return file.getvalue()
+
+
+CUTTABLE = [
+    ("WAV", "PCM_16"),
+    ("WAV", "IMA_ADPCM"),
+    ("RF64", "PCM_16"),
+    ("W64", "PCM_16"),
+    ("AIFF", "PCM_16"),
+    ("AU", "PCM_16"),
+    ("FLAC", "PCM_16"),
+    ("OGG", "VORBIS"),
+    ("OGG", "OPUS"),
+    ("MP3", "MPEG_LAYER_III"),
+]
+
+
+@pytest.mark.parametrize(("form", "subtype"), CUTTABLE)
+def test_what_is_cut_off_is_read_with_a_warning(form: str, subtype: str) -> None:
+    content = encoded(form, subtype)
+    assert warnings_of(content) == ()
+    whole = read(content)
+    for share in (0.95, 0.5):
+        cut = content[: int(share * len(content))]
+        (warning,) = warnings_of(cut)
+        assert warning.startswith("cut off")
+        part = read(cut)
+        assert share - 0.2 < len(part) / len(whole) < share + 0.05
+        same = len(part) - 2000  # a codec's last frame may lack its overlap
+        assert np.array_equal(part[:same], whole[:same])
+
+
+def test_a_length_that_is_unknown_or_guessed_is_no_cut() -> None:
+    piped = bytearray(encoded("WAV"))
+    piped[4:8] = piped[40:44] = b"\xff" * 4  # as ffmpeg writes to a pipe
+    assert warnings_of(bytes(piped)) == ()
+    assert np.array_equal(read(bytes(piped)), read(encoded("WAV")))
+    mp3 = encoded("MP3")
+    without_length = mp3[mp3.index(mp3[:2], 4) :]  # less the frame that tells it
+    assert b"Info" not in without_length
+    assert b"Xing" not in without_length
+    assert warnings_of(without_length) == ()
+
+
+def test_a_file_damaged_in_the_middle() -> None:
+    content = bytearray(encoded("FLAC"))
+    middle = len(content) // 2
+    content[middle : middle + 5000] = bytes(5000)
+    part, whole = read(bytes(content)), read(encoded("FLAC"))
+    assert RATE < len(part) < len(whole)
+    assert np.array_equal(part, whole[: len(part)])
+    assert "cut off or damaged" in warnings_of(bytes(content))[0]
+
+
+@pytest.mark.parametrize(
+    ("head", "name"),
+    [
+        (b"\x00\x00\x00\x20ftypM4A \x00\x00", "m4a"),
+        (b"\x1a\x45\xdf\xa3\x9f\x42\x86\x81", "WebM"),
+        (b"#!AMR\n\x3c\x91", "AMR"),
+        (b"\xff\xf1\x50\x80\x02\x1f\xfc\xde", "AAC"),
+        (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "wma"),
+    ],
+)
+def test_foreign_formats_are_named(tmp_path: Path, head: bytes, name: str) -> None:
+    content = head + np.random.default_rng(0).bytes(4000)
+    path = tmp_path / "clip"
+    path.write_bytes(content)
+    for source in (path, content):
+        with pytest.raises(AudioError, match=rf"{name}.*ffmpeg -i IN OUT\.wav"):
+            read(source)
+
+
+def header_says(channels: int = 1, rate: int = RATE) -> bytes:
+    content = bytearray(wav(np.zeros(RATE), "PCM_16"))
+    content[22:24] = channels.to_bytes(2, "little")
+    content[24:28] = rate.to_bytes(4, "little")
+    content[32:34] = (2 * channels).to_bytes(2, "little")
+    return bytes(content)
+
+
+def test_absurd_headers() -> None:
+    for channels in (65, 1024):
+        with pytest.raises(AudioError, match=f"{channels} channels"):
+            read(header_says(channels=channels))
+    for rate in (1, 999, 768_001, 2**31 - 1):
+        with pytest.raises(AudioError, match="not one of speech"):
+            read(header_says(rate=rate))
+    assert len(read(header_says(channels=64))) == RATE // 64
+    flac = bytearray(encoded("FLAC"))
+    flac[21] |= 0x0F  # 36 bits of length
+    flac[22:26] = b"\xff" * 4
+    assert Recording(bytes(flac), rate=RATE).duration == (2**36 - 1) / RATE
+    assert len(read(bytes(flac))) == 6 * RATE
+    assert "cut off" in warnings_of(bytes(flac))[0]
+
+
+def test_unusual_samples() -> None:
+    (sine,) = [np.sin(np.arange(RATE) * 0.1).astype(np.float32)]
+    assert warnings_of(1.5 * sine, RATE) == ()
+    assert "peaks at 3" in warnings_of(3 * sine, RATE)[0]
+    assert np.array_equal(read(3 * sine, RATE), 3 * sine)
+    with pytest.raises(AudioError, match="are no audio"):
+        read(1e10 * sine, RATE)
+    with pytest.raises(AudioError, match="infinite"):
+        read(1e300 * sine.astype(np.float64), RATE)
+    for other, expected in ((-sine, 1), (-0.9 * sine, 1), (0 * sine, 0), (sine, 0)):
+        found = warnings_of(wav(np.stack([sine, other], axis=1)))
+        assert len(found) == expected
+        assert all("channels cancel" in warning for warning in found)
+
+
+def test_file_objects_that_cannot_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    path.write_bytes(wav(np.zeros(1000)))
+    with path.open() as text, pytest.raises(AudioError, match="open files as 'rb'"):
+        read(text)  # type: ignore[arg-type]
+    with pytest.raises(AudioError, match="open files as 'rb'"):
+        read(3)  # type: ignore[arg-type]
+    reader, writer = os.pipe()
+    os.close(writer)
+    with open(reader, "rb") as pipe, pytest.raises(AudioError, match=r"file\.read\(\)"):  # noqa: PTH123
+        read(pipe)
+
+
+def test_odd_names_and_no_open_files(tmp_path: Path) -> None:
+    name = os.fsdecode(bytes(tmp_path) + b"/\xff\n.wav")
+    Path(name).write_bytes(wav(np.zeros(1000)))
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    assert len(read(name)) == 1000
+    for content in (b"", b"RIFF" * 10, header_says(rate=1), wav(np.array([np.nan]))):
+        Path(name).write_bytes(content)
+        with pytest.raises(AudioError):
+            read(name)
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208

@@ -118,11 +118,11 @@ def test_a_file_is_written_whole_or_not_at_all(
     os.umask(umask)
     assert path.stat().st_mode & 0o777 == 0o666 & ~umask
 
-    def full(self: Path, text: str, encoding: str) -> None:
+    def full(self: Path, data: bytes) -> None:
         self.touch()
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(VoxmoodError, match=r"report\.xml: cannot be written \(No space"):
         write_whole(path, "two")
     assert path.read_text() == "one"

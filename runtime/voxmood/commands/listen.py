@@ -60,7 +60,7 @@ class Microphone:
             )
         except (sounddevice.PortAudioError, ValueError) as error:
             raise AudioError(
-                f"no microphone {'' if device is None else repr(device)} ({error}); connect one, "
+                f"no microphone{'' if device is None else f' {device!r}'} ({error}); connect one, "
                 "or choose one with --device; `python -m sounddevice` lists them."
             ) from error
         self._blocks = queue.Queue[_Block](round(BACKLOG_SECONDS / BLOCK_SECONDS))
@@ -168,6 +168,8 @@ def run(options: argparse.Namespace) -> int:
                     print(f"voxmood: {_behind(dropped)}", file=sys.stderr)
                     told = dropped
     except KeyboardInterrupt:
+        pass
+    finally:
         if dropped > told:
             print(f"voxmood: {_behind(dropped)}", file=sys.stderr)
     return 0

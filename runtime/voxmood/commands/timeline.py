@@ -16,6 +16,8 @@ from voxmood.commands.display import segment_json, segment_text
 from voxmood.commands.options import add_model, add_windows, load
 from voxmood.timeline import Segment
 
+BAR = "{percentage:3.0f}% |{bar}| {n:.0f} of {total:.0f} s, {remaining} to go"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
@@ -46,10 +48,10 @@ def run(options: argparse.Namespace) -> int:
     labels = Counter[str]()
     # On standard error, and only where that is a terminal.
     with tqdm(
-        total=timeline.duration and round(timeline.duration, 1),
+        total=timeline.duration,
         disable=None,
         unit="s",
-        bar_format="{l_bar}{bar}| {n:.0f}/{total:.0f} s [{elapsed}<{remaining}]",
+        bar_format=BAR if timeline.duration else None,
     ) as progress:
         for segment in timeline:
             tqdm.write(write(segment))

@@ -1,0 +1,34 @@
+"""All that `import voxmood` offers; loaded when the first of it is asked for."""
+
+from voxmood.comparison import Comparison, compare
+from voxmood.errors import (
+    AudioError,
+    BundleError,
+    ForkError,
+    ManifestError,
+    MissingExtraError,
+    MissingFileError,
+    ProviderError,
+    VoxmoodError,
+)
+from voxmood.model import Model, Prediction, load
+from voxmood.stream import Stream
+from voxmood.timeline import Segment
+
+__all__ = [
+    "AudioError",
+    "BundleError",
+    "Comparison",
+    "ForkError",
+    "ManifestError",
+    "MissingExtraError",
+    "MissingFileError",
+    "Model",
+    "Prediction",
+    "ProviderError",
+    "Segment",
+    "Stream",
+    "VoxmoodError",
+    "compare",
+    "load",
+]
