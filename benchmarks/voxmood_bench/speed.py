@@ -7,6 +7,7 @@ down meets all of them.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
@@ -21,6 +22,7 @@ TURN_SECONDS = 0.3
 TURN_RUNS = 20
 DISTURBED = 0.1  # share of the machine's processors that others have during a turn
 TRIES = 3
+TOO_SLOW = 10.0  # times the reference; bfloat16 is, on a processor that has to emulate it
 RESAMPLES = 2000
 WIDEST_INTERVAL = 0.05  # of a ratio, either way; until then rounds go on
 
@@ -50,22 +52,35 @@ class Asked(Protocol):
 
 
 class Turns:
-    """Gives workers their turns; one that fails is out, and `errors` says why.
+    """Gives workers their turns; one that fails or is far too slow is out, and `errors` says why.
+
+    Args:
+        workers: by the names of their engines.
+        audio: a .npy file; what they run.
+        reference: the engine whose time says what is far too slow.
 
     Attributes:
         first_ms: of each worker, its first call.
         others: of every turn so far, which share of the machine other processes had.
     """
 
-    def __init__(self, workers: Mapping[str, Asked], audio: str) -> None:
+    def __init__(self, workers: Mapping[str, Asked], audio: str, reference: str) -> None:
         self.errors: dict[str, str] = {}
         self.first_ms: dict[str, float] = {}
         self.others: list[float] = []
         self._workers, self._audio = workers, audio
+        warm: dict[str, float] = {}
         for name in workers:
             first, _ = self._runs(name, 0.0, 1)
-            if first and self._runs(name, 0.0, 1)[0]:
-                self.first_ms[name] = first[0]
+            second, _ = self._runs(name, 0.0, 1) if first else ([], 0.0)
+            if second:
+                self.first_ms[name], warm[name] = first[0], second[0]
+        for name, took in warm.items():
+            if took > TOO_SLOW * warm.get(reference, math.inf):
+                self.errors[name] = (
+                    f"takes {took / 1000:.1f} s for what the reference does in "
+                    f"{warm[reference] / 1000:.1f} s: far too slow on this machine."
+                )
 
     def rounds(self, begin: int, end: int) -> Iterator[Round]:
         """Rounds of these numbers; the number says whose turn is first."""

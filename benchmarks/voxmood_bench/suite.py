@@ -1,7 +1,7 @@
 """One run of the whole suite: speed, start and memory, accuracy, and where the time goes.
 
 Each part writes a row as it finishes, speed one a round, so that an interrupted run goes on where
-it was.
+it was. An engine that fails, or is far too slow here, is not tried in the parts that follow.
 """
 
 from __future__ import annotations
@@ -143,6 +143,7 @@ class Suite:
         self._check_labels()
         self.engines = lineup(self.bundle, plan.providers, plan.peers)
         self.rows = Rows(output / "rows", plan.facts(self.bundle))
+        self.failed: dict[str, str] = {}  # engines that are not tried any more, and why
 
     def _check_labels(self) -> None:
         checkpoint = load_checkpoint(self.plan.reference)
@@ -217,16 +218,19 @@ class Suite:
         row = self.rows.read(name)
         if row.get("complete"):
             self.progress(name, len(self.engines) + len(row["rounds"]))
+            self.failed |= row["errors"]
             return row
         row = row or {
             "threads": models.threads, "seconds": length, "versions": {}, "rounds": [], "others": []
         }  # fmt: skip
-        errors: dict[str, str] = {}
+        errors = dict(self.failed)
         title = f"{length:g} s of audio, {models.threads} threads"
         with ExitStack() as stack:
             workers = {}
             for engine in self.engines:
                 self.progress(f"{title}: load {engine}", 1)
+                if engine in errors:
+                    continue
                 try:
                     worker, loaded = models.load(engine, self.engines[engine])
                 except VoxmoodError as error:
@@ -237,7 +241,7 @@ class Suite:
                 row["versions"][engine] = loaded["versions"]
             if REFERENCE in errors:
                 raise BenchmarkError(f"the reference cannot be loaded: {errors[REFERENCE]}")
-            turns = Turns(workers, str(models.audio))
+            turns = Turns(workers, str(models.audio), REFERENCE)
             if not row["rounds"]:
                 row["first_ms"] = turns.first_ms
             self.progress(title, len(row["rounds"]))
@@ -255,7 +259,7 @@ class Suite:
                 reference=REFERENCE,
                 keep=keep,
             )
-        row["errors"] = errors | turns.errors
+        row["errors"] = self.failed = errors | turns.errors
         row["complete"] = True
         self.rows.write(name, row)
         return row
@@ -275,6 +279,9 @@ class Suite:
             row: dict[str, Any] = self.rows.read(row_name)
             if not row:
                 row = {"engine": engine, "way": way}
+                if engine in self.failed:
+                    found.append(row | {"error": self.failed[engine]})
+                    continue
                 try:
                     row |= self._start(models, self.engines[engine], engine, options)
                     self.rows.write(row_name, row)
@@ -319,6 +326,9 @@ class Suite:
         found: list[dict[str, Any]] = []
         for name, engine in self.engines.items():
             if not self._is_model(name):
+                continue
+            if name in self.failed:
+                found.append({"engine": name, "error": self.failed[name]})
                 continue
             try:
                 logits[name] = self._logits(name, engine, models, scratch)

@@ -6,6 +6,7 @@
 """
 
 from importlib import import_module
+from importlib.util import find_spec
 
 __version__ = "0.1.0"
 
@@ -17,7 +18,10 @@ else:
     def __getattr__(name: str) -> object:
         # When first used, so that the command line is ready for Ctrl-C before NumPy and ONNX
         # Runtime are imported.
-        try:
-            return globals().setdefault(name, getattr(import_module("voxmood.api"), name))
-        except AttributeError:
-            raise AttributeError(f"module 'voxmood' has no attribute {name!r}") from None
+        # Modules are found by the import system, once this says that the name is none of the API.
+        if find_spec(f"voxmood.{name}") is None:
+            try:
+                return globals().setdefault(name, getattr(import_module("voxmood.api"), name))
+            except AttributeError:
+                pass
+        raise AttributeError(f"module 'voxmood' has no attribute {name!r}")

@@ -63,7 +63,7 @@ class Repository:
         return path.parent
 
 
-def find(source: str | os.PathLike[str]) -> Repository | None:
+def find_repository(source: str | os.PathLike[str]) -> Repository | None:
     """The repository that `owner/name` or `owner/name@revision` means; None for a local folder."""
     match = _ID.fullmatch(source) if isinstance(source, str) else None
     if match is None or Path(match[0]).exists():

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from voxmood import hub
 from voxmood.audio import AudioSource, Recording, Waveform
 from voxmood.bundle import DESCRIPTION, Bundle, check_files, model_file, read_bundle
 from voxmood.errors import AudioError, BundleError, ForkError, MissingFileError
 from voxmood.graph_file import GraphFile, read_graph_file
+from voxmood.hub import find_repository
 from voxmood.session import (
     Provider,
     create_session,
@@ -354,7 +354,7 @@ def load(
         ProviderError: the provider is not there or does not start.
     """
     providers = resolve_provider(provider)
-    repository = hub.find(source) if source is not None else None
+    repository = find_repository(source) if source is not None else None
     if repository:
         folder = repository.fetch([DESCRIPTION])
     else:

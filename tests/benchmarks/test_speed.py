@@ -45,6 +45,7 @@ def test_turns_rotate_and_a_failure_is_a_row() -> None:
             "c": Fake("c", quiet(0.3), order),
         },
         "clip.npy",
+        "b",
     )
     rounds = list(turns.rounds(0, 3))
     assert "".join(order) == "aabbcc" + "abc" + "bca" + "ab"
@@ -58,10 +59,22 @@ def test_turns_rotate_and_a_failure_is_a_row() -> None:
     assert ratio(rounds, "a", "b")[0] == pytest.approx(1.0)  # of the medians 200 and 200
 
 
+def test_an_engine_that_is_far_too_slow_is_out() -> None:
+    order: list[str] = []
+    workers = {
+        "slow": Fake("slow", [(90.0, 0.0), (80.1, 0.0)], order),
+        "b": Fake("b", quiet(0.2, 0.2), order),
+    }
+    turns = Turns(workers, "clip.npy", "b")
+    assert [set(one) for one in turns.rounds(0, 2)] == [{"b"}, {"b"}]
+    assert "80.1 s" in turns.errors["slow"]
+    assert "8.0 s" in turns.errors["slow"]
+
+
 def test_a_disturbed_turn_is_taken_again() -> None:
     order: list[str] = []
     busy = [(9.0, 0.0), (8.0, 0.0), (0.5, 0.9), (0.3, 0.05), (0.6, 0.5), (0.5, 0.4), (0.7, 0.6)]
-    turns = Turns({"a": Fake("a", busy, order)}, "clip.npy")
+    turns = Turns({"a": Fake("a", busy, order)}, "clip.npy", "a")
     assert [one["a"] for one in turns.rounds(0, 2)] == [[300], [500]]
     assert turns.others == [0.05, 0.4]
     assert len(order) == 2 + 2 + speed.TRIES
@@ -113,7 +126,7 @@ def test_rounds_go_on_until_ratios_are_narrow() -> None:
         order: list[str] = []
         times = {name: random.normal(1, spread, 100) for name in "ab"}
         workers = {name: Fake(name, quiet(*each), order) for name, each in times.items()}
-        turns = Turns(workers, "clip.npy")
+        turns = Turns(workers, "clip.npy", "b")
         row: dict[str, Any] = {"rounds": [], "others": []}
         measure(
             turns, row, rounds=5, most_rounds=most, seconds=seconds, reference="b",
@@ -134,7 +147,7 @@ def test_rounds_go_on_until_ratios_are_narrow() -> None:
 def test_a_reference_that_fails_ends_the_run() -> None:
     order: list[str] = []
     turns = Turns(
-        {"b": Fake("b", quiet(0.1), order), "a": Fake("a", quiet(0.1, 0.1), order)}, "clip.npy"
+        {"b": Fake("b", quiet(0.1), order), "a": Fake("a", quiet(0.1, 0.1), order)}, "clip.npy", "b"
     )
     with pytest.raises(BenchmarkError, match="out of breath"):
         measure(

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import voxmood
-from voxmood.hub import find
+from voxmood.hub import find_repository
 from voxmood.model import shipped_bundle
 
 pytest.importorskip("huggingface_hub", reason="the extra hub is not installed")
@@ -215,6 +215,6 @@ def test_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("source", ["folder", "a/b/c", "/a/b", "./a/b", "../b", "~/b", Path("a/b")])
 def test_other_paths_are_never_asked_for(source: str | Path) -> None:
-    assert find(source) is None
+    assert find_repository(source) is None
     with pytest.raises(voxmood.MissingFileError):
         voxmood.load(source)

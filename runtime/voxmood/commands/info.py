@@ -10,9 +10,9 @@ from typing import Any
 import onnxruntime
 
 import voxmood
-from voxmood import hub
 from voxmood.bundle import DESCRIPTION, read_bundle, split_precision
 from voxmood.errors import VoxmoodError
+from voxmood.hub import find_repository
 from voxmood.int8 import describe_products
 from voxmood.model import shipped_bundle
 from voxmood.session import PROVIDERS
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Prints it; returns the exit status."""
     folder, precision = split_precision(options.model)
-    repository = hub.find(folder) if folder else None
+    repository = find_repository(folder) if folder else None
     if repository:
         path = repository.fetch([DESCRIPTION])
     else:
