@@ -201,7 +201,7 @@ test("says what is wrong with the model", async () => {
     await said(page, message);
     assert.ok(await page.locator("#file").isDisabled());
   }
-  await said(await open({ query: "?precision=fp16" }), /^The model has no precision fp16; there are fp32, int8/);
+  await said(await open({ query: "?precision=int4" }), /^The model has no precision int4; there are fp32/);
 });
 
 test("labels the microphone until it is stopped", async () => {
