@@ -6,6 +6,7 @@
 """
 
 from importlib import import_module
+from importlib.util import find_spec
 
 __version__ = "0.1.0"
 
@@ -16,8 +17,9 @@ else:
 
     def __getattr__(name: str) -> object:
         # When first used, so that the command line is ready for Ctrl-C before NumPy and ONNX
-        # Runtime are imported.
-        try:
-            return globals().setdefault(name, getattr(import_module("voxmood.api"), name))
-        except AttributeError:
-            raise AttributeError(f"module 'voxmood' has no attribute {name!r}") from None
+        # Runtime are imported. A module of ours is left to the import that asks for it.
+        if find_spec(f"voxmood.{name}") is None:
+            api = import_module("voxmood.api")
+            if hasattr(api, name):
+                return globals().setdefault(name, getattr(api, name))
+        raise AttributeError(f"module 'voxmood' has no attribute {name!r}")
