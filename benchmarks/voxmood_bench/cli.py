@@ -1,63 +1,95 @@
-"""`voxmood bench`: options, progress bar and tables. Imports what measures only when run."""
+"""`voxmood bench`: options, progress bar and reports. Imports what measures only when run."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
+
+from voxmood.commands.options import positive
+from voxmood_bench import gate
+
+if TYPE_CHECKING:
+    from voxmood.recordings import Recording
+    from voxmood_bench.suite import Plan
+
+DEFAULT_ROUNDS, MOST_ROUNDS = 12, 40
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the sub-commands and their options."""
     commands = parser.add_subparsers(metavar="WHAT", required=True)
+    run = commands.add_parser("run", help="a bundle against its reference: the whole report")
+    _add_run(run)
+    run.set_defaults(bench=_run)
 
-    engines = commands.add_parser("engines", help="latency beside other engines' on this machine")
-    engines.add_argument("checkpoint", metavar="CHECKPOINT", help="a folder or a hub id")
-    engines.add_argument("bundle", metavar="BUNDLE", type=Path, help="exported from it")
-    engines.add_argument(
-        "--audio", type=Path, metavar="FILE", help="or a folder of them; default: generated"
-    )
-    engines.add_argument("--seconds", type=_seconds, default=5.0, help="default: %(default)g")
-    engines.add_argument(
-        "--threads", type=_count, default=2, metavar="N", help="default: %(default)s"
-    )
-    engines.add_argument(
-        "--rounds", type=_count, default=10, metavar="N", help="default: %(default)s"
-    )
-    engines.add_argument(
-        "--lengths", type=_lengths, default="5,30,60", help="of long passes; default: %(default)s"
-    )
-    engines.add_argument("--engines", metavar="NAME,...", help="some of them; default: all")
-    engines.add_argument("--output", type=Path, metavar="FILE.json", help="also write the report")
-    engines.add_argument(
-        "--environments", type=Path, metavar="DIR", help="default: ~/.cache/voxmood/bench"
-    )
-    engines.add_argument("--json", action="store_true", help="print the report, not the tables")
-    engines.set_defaults(bench=_engines)
+    check = commands.add_parser("gate", help="does a report keep its bounds?")
+    gate.add_arguments(check)
+    check.set_defaults(bench=gate.run)
 
     profile = commands.add_parser("profile", help="where the time of one run goes")
     profile.add_argument("model", metavar="BUNDLE[@PRECISION]")
     profile.add_argument("--seconds", type=_seconds, default=5.0, help="default: %(default)g")
-    profile.add_argument("--threads", type=_count, metavar="N", help="default: all there are")
+    profile.add_argument("--threads", type=positive, metavar="N", help="default: all there are")
     profile.add_argument("--json", action="store_true", help="one JSON object")
     profile.set_defaults(bench=_profile)
 
-    memory = commands.add_parser("memory", help="load time and memory, in fresh processes")
-    memory.add_argument("model", nargs="?", metavar="BUNDLE[@PRECISION]")
-    memory.add_argument("--seconds", type=_seconds, default=5.0, help="default: %(default)g")
-    memory.add_argument("--threads", type=_count, metavar="N", help="default: all there are")
-    memory.add_argument("--output", type=Path, metavar="FILE.json", help="also write the report")
-    memory.set_defaults(bench=_memory)
 
-
-def _count(text: str) -> int:
-    count = int(text)
-    if count < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return count
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bundle", metavar="BUNDLE", type=Path)
+    parser.add_argument(
+        "--reference", required=True, metavar="CHECKPOINT", help="its original: folder or hub id"
+    )
+    parser.add_argument(
+        "--output",
+        required=True,
+        type=Path,
+        metavar="DIR",
+        help="gets report.html, .json and .md; an interrupted run goes on from what it holds",
+    )
+    audio = parser.add_argument_group("audio, by default generated")
+    audio.add_argument("--audio", type=Path, metavar="DIR", help="recordings without labels")
+    audio.add_argument(
+        "--dataset", choices=("manifest", "emodb", "iemocap"), help="labelled recordings in --root"
+    )
+    audio.add_argument("--root", type=Path, metavar="DIR", help="or a manifest's CSV file")
+    audio.add_argument(
+        "--map-labels",
+        type=_mapping,
+        default={},
+        metavar="FROM=TO,...",
+        help="labels of the dataset to the model's; FROM= leaves recordings out",
+    )
+    audio.add_argument(
+        "--clips", type=positive, metavar="N", help="label so many, evenly picked; default: all"
+    )
+    what = parser.add_argument_group("what is measured")
+    what.add_argument(
+        "--peers", default="", metavar="NAME,...", help="other engines, or `all`; default: none"
+    )
+    what.add_argument(
+        "--providers", metavar="EP,...", help="default: those installed, of cpu, cuda, openvino"
+    )
+    what.add_argument("--lengths", type=_lengths, default="1,2,5,10,30", metavar="SECONDS,...")
+    what.add_argument("--threads", type=_counts, default="1,2", metavar="N,...")
+    what.add_argument(
+        "--rounds",
+        type=positive,
+        default=DEFAULT_ROUNDS,
+        metavar="N",
+        help=f"at 5 s, up to {MOST_ROUNDS} until ratios are within 5 %%; default: %(default)s",
+    )
+    what.add_argument(
+        "--starts", type=positive, default=3, metavar="N", help="of each engine; default: 3"
+    )
+    what.add_argument(
+        "--environments", type=Path, metavar="DIR", help="default: ~/.cache/voxmood/bench"
+    )
 
 
 def _seconds(text: str) -> float:
@@ -68,7 +100,18 @@ def _seconds(text: str) -> float:
 
 
 def _lengths(text: str) -> list[float]:
-    return [_seconds(part) for part in text.split(",")] if text else []
+    return sorted({_seconds(part) for part in text.split(",")})
+
+
+def _counts(text: str) -> list[int]:
+    return sorted({positive(part) for part in text.split(",")})
+
+
+def _mapping(text: str) -> dict[str, str]:
+    pairs = [part.partition("=") for part in text.split(",")]
+    if not all(name and sign for name, sign, _ in pairs):
+        raise argparse.ArgumentTypeError("must be like FROM=TO,FROM=TO")
+    return {name: to for name, _, to in pairs}
 
 
 def run(options: argparse.Namespace) -> int:
@@ -77,42 +120,114 @@ def run(options: argparse.Namespace) -> int:
     return chosen(options)
 
 
-def _engines(options: argparse.Namespace) -> int:
-    from voxmood import VoxmoodError
-    from voxmood_bench.engines import ENGINES, compare, steps
-    from voxmood_bench.environments import DEFAULT_FOLDER
-    from voxmood_bench.tables import as_text
+def _run(options: argparse.Namespace) -> int:
+    from voxmood.report import write_whole
+    from voxmood_bench.report_html import as_html
+    from voxmood_bench.suite import Suite
+    from voxmood_bench.tables import as_markdown
 
-    lengths = [length for length in options.lengths if length != options.seconds]
-    names = options.engines.split(",") if options.engines else list(ENGINES)
-    unknown = [name for name in names if name not in ENGINES]
-    if unknown:
-        raise VoxmoodError(f"no engine {unknown[0]!r}; there are: {', '.join(ENGINES)}.")
-    total = steps(names, options.rounds, lengths)
-    with tqdm(total=total, bar_format="{l_bar}{bar}| {elapsed} {postfix}") as bar:
+    with tqdm(bar_format="{l_bar}{bar}| {elapsed} {postfix}") as bar:
 
-        def progress(step: str) -> None:
-            bar.set_postfix_str(step)
-            bar.update()
+        def progress(step: str, done: int) -> None:
+            bar.set_postfix_str(step, refresh=False)
+            bar.total = max(bar.total, bar.n + done)
+            bar.update(done)
 
-        report = compare(
-            options.checkpoint,
-            options.bundle,
-            audio=options.audio,
-            seconds=options.seconds,
-            lengths=lengths,
-            threads=options.threads,
-            rounds=options.rounds,
-            names=names,
-            cache=(options.environments or DEFAULT_FOLDER).expanduser().resolve(),
-            progress=progress,
-        )
-    text = json.dumps(report, indent=2)
-    if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(text + "\n", encoding="utf-8")
-    print(text if options.json else as_text(report))
+        suite = Suite(_plan(options), options.output, progress)
+        bar.total = suite.steps
+        try:
+            report = suite.run()
+        except KeyboardInterrupt:
+            bar.write("Interrupted. The same command goes on from here.", file=sys.stderr)
+            raise
+    files = {
+        "report.json": json.dumps(report, indent=1) + "\n",
+        "report.md": as_markdown(report),
+        "report.html": as_html(report),
+    }
+    for name, text in files.items():
+        write_whole(options.output / name, text)
+    print(files["report.md"])
+    print(f"Written: {', '.join(str(options.output / name) for name in files)}")
     return 0
+
+
+def _plan(options: argparse.Namespace) -> Plan:
+    from voxmood.bundle import read_bundle
+    from voxmood_bench.datasets import fit_labels
+    from voxmood_bench.environments import DEFAULT_FOLDER
+    from voxmood_bench.suite import Plan
+
+    bundle = read_bundle(options.bundle)
+    dataset, recordings = _recordings(options, bundle.sampling_rate)
+    left_out: dict[str, int] = {}
+    if options.dataset:
+        recordings, left_out = fit_labels(recordings, bundle.labels, options.map_labels)
+    if options.clips and options.clips < len(recordings):
+        recordings = [
+            recordings[index * len(recordings) // options.clips] for index in range(options.clips)
+        ]
+    return Plan(
+        bundle=options.bundle,
+        reference=options.reference,
+        recordings=recordings,
+        dataset=dataset,
+        left_out=left_out,
+        providers=_providers(options.providers),
+        peers=_peers(options.peers),
+        lengths=options.lengths,
+        threads=options.threads,
+        rounds=options.rounds,
+        most_rounds=max(options.rounds, MOST_ROUNDS),
+        starts=options.starts,
+        cache=(options.environments or DEFAULT_FOLDER).expanduser().resolve(),
+    )
+
+
+def _recordings(options: argparse.Namespace, rate: int) -> tuple[str, Sequence[Recording]]:
+    from voxmood.recordings import find_recordings
+    from voxmood_bench.datasets import DATASETS, generated
+    from voxmood_bench.errors import DatasetError
+
+    if options.dataset:
+        if options.audio or not options.root:
+            raise DatasetError("--dataset needs --root, and no --audio.")
+        name = options.root.resolve()
+        title = name.parent.name if name.is_file() else name.name
+        return f"{options.dataset} ({title})", DATASETS[options.dataset](options.root)
+    if options.root or options.map_labels:
+        raise DatasetError("--root and --map-labels belong to --dataset, which is not given.")
+    if options.audio:
+        return options.audio.resolve().name, find_recordings(options.audio)
+    return "generated speech-like signals", generated(options.output / "generated", rate)
+
+
+def _providers(names: str | None) -> list[str]:
+    import onnxruntime
+
+    from voxmood import ProviderError
+    from voxmood.session import PROVIDERS
+
+    if names is None:
+        there = onnxruntime.get_available_providers()
+        return [name for name, (long, _) in PROVIDERS.items() if long in there]
+    unknown = [name for name in names.split(",") if name not in PROVIDERS]
+    if unknown:
+        raise ProviderError(f"no provider {unknown[0]!r}; there are {', '.join(PROVIDERS)}.")
+    return names.split(",")
+
+
+def _peers(names: str) -> list[str]:
+    from voxmood_bench.engines import PEERS
+    from voxmood_bench.errors import BenchmarkError
+
+    if names == "all":
+        return list(PEERS)
+    chosen = names.split(",") if names else []
+    unknown = [name for name in chosen if name not in PEERS]
+    if unknown:
+        raise BenchmarkError(f"no peer {unknown[0]!r}; there are: {', '.join(PEERS)}.")
+    return chosen
 
 
 def _profile(options: argparse.Namespace) -> int:
@@ -122,18 +237,4 @@ def _profile(options: argparse.Namespace) -> int:
     folder, precision = split_precision(options.model)
     facts = report(folder, precision, seconds=options.seconds, threads=options.threads)
     print(json.dumps(facts) if options.json else as_text(facts))
-    return 0
-
-
-def _memory(options: argparse.Namespace) -> int:
-    from voxmood.bundle import split_precision
-    from voxmood_bench.machine import describe, machine
-    from voxmood_bench.memory import as_text, measure
-
-    folder, precision = split_precision(options.model)
-    ways = measure(folder, precision, seconds=options.seconds, threads=options.threads)
-    report = {"version": 1, "machine": machine(), "threads": options.threads, "ways": ways}
-    if options.output:
-        options.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    print(describe(machine()), as_text(ways), sep="\n")
     return 0

@@ -8,8 +8,12 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import cache
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import IO, Any
+
+from packaging.requirements import Requirement
 
 from voxmood_bench.errors import BenchmarkError
 
@@ -46,6 +50,39 @@ def _call(*command: str) -> None:
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
         raise BenchmarkError(f"{' '.join(command[1:4])} failed ({lines[-1]}).")
+
+
+def installed_bytes(name: str, folder: Path) -> int:
+    """Bytes of an environment's packages, less the installer's."""
+    return sum(
+        file.lstat().st_size
+        for file in (folder / "environments" / name).rglob("*")
+        if file.is_file() and not {"pip", "setuptools"} & set(file.parts)
+    )
+
+
+@cache
+def required_bytes(packages: tuple[str, ...]) -> int:
+    """Bytes of packages of this environment and of all that they require and that is there."""
+    todo = [Requirement(package) for package in packages]
+    done: set[tuple[str, str]] = set()
+    sizes: dict[str, int] = {}
+    while todo:
+        wanted = todo.pop()
+        for extra in ("", *wanted.extras):
+            if (wanted.name, extra) in done:
+                continue
+            done.add((wanted.name, extra))
+            try:
+                found = distribution(wanted.name)
+            except PackageNotFoundError:  # of an extra that is not installed
+                continue
+            files = [Path(str(file.locate())) for file in found.files or ()]
+            sizes[found.name] = sum(file.stat().st_size for file in files if file.is_file())
+            for requirement in map(Requirement, found.requires or ()):
+                if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
+                    todo.append(requirement)
+    return sum(sizes.values())
 
 
 def checkpoint_key(checkpoint: str) -> str:
@@ -103,6 +140,7 @@ class Worker:
                 stdout=subprocess.PIPE,
                 stderr=file,
                 env=variables,
+                start_new_session=True,  # so that Ctrl-C is for the suite alone to answer
                 text=True,
                 encoding="utf-8",
             )

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import os
-import resource
+import runpy
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -28,7 +29,18 @@ Options: TypeAlias = Mapping[str, Any]
 """`precision`; `normalise`, whether the checkpoint wants it; `config` of ONNX Runtime's session."""
 
 RATE = 16000
-PACKAGES = ("voxmood", "torch", "transformers", "optimum-onnx", "onnxruntime", "openvino", "nncf")
+IMPORTS = {
+    "voxmood": ("voxmood", "onnxruntime"),
+    "pytorch": ("torch", "transformers"),
+    "onnxruntime": ("onnxruntime",),
+    "floor": ("onnxruntime",),
+    "openvino": ("openvino",),
+}
+"""What an engine's time to import is that of."""
+
+CONVERTERS = {"onnxruntime": ("optimum-onnx",), "openvino": ("nncf",)}
+"""What else had a hand in the model that an engine runs."""
+
 CLIP_SAMPLES = 5 * RATE  # of each calibration clip
 CALIBRATION_CLIPS = 8
 
@@ -37,26 +49,18 @@ def load_voxmood(model: str, threads: int, options: Options) -> Run:
     """The bundle through its own API."""
     import voxmood
 
-    loaded = voxmood.load(model, precision=options["precision"], threads=threads)
+    names = ("precision", "provider", "verify", "low_memory")
+    chosen = {name: options[name] for name in names if name in options}
+    loaded = voxmood.load(model, threads=threads, **chosen)
     return lambda waveform: loaded.predict(waveform, sampling_rate=RATE).logits
 
 
 def load_pytorch(model: str, threads: int, options: Options) -> Run:
     """The checkpoint in transformers, with its own feature extractor."""
-    import torch
-    from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
-
-    torch.set_num_threads(threads)
-    extractor = AutoFeatureExtractor.from_pretrained(model)
-    network = AutoModelForAudioClassification.from_pretrained(model).eval()
-    network.to(getattr(torch, options["precision"]))
-
-    def run(waveform: Array) -> Array:
-        inputs = extractor(waveform, sampling_rate=RATE, return_tensors="pt").to(network.dtype)
-        with torch.inference_mode():
-            logits: Array = network(**inputs).logits[0].float().numpy()
-        return logits
-
+    # By its path, since voxmood_bench is not in the environments of peers.
+    module = runpy.run_path(str(Path(__file__).with_name("reference.py")))
+    reference = module["Reference"](model, threads=threads, dtype=options["precision"])
+    run: Run = reference.logits
     return run
 
 
@@ -109,7 +113,6 @@ def load_openvino(model: str, threads: int, options: Options) -> Run:
 
 
 def _session(model: str, threads: int, config: Mapping[str, str]) -> Any:
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -180,29 +183,72 @@ class Peer:
         return {}
 
     def load(self, kind: str, model: str, threads: int, options: Options) -> dict[str, Any]:
-        """Loads a model."""
+        """Imports what an engine is made of and loads a model; says how long each took."""
+        begin = time.perf_counter()
+        for module in IMPORTS[kind]:
+            import_module(module)
+        imported = time.perf_counter()
         self.run_engine = globals()[f"load_{kind}"](model, threads, options)
-        return {"versions": _versions()}
+        return {
+            "import_s": imported - begin,
+            "load_s": time.perf_counter() - imported,
+            "versions": _versions(IMPORTS[kind] + CONVERTERS.get(kind, ())),
+        }
 
-    def run(self, audio: str) -> dict[str, Any]:
-        """Times one run, on a waveform that is already in memory."""
+    def run(self, audio: str, least_seconds: float, most_runs: int) -> dict[str, Any]:
+        """Times runs on a waveform that is already in memory, one at least.
+
+        Args:
+            audio: a .npy file.
+            least_seconds: runs go on until they have taken so long,
+            most_runs: or until there were so many.
+
+        Returns:
+            `seconds` of each, the last one's `logits`, and which share of the machine's
+            processors all `others` had meanwhile.
+        """
         if self.run_engine is None:
             raise RuntimeError("nothing is loaded")
         waveform = np.load(audio)
-        begin = time.perf_counter()
-        logits = self.run_engine(waveform)
-        seconds = time.perf_counter() - begin
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        seconds: list[float] = []
+        busy, own = _busy_seconds(), time.process_time()
+        while not seconds or (sum(seconds) < least_seconds and len(seconds) < most_runs):
+            begin = time.perf_counter()
+            logits = self.run_engine(waveform)
+            seconds.append(time.perf_counter() - begin)
+        others = _busy_seconds() - busy - (time.process_time() - own)
         return {
             "seconds": seconds,
             "logits": None if logits is None else [float(value) for value in logits],
-            "peak_mb": peak * (1 if sys.platform == "darwin" else 1024) / 1e6,
+            "others": max(0.0, others / (sum(seconds) * (os.cpu_count() or 1))),
+        }
+
+    def memory(self) -> dict[str, Any]:
+        """Megabytes of this process (Linux): its own, and the most it ever had resident."""
+        return {
+            "private_mb": _megabytes("smaps_rollup", "Private_Dirty"),
+            # Not ru_maxrss, in which a process begins with what its parent had.
+            "peak_resident_mb": _megabytes("status", "VmHWM"),
         }
 
 
-def _versions() -> dict[str, str]:
+def _busy_seconds() -> float:
+    """Seconds that the machine's processors have worked, or were not given to it (Linux)."""
+    fields = Path("/proc/stat").read_text(encoding="ascii").splitlines()[0].split()[1:9]
+    user, nice, system, _idle, _waiting, irq, softirq, steal = map(int, fields)
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
+def _megabytes(file: str, key: str) -> float:
+    for line in Path("/proc/self", file).read_text(encoding="ascii").splitlines():
+        if line.startswith(f"{key}:"):
+            return int(line.split()[1]) * 1024 / 1e6
+    raise RuntimeError(f"/proc/self/{file} has no {key}")
+
+
+def _versions(packages: Sequence[str]) -> dict[str, str]:
     versions = {}
-    for package in PACKAGES:
+    for package in packages:
         try:
             versions[package] = version(package)
         except PackageNotFoundError:
@@ -212,6 +258,7 @@ def _versions() -> dict[str, str]:
 
 def main() -> None:
     """Answers until the input ends."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before anything imports ONNX Runtime
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print must not come between the answers
     peer = Peer()

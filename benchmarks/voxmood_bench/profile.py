@@ -18,7 +18,8 @@ import voxmood
 from voxmood.audio import Waveform
 from voxmood.bundle import model_file, read_bundle
 from voxmood.model import choose_precision
-from voxmood.session import create_session, default_threads, resolve_provider
+from voxmood.session import create_session, resolve_provider
+from voxmood.threads import default_threads
 from voxmood_bench.machine import describe, machine
 
 PARTS = {
@@ -86,6 +87,7 @@ def profile(
             providers=resolve_provider("cpu"),
             threads=threads,
             config=read_bundle(folder).session_options,
+            int8=precision == "int8",
             profile=Path(scratch) / "profile",
         )
         feeds = {"waveform": waveform[None], "lengths": np.array([len(waveform)], np.int64)}

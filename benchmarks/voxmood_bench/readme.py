@@ -6,20 +6,15 @@ python -m voxmood_bench.readme     # rewrites them; a test fails when they disag
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from voxmood_bench.engines import AGAIN
+from voxmood_bench.tables import Report, decibels, headline, markdown, milliseconds, ratio, start
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
 README = ROOT / "README.md"
-
-
-def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A Markdown table."""
-    columns = list(header)
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def precisions(description: dict[str, Any]) -> str:
@@ -37,43 +32,45 @@ def precisions(description: dict[str, Any]) -> str:
                 f"{measured['label_agreement']:.0%}",
             ]
         )
-    return table(["precision", "size", "largest logit error", "SQNR", "same label"], rows)
+    return markdown(["precision", "size", "largest logit error", "SQNR", "same label"], rows)
 
 
-def engines(report: dict[str, Any]) -> str:
-    """Latency beside other engines."""
-    ours = {
-        entry["theirs"]: entry for entry in report["comparisons"] if entry["ours"] == "voxmood int8"
-    }
+def engines(report: Report) -> str:
+    """Latency beside other engines, what memory it takes, and how near the answers are."""
+    cell = headline(report)
+    main, reference = report["main"], report["reference"]["engine"]
+    peaks = {row["engine"]: row for row in report["start"] if not row["way"]}
+    close = {row["engine"]: row for row in report["accuracy"]}
+    header = ["engine", "median", "p95", f"{main} takes of it", "peak memory", "SQNR"]
     rows = []
-    for name, facts in report["engines"].items():
-        if facts["error"] is not None:
-            rows.append([name, f"failed: {facts['error']}", "", "", ""])
+    for name in report["engines"]:
+        if name.endswith(AGAIN):
             continue
-        ratio = f"{ours[name]['ratio']:.2f}" if name in ours else ""
-        label = f"**{name}**" if name.startswith("voxmood") else name
-        off = facts.get("max_logit_difference")
-        off = "" if not off else f"{off:.1g}"
+        if name in cell["errors"]:
+            rows.append([name, f"failed: {cell['errors'][name]}", *[""] * (len(header) - 2)])
+            continue
+        facts = cell["engines"][name]
+        peak = peaks.get(name, {}).get("peak_resident_mb")
+        row = close.get(name, {}) if name != reference else {}
         rows.append(
-            [label, f"{facts['median_ms']:.0f} ms", ratio, f"{facts['peak_mb']:.0f} MB", off]
+            [
+                f"**{name}**" if name.startswith("voxmood") else name,
+                f"{milliseconds(facts['median_ms'])} ms",
+                f"{milliseconds(facts['p95_ms'])} ms",
+                ratio(facts.get("main_of_it")),
+                "" if peak is None else f"{peak:.0f} MB",
+                decibels(row["sqnr_db"]) if "sqnr_db" in row else "",
+            ]
         )
-    header = ["engine", "median", "voxmood int8 takes of it", "peak memory", "logits off by"]
-    return table(header, rows)
+    return markdown(header, rows)
 
 
-def memory(report: dict[str, Any]) -> str:
-    """Load time and memory."""
-    rows = [
-        [
-            f"`{way}`",
-            f"{facts['load_s']:.2f} s",
-            f"{facts['first_run_s']:.2f} s",
-            f"{facts['private_mb']:.0f} MB",
-            f"{facts['peak_resident_mb']:.0f} MB",
-        ]
-        for way, facts in report["ways"].items()
-    ]
-    return table(["", "load", "first run", "private memory", "peak resident"], rows)
+def memory(report: Report) -> str:
+    """Start and memory of the main engine, by way to load it, and of the reference."""
+    shown = (report["main"], report["reference"]["engine"])
+    found = start(report)
+    rows = [row for row in found.rows if row[0].split(",")[0] in shown]
+    return markdown(found.header, rows)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -83,12 +80,14 @@ def _read(path: Path) -> dict[str, Any]:
 
 def tables() -> dict[str, str]:
     """Every table of the README by its name."""
+    large = _read(RESULTS / "large-random-icelake.json")
     shipped = ROOT / "models" / "voxmood-tiny" / "bundle" / "bundle.json"
     return {
         "large": precisions(_read(RESULTS / "export-wav2vec2-large-random.json")),
         "shipped": precisions(_read(shipped)),
-        "engines": engines(_read(RESULTS / "engines-zen4.json")),
-        "memory": memory(_read(RESULTS / "memory-zen4.json")),
+        "engines": engines(large),
+        "memory": memory(large),
+        "tiny": engines(_read(RESULTS / "voxmood-tiny-icelake.json")),
     }
 
 

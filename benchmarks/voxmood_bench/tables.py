@@ -1,122 +1,269 @@
-"""What figures say: ratios between engines, which of them have a limit, and the tables."""
+"""The figures of a report as tables, for the terminal, the README and the HTML page alike."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
+from voxmood.report import Table
 from voxmood_bench.machine import describe
-from voxmood_bench.rounds import Row, ratio
 
-INT8, STOCK_INT8 = "voxmood int8", "stock ONNX Runtime int8"
-REFERENCE = "PyTorch float32"
-LIMITS = {
-    (INT8, REFERENCE): 0.17,
-    (INT8, "PyTorch bfloat16"): 0.45,
-    (INT8, STOCK_INT8): 0.54,
-    (INT8, "stock OpenVINO NNCF int8"): 0.88,
-    (INT8, "int8 products alone"): 1.6,
-    ("voxmood fp32", "stock ONNX Runtime fp32"): 1.0,
-    ("voxmood fp32 in OpenVINO bfloat16", "stock OpenVINO bfloat16"): 0.75,
-}
-"""At most how much of another engine's time an engine is to take, on a CPU with AMX."""
-LONG_LIMITS = {30.0: 2.0, 60.0: 3.0}
-"""At most how many times longer a second of audio may take in passes of so many seconds."""
-LONG_LIMIT_STOCK = 0.6
-"""At most how much of the stock int8's time those passes may take."""
+VERSION = 1
+"""Of the report that `voxmood bench run` writes as JSON."""
+
+Report = Mapping[str, Any]
+NONE = "-"
+IN_NOISE = "≈"
 
 
-def measured(row: Row, reference: Row | None = None) -> dict[str, Any]:
-    """A row as it stands in the report, with how far its logits are from a reference's."""
-    facts = asdict(row) | {"milliseconds": [round(value, 3) for value in row.milliseconds]}
-    if row.error is None:
-        facts |= {"median_ms": round(row.median, 2), "iqr_ms": round(row.spread, 2)}
-        facts["peak_mb"] = round(row.peak_mb or 0.0, 1)
-    if reference and reference.logits and row.logits:
-        difference = np.abs(np.subtract(row.logits, reference.logits)).max()
-        facts["max_logit_difference"] = float(difference)
-    return facts
+@dataclass(frozen=True)
+class NotedTable(Table):
+    """A table, whose first column names the rows; the note says below what a reader must know."""
+
+    note: str = ""
 
 
-def _comparison(ours: str, theirs: str, value: float, at_most: float | None) -> dict[str, Any]:
-    met = None if at_most is None else value <= at_most
-    return {
-        "ours": ours,
-        "theirs": theirs,
-        "ratio": round(value, 4),
-        "at_most": at_most,
-        "met": met,
-    }
+def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows))
 
 
-def comparisons(rows: Mapping[str, Row]) -> list[dict[str, Any]]:
-    """Of voxmood's int8 with every engine, and whatever else has a limit."""
-    pairs = dict.fromkeys([*((INT8, name) for name in rows if name != INT8), *LIMITS])
-    return [
-        _comparison(ours, theirs, ratio(rows[ours], rows[theirs]), LIMITS.get((ours, theirs)))
-        for ours, theirs in pairs
-        if all(name in rows and rows[name].error is None for name in (ours, theirs))
-    ]
+def tables(report: Report) -> Iterator[NotedTable]:
+    """All tables of a report."""
+    yield speed(report)
+    for threads in dict.fromkeys(cell["threads"] for cell in report["speed"]):
+        yield lengths(report, threads)
+    yield start(report)
+    if report["audio"]["labels"]:
+        yield accuracy(report)
+    yield closeness(report)
+    if "folds" in report["accuracy"][0]:
+        yield folds(report)
 
 
-def long_comparisons(
-    rows: Mapping[str, Row], long: Mapping[float, Mapping[str, Row]], seconds: float
-) -> list[dict[str, Any]]:
-    """Of a second of audio in long passes with one in short passes, and with the stock int8."""
-    found = []
-    for length, of_length in long.items():
-        good = {name: row for name, row in of_length.items() if row.error is None}
-        for name, row in good.items():
-            longer = row.median / length / (rows[name].median / seconds)
-            limit = LONG_LIMITS.get(length) if name == INT8 else None
-            title = f"{name}, a second in a pass of"
-            found.append(_comparison(f"{title} {length:g} s", f"of {seconds:g} s", longer, limit))
-        if good.keys() >= {INT8, STOCK_INT8}:
-            value = ratio(good[INT8], good[STOCK_INT8])
-            found.append(_comparison(f"{INT8}, {length:g} s", STOCK_INT8, value, LONG_LIMIT_STOCK))
-    return found
+def as_markdown(report: Report) -> str:
+    """The whole report in Markdown."""
+    parts = [f"# {report['bundle']} against {report['reference']['checkpoint']}", summary(report)]
+    for table in tables(report):
+        parts += [f"## {table.title}", markdown(table.header, table.rows), table.note]
+    parts += ["## What is timed", report["protocol"]]
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
-def as_text(report: Mapping[str, Any]) -> str:
-    """The report as tables; limits are those that hold on a CPU with AMX."""
-    ours = {entry["theirs"]: entry for entry in report["comparisons"] if entry["ours"] == INT8}
-    width = max(map(len, report["engines"]))
-    lines = [
-        describe(report["machine"]),
-        f"{report['seconds']:g} s of audio ({report['audio']}), {report['threads']} threads, "
-        f"median of {report['rounds']} rounds; limits are for CPUs with AMX",
-        "",
-        f"{'engine':<{width}} {'ms':>8} {'IQR':>6} {'int8/it':>8} {'at most':>8} {'met':>4}"
-        f" {'peak MB':>8} {'logits off':>11}",
-    ]
-    for name, facts in report["engines"].items():
-        if facts["error"] is not None:
-            lines.append(f"{name:<{width}} failed: {facts['error']}")
+def summary(report: Report) -> str:
+    """What was measured where, in a few sentences."""
+    audio = report["audio"]
+    what = f"{audio['recordings']} recordings of {audio['dataset']}"
+    if audio["speakers"]:
+        what += f", {audio['speakers']} speakers"
+    if audio["labels"]:
+        what += f" ({', '.join(f'{label} {count}' for label, count in audio['labels'].items())})"
+    if audio["left_out"]:
+        left = ", ".join(f"{label} {count}" for label, count in audio["left_out"].items())
+        what += f"; left out by --map-labels: {left}"
+    return f"{report['date']}, {describe(report['machine'])}. Audio: {what}."
+
+
+def headline(report: Report) -> Mapping[str, Any]:
+    """The cell of speed that stands for all where one must."""
+    where = report["headline"]
+    cell: Mapping[str, Any] = next(
+        cell
+        for cell in report["speed"]
+        if cell["seconds"] == where["seconds"] and cell["threads"] == where["threads"]
+    )
+    return cell
+
+
+def milliseconds(value: float) -> str:
+    """Three figures, no more than a hundredth."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def megabytes(value: float) -> str:
+    """Whole ones, tenths where they are few."""
+    return f"{value:.1f} MB" if value < 10 else f"{value:.0f} MB"
+
+
+def decibels(value: float | None) -> str:
+    """Of an SQNR, which is None where the logits agree to the bit."""
+    return "exact" if value is None else f"{value:.1f} dB"
+
+
+def ratio(facts: Mapping[str, Any] | None) -> str:
+    """A ratio with its interval, marked where it cannot be told from 1."""
+    if facts is None:
+        return ""
+    low, high = facts["interval"]
+    mark = f"{IN_NOISE} " if facts["in_noise"] else ""
+    return f"{mark}{facts['ratio']:.2f} ({low:.2f} to {high:.2f})"
+
+
+def _failed(name: str, why: str, header: Sequence[str]) -> list[str]:
+    return [name, f"failed: {why}", *[""] * (len(header) - 2)]
+
+
+def speed(report: Report) -> NotedTable:
+    """Latency at the headline length."""
+    cell = headline(report)
+    main = report["main"]
+    header = ["engine", "median ms", "p95 ms", "first call ms", "real-time factor"]
+    header += ["of the reference's time", f"{main} takes of it"]
+    rows = []
+    for name in report["engines"]:
+        if name in cell["errors"]:
+            rows.append(_failed(name, cell["errors"][name], header))
             continue
-        difference = facts.get("max_logit_difference")
-        lines.append(
-            f"{name:<{width}} {facts['median_ms']:>8.1f} {facts['iqr_ms']:>6.1f}"
-            f"{_cells(ours.get(name))} {facts['peak_mb']:>8.0f}"
-            f" {'' if difference is None else f'{difference:.2g}':>11}".rstrip()
+        facts = cell["engines"][name]
+        values = [milliseconds(facts[key]) for key in ("median_ms", "p95_ms", "first_ms")]
+        rows.append(
+            [
+                name,
+                *values,
+                f"{facts['real_time_factor']:.4f}",
+                ratio(facts.get("of_reference")),
+                ratio(facts.get("main_of_it")),
+            ]
         )
-    others = [entry for entry in report["comparisons"] if entry["ours"] != INT8]
-    if others:
-        titles = [f"{entry['ours']} / {entry['theirs']}" for entry in others]
-        width = max(map(len, titles))
-        lines += ["", f"{'other ratios':<{width}} {'':>8} {'at most':>8} {'met':>4}"]
-        lines += [
-            f"{title:<{width}}{_cells(entry)}".rstrip()
-            for title, entry in zip(titles, others, strict=True)
-        ]
-    return "\n".join(lines)
+    title = f"Speed: {cell['seconds']:g} s of audio, {cell['threads']} threads"
+    return NotedTable(title, header, rows, noise_note(cell))
 
 
-def _cells(entry: Mapping[str, Any] | None) -> str:
-    if entry is None:
-        return " " * 23
-    limit = "" if entry["at_most"] is None else f"{entry['at_most']:.2f}"
-    met = {None: "", True: "yes", False: "no"}[entry["met"]]
-    return f" {entry['ratio']:>8.3f} {limit:>8} {met:>4}"
+def noise_note(cell: Mapping[str, Any]) -> str:
+    """How many rounds there were, and what noise the suite found in itself."""
+    note = f"{cell['rounds']} rounds; in brackets 95 % intervals."
+    if cell["noise"] is not None:
+        note += f" Noise of the machine: {cell['noise']:.1%} either way. {IN_NOISE} marks a ratio"
+        note += " that cannot be told from 1."
+    note += f" Other processes had {cell['others']:.0%} of the machine (median over turns);"
+    note += f" {cell['disturbed']:.0%} of the turns stayed disturbed."
+    return note
+
+
+def lengths(report: Report, threads: int) -> NotedTable:
+    """Median latency against the length of the audio."""
+    cells = [cell for cell in report["speed"] if cell["threads"] == threads]
+    rows = []
+    for name in report["engines"]:
+        row = [name]
+        for cell in cells:
+            facts = cell["engines"].get(name)
+            if facts is None:
+                row.append(NONE)
+                continue
+            share = facts.get("of_reference")
+            text = milliseconds(facts["median_ms"])
+            if share:
+                text += f" ({IN_NOISE if share['in_noise'] else ''}{share['ratio']:.2f})"
+            row.append(text)
+        rows.append(row)
+    header = ["engine", *(f"{cell['seconds']:g} s" for cell in cells)]
+    noises = [f"{cell['noise']:.1%}" for cell in cells if cell["noise"] is not None]
+    note = "In brackets the share of the reference's time."
+    if noises:
+        note += f" Noise: {', '.join(noises)}."
+    plural = "thread" if threads == 1 else "threads"
+    return NotedTable(f"Median ms by length of audio, {threads} {plural}", header, rows, note)
+
+
+def start(report: Report) -> NotedTable:
+    """Disk, start and memory."""
+    header = ["engine", "installed", "model", "import", "load", "first call", "private", "peak"]
+    rows = []
+    for row in report["start"]:
+        name = f"{row['engine']}, {row['way']}" if row["way"] else row["engine"]
+        if "error" in row:
+            rows.append(_failed(name, row["error"], header))
+            continue
+        rows.append(
+            [
+                name,
+                f"{row['installed_mb']:.0f} MB",
+                megabytes(row["disk_mb"]) if row["disk_mb"] else NONE,
+                f"{row['import_s']:.2f} s",
+                f"{row['load_s']:.2f} s",
+                f"{milliseconds(row['first_run_ms'])} ms",
+                f"{row['private_mb']:.0f} MB",
+                f"{row['peak_resident_mb']:.0f} MB",
+            ]
+        )
+    note = (
+        "Medians over fresh processes. Private memory is the process's own; peak resident memory "
+        "also counts mapped pages of the model's file, which the system can drop."
+    )
+    return NotedTable("Start and memory", header, rows, note)
+
+
+def accuracy(report: Report) -> NotedTable:
+    """Scores on labels."""
+    header = ["engine", "accuracy", "UAR", "calibration error", "McNemar p"]
+    rows = []
+    for row in report["accuracy"]:
+        if "error" in row:
+            rows.append(_failed(row["engine"], row["error"], header))
+            continue
+        rows.append(
+            [
+                row["engine"],
+                _with_interval(row, "accuracy"),
+                _with_interval(row, "uar"),
+                f"{row['ece']:.3f}",
+                NONE
+                if row["engine"] == report["reference"]["engine"]
+                else f"{row['mcnemar_p']:.2g}",
+            ]
+        )
+    drawn = next(row["intervals"]["drawn_by"] for row in report["accuracy"] if "intervals" in row)
+    note = (
+        f"In brackets 95 % bootstrap intervals by {drawn}. UAR is the mean recall of the labels; "
+        "McNemar's exact test asks whether the reference is right more or less often."
+    )
+    return NotedTable("Accuracy", header, rows, note)
+
+
+def _with_interval(row: Mapping[str, Any], key: str) -> str:
+    low, high = row["intervals"][key]
+    return f"{row[key]:.3f} ({low:.3f} to {high:.3f})"
+
+
+def closeness(report: Report) -> NotedTable:
+    """How near to the reference."""
+    header = ["engine", "same label", "SQNR", "largest logit error", "mean drift", "largest drift"]
+    rows = []
+    for row in report["accuracy"]:
+        if row["engine"] == report["reference"]["engine"]:
+            continue
+        if "error" in row:
+            rows.append(_failed(row["engine"], row["error"], header))
+            continue
+        rows.append(
+            [
+                row["engine"],
+                f"{row['agreement']:.1%}",
+                decibels(row["sqnr_db"]),
+                f"{row['max_logit_error']:.2g}",
+                f"{row['mean_drift']:.2g}",
+                f"{row['max_drift']:.2g}",
+            ]
+        )
+    note = "Drift is the largest change of a probability in a recording."
+    return NotedTable("Close to the reference", header, rows, note)
+
+
+def folds(report: Report) -> NotedTable:
+    """Accuracy in every fold, which IEMOCAP alone has."""
+    names = list(report["accuracy"][0]["folds"])
+    rows = [
+        [row["engine"], *(f"{row['folds'][name]:.4f}" for name in names)]
+        for row in report["accuracy"]
+        if "folds" in row
+    ]
+    note = (
+        "Fold k tests session k; the SUPERB score is the mean of folds tested by models that were "
+        "each trained on the other sessions. The 0.6564 reported of wav2vec2-large-superb-er is no "
+        "multiple of 1/1085, so it is no score of Session 1."
+    )
+    return NotedTable(
+        "Accuracy by fold", ["engine", *(f"fold {name}" for name in names)], rows, note
+    )

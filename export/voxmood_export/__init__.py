@@ -2,6 +2,7 @@
 
 from voxmood_export.errors import (
     AxesError,
+    BoundsError,
     CheckpointError,
     ExportError,
     NamesError,
@@ -13,6 +14,7 @@ from voxmood_export.errors import (
 
 __all__ = [
     "AxesError",
+    "BoundsError",
     "CheckpointError",
     "ExportError",
     "NamesError",

@@ -17,11 +17,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from voxmood.audio import Waveform
+from voxmood_export.encoder import EncoderLayer
 from voxmood_export.inference import InferenceForm
 from voxmood_export.product import Product
 
@@ -79,19 +81,17 @@ def balance(form: InferenceForm, clips: Sequence[Waveform] | None) -> list[Outli
 
 
 def _sites(form: InferenceForm) -> dict[str, _Site]:
-    """By name, in the order of the network. Gives the form norms of its own to change."""
+    """By name, in the order of the network."""
     sites: dict[str, _Site] = {}
 
     def norm(owner: nn.Module, name: str, products: list[Product], prefix: str = "") -> None:
-        theirs = getattr(owner, name)
-        if isinstance(theirs, nn.LayerNorm):
-            ours = nn.LayerNorm(theirs.normalized_shape, eps=theirs.eps)
-            ours.load_state_dict(theirs.state_dict())
-            setattr(owner, name, ours)
-            sites[prefix + name] = _Site(ours, products)
+        source = getattr(owner, name)
+        if isinstance(source, nn.LayerNorm):
+            sites[prefix + name] = _Site(source, products)
 
     norm(form, "projection_norm", [form.projection])
-    for index, layer in enumerate(form.layers):
+    for index, module in enumerate(form.layers):
+        layer = cast(EncoderLayer, module)
         prefix, attention = f"layers.{index}.", layer.attention
         # After a post-norm layer's norms comes its residual too; WavLM's gates take the first.
         if layer.norm_first and attention.gate is None:
@@ -117,15 +117,14 @@ def _observe(
     """Mean and largest distance from it of each channel, [D], of what the products take."""
     seen: dict[str, list[tuple[Tensor, Tensor, Tensor]]] = {name: [] for name in sites}
 
-    def observer(name: str) -> nn.Module:
-        def observe(module: nn.Module, inputs: tuple[Tensor]) -> None:
-            x = inputs[0].flatten(0, -2)
-            seen[name].append((x.mean(0), x.amin(0), x.amax(0)))
-
-        return observe  # type: ignore[return-value]
+    def observe(name: str, x: Tensor) -> None:
+        x = x.flatten(0, -2)
+        seen[name].append((x.mean(0), x.amin(0), x.amax(0)))
 
     handles = [
-        site.products[0].register_forward_pre_hook(observer(name))  # type: ignore[arg-type]
+        site.products[0].register_forward_pre_hook(
+            lambda _, inputs, name=name: observe(name, inputs[0])
+        )
         for name, site in sites.items()
     ]
     for clip in clips:

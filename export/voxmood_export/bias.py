@@ -27,7 +27,9 @@ def embedding_shift(
     path: Path, form: InferenceForm, waveforms: list[Waveform]
 ) -> npt.NDArray[np.float32]:
     """Mean over clips of the int8 graph's embedding less the float form's, [projector width]."""
-    session = create_session(path, providers=resolve_provider("cpu"), threads=None, config={})
+    session = create_session(
+        path, providers=resolve_provider("cpu"), threads=None, config={}, int8=True
+    )
     differences = []
     for waveform in waveforms:
         lengths = np.array([len(waveform)], np.int64)

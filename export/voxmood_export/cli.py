@@ -8,19 +8,25 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from voxmood.bundle import Precision
+from voxmood.commands.options import add_bounds
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a folder or a hub id")
     parser.add_argument("output", metavar="BUNDLE", type=Path, help="the folder to write")
     parser.add_argument("--revision", help="branch, tag or commit of a hub id")
-    parser.add_argument("--precisions", default="fp32,int8", help="default: %(default)s")
+    parser.add_argument(
+        "--precisions", default="fp32,int8", help="of fp32, fp16, int8; default: %(default)s"
+    )
     parser.add_argument(
         "--audio", type=Path, metavar="DIR", help="recordings to verify on; default: generated"
     )
     parser.add_argument(
         "--max-clips", type=int, default=20, help="how many of them, default: %(default)s"
     )
+    add_bounds(parser, None)
     parser.add_argument("--force", action="store_true", help="replace an existing BUNDLE")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write what was measured")
 
@@ -29,6 +35,7 @@ def run(options: argparse.Namespace) -> int:
     """Exports; returns the exit status."""
     from voxmood import VoxmoodError
     from voxmood_export.export import PRECISIONS, export_bundle, steps
+    from voxmood_export.verify import Bounds
 
     precisions = options.precisions.split(",")
     unknown = [precision for precision in precisions if precision not in PRECISIONS]
@@ -48,18 +55,41 @@ def run(options: argparse.Namespace) -> int:
             precisions=precisions,
             audio=options.audio,
             max_clips=options.max_clips,
+            bounds=Bounds(options.min_agreement, options.max_drift, options.min_sqnr),
             force=options.force,
             progress=progress,
         )
     for name, entry in bundle.precisions.items():
-        measured = entry.measured
-        print(
-            f"{name}: {entry.bytes / 1e6:.1f} MB, largest logit error "
-            f"{measured['max_logit_error']:.2g}, SQNR {measured['sqnr_db']} dB, same label on "
-            f"{measured['label_agreement']:.1%} of {measured['audio']}"
-        )
+        print(_as_text(name, entry))
     if options.json:
         options.json.write_text(
             json.dumps(json.loads(bundle.to_json()), indent=2) + "\n", encoding="utf-8"
         )
     return 0
+
+
+def _as_text(name: str, entry: Precision) -> str:
+    measured = entry.measured
+    lines = [
+        f"{name}: {entry.bytes / 1e6:.1f} MB, largest logit error "
+        f"{measured['max_logit_error']:.2g}, SQNR {measured['sqnr_db']} dB, same label on "
+        f"{measured['label_agreement']:.1%} of {measured['audio']}"
+    ]
+    balanced = [each for each in measured.get("outliers", []) if each["after"] is not None]
+    if balanced:
+        worst = max(balanced, key=lambda each: float(each["before"]))
+        left = len(measured["outliers"]) - len(balanced)
+        lines.append(
+            f"  outliers: {worst['tensor']} {worst['before']} times the median channel, "
+            f"{worst['after']} balanced; {len(balanced)} tensors balanced, {left} left, which feed "
+            "more than products"
+        )
+    if kept := measured.get("in_float"):
+        plain = measured["without"]
+        lines.append(
+            f"  in float for the bounds: {len(kept)} products ({', '.join(kept[:5])}"
+            f"{', …' if len(kept) > 5 else ''}); {entry.bytes / plain['bytes']:.2f} times the size "
+            f"and {measured['real_time_factor'] / plain['real_time_factor']:.2f} times the time, "
+            f"for {measured['sqnr_db']} dB instead of {plain['sqnr_db']} dB"
+        )
+    return "\n".join(lines)

@@ -5,6 +5,7 @@ Shapes: B clips, T frames, D hidden size.
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any, cast
 
 import torch
@@ -43,7 +44,7 @@ class GroupedConv(nn.Module):
     def __init__(self, conv: nn.Conv1d) -> None:
         super().__init__()
         self.weight = nn.Parameter(conv.weight.detach(), requires_grad=False)
-        self.bias = conv.bias
+        self.bias = nn.Parameter(cast(Tensor, conv.bias).detach(), requires_grad=False)
         self.groups = conv.groups
 
     def forward(self, x: Tensor) -> Tensor:
@@ -98,9 +99,9 @@ class EncoderLayer(nn.Module):
     def __init__(self, layer: Any, *, norm_first: bool, fused_attention: bool) -> None:
         super().__init__()
         self.norm_first = norm_first
-        self.attention_norm = layer.layer_norm
+        self.attention_norm = deepcopy(layer.layer_norm)
         self.attention = Attention(layer.attention, fused=fused_attention)
-        self.feed_forward_norm = layer.final_layer_norm
+        self.feed_forward_norm = deepcopy(layer.final_layer_norm)
         self.expand = Product.from_linear(layer.feed_forward.intermediate_dense)
         self.contract = Product.from_linear(layer.feed_forward.output_dense)
 
@@ -185,7 +186,7 @@ class PositionGate(nn.Module):
         self.gate = Product(
             linear.weight.unflatten(0, (2, 4)).sum(1).T, linear.bias.view(2, 4).sum(1)
         )
-        self.constant = attention.gru_rel_pos_const
+        self.constant = nn.Parameter(attention.gru_rel_pos_const.detach(), requires_grad=False)
 
     def forward(self, x: Tensor, position_bias: Tensor | None) -> Tensor:
         """Attention's input [B, T, D] and bias [1, heads, T, T] to gated bias [B, heads, T, T]."""

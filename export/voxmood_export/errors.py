@@ -33,3 +33,7 @@ class ShapesError(VerificationError):
 
 class ValuesError(VerificationError):
     """An output has other values than the original model's."""
+
+
+class BoundsError(VerificationError):
+    """A precision is further from the original model than it was asked to be."""

@@ -6,16 +6,17 @@ import errno
 import gc
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any, TypeAlias
 
-import onnx_ir
 import onnxruntime
 
 from voxmood import VoxmoodError, load
+from voxmood.bounds import Measure
 from voxmood.bundle import (
     DESCRIPTION,
     Bundle,
@@ -24,13 +25,13 @@ from voxmood.bundle import (
     model_file,
     sha256,
 )
-from voxmood_export.bias import correct_bias, embedding_shift
 from voxmood_export.checkpoint import Checkpoint, load_checkpoint
-from voxmood_export.errors import ExportError, OutputExistsError
-from voxmood_export.graph import export_graph
+from voxmood_export.errors import BoundsError, ExportError, OutputExistsError
+from voxmood_export.graph import export_graph, write_graph
 from voxmood_export.inference import Geometry, InferenceForm
-from voxmood_export.quantize import GROUP_NORM_FRONT_END, quantize
+from voxmood_export.int8 import Int8, fewest
 from voxmood_export.verify import (
+    Bounds,
     Clips,
     check_contract,
     generated_clips,
@@ -39,10 +40,14 @@ from voxmood_export.verify import (
     reference_logits,
 )
 
-PRECISIONS = ("fp32", "int8")
+PRECISIONS = ("fp32", "fp16", "int8")
+DEFAULT_PRECISIONS = ("fp32", "int8")
+COMPARED = ("real_time_factor", "sqnr_db", "max_probability_drift", "label_agreement")
+"""What is told of int8 before and after products are kept in float."""
+
 MAX_SECONDS = 60.0  # of one run; attention's memory grows by the square
-EXTERNAL_DATA_BYTES = 64 << 20  # weights beyond this stand beside the graph, where they are mapped
-ALIGNMENT = 64 << 10  # of external data, so that every platform can map it
+NO_BOUNDS = Bounds()
+Progress: TypeAlias = Callable[[str], None]
 TOOLS = ("voxmood", "torch", "transformers", "optimum-onnx", "onnx")
 
 
@@ -51,11 +56,12 @@ def export_bundle(
     output: Path,
     *,
     revision: str | None = None,
-    precisions: Sequence[str] = PRECISIONS,
+    precisions: Sequence[str] = DEFAULT_PRECISIONS,
     audio: Path | None = None,
     max_clips: int = 20,
+    bounds: Bounds = NO_BOUNDS,
     force: bool = False,
-    progress: Callable[[str], None] = lambda step: None,
+    progress: Progress = lambda step: None,
 ) -> Bundle:
     """Exports a checkpoint, verifies every precision and writes the bundle, whole or not at all.
 
@@ -66,13 +72,14 @@ def export_bundle(
         precisions: some of `PRECISIONS`.
         audio: a folder of recordings to verify on; None takes generated signals.
         max_clips: how many recordings of it to use.
+        bounds: what every precision must keep on them; int8 keeps products in float for it.
         force: replace an existing output, once the new one is verified.
         progress: called with the name of each step as it begins.
 
     Raises:
         CheckpointError: the checkpoint cannot be used.
         OutputExistsError: the output exists and `force` is not set.
-        VerificationError: a graph does not do what the checkpoint does.
+        VerificationError: a graph does not do what the checkpoint does, or misses the bounds.
         ExportError: the bundle cannot be written.
     """
     if output.exists() and not force:
@@ -82,61 +89,91 @@ def export_bundle(
     rate = checkpoint.extractor.sampling_rate
     clips = recorded_clips(audio, rate, max_clips) if audio else generated_clips(rate)
     with _whole_or_not_at_all(output) as folder:
-        return _write_bundle(checkpoint, clips, folder, precisions, progress)
+        writer = _Writer(checkpoint, clips, bounds, folder, progress)
+        for precision in precisions:
+            writer.write_int8() if precision == "int8" else writer.write_float(precision)
+        return writer.bundle
 
 
 def steps(precisions: Sequence[str]) -> int:
-    """How often `progress` is called."""
-    return 2 + 3 * len(precisions)
+    """How often `progress` is called, unless bounds ask for more."""
+    return 2 + 2 * len(precisions)
 
 
-def _write_bundle(
-    checkpoint: Checkpoint,
-    clips: Clips,
-    folder: Path,
-    precisions: Sequence[str],
-    progress: Callable[[str], None],
-) -> Bundle:
-    bundle = describe(checkpoint)
-    progress("run original model")
-    reference = list(reference_logits(checkpoint, clips))
-    entries: dict[str, Precision] = {}
-    for precision in precisions:
-        path = folder / model_file(precision)
-        progress(f"trace {precision} graph")
-        int8 = precision == "int8"
+class _Writer:
+    """Writes the precisions of one checkpoint into a folder, each verified as it is made."""
+
+    def __init__(
+        self, checkpoint: Checkpoint, clips: Clips, bounds: Bounds, folder: Path, progress: Progress
+    ) -> None:
+        self.checkpoint, self.clips, self.bounds = checkpoint, clips, bounds
+        self.folder, self.progress = folder, progress
+        self.bundle = describe(checkpoint)
+        progress("run original model")
+        self.reference = list(reference_logits(checkpoint, clips))
+
+    def write_float(self, precision: str) -> None:
+        """fp32 or fp16."""
+        self.progress(f"make {precision} graph")
         form = InferenceForm(
-            checkpoint.model,
-            do_normalize=checkpoint.extractor.do_normalize,
-            batched=not int8,
+            self.checkpoint.model,
+            do_normalize=self.checkpoint.extractor.do_normalize,
+            batched=True,
+            half=precision == "fp16",
         )
-        graph = export_graph(form)
-        progress(f"write {precision} graph")
-        if int8:
-            grouped = form.config.feat_extract_norm == "group"
-            quantize(graph, two_terms=GROUP_NORM_FRONT_END if grouped else None)
-            _write_graph(graph, path, bundle)
-            correct_bias(graph, embedding_shift(path, form, clips.calibration))
-        _write_graph(graph, path, bundle)
-        del form, graph
+        write_graph(export_graph(form), self.folder / model_file(precision), self.bundle)
+        del form
         gc.collect()  # a graph's nodes hold each other, and with them all weights
-        check_contract(path, precision, len(bundle.labels))
+        if missed := self._verify(precision):
+            raise _not_met(precision, missed)
+
+    def write_int8(self) -> None:
+        """int8, with the fewest products in float where it misses the bounds without."""
+        self.progress("make int8 graph")
+        int8 = Int8(self.checkpoint, self.clips)
+        path = self.folder / model_file("int8")
+        facts: dict[str, Any] = {"outliers": [asdict(each) for each in int8.outliers]}
+
+        def missed(in_float: Sequence[str]) -> list[Measure]:
+            int8.write(path, self.bundle, in_float)
+            return self._verify("int8", facts)
+
+        if missed([]):
+            plain = self.bundle.precisions["int8"]
+            facts["without"] = {"bytes": plain.bytes} | {
+                key: plain.measured[key] for key in COMPARED
+            }
+            self.progress("measure products alone")
+            facts["in_float"] = kept = fewest(int8.harm(), lambda names: not missed(names))
+            if left := missed(kept):
+                raise _not_met(f"int8, even with {len(kept)} products in float,", left)
+
+    def _verify(self, precision: str, facts: Mapping[str, Any] | None = None) -> list[Measure]:
+        """Describes a precision whose graph is written and measures it; returns missed bounds."""
+        self.progress(f"verify {precision}")
+        path = self.folder / model_file(precision)
+        check_contract(path, precision, len(self.bundle.labels))
         files = {
             file.name: BundleFile(file.stat().st_size, sha256(file))
-            for file in sorted(folder.glob(f"{path.name}*"))
+            for file in sorted(self.folder.glob(f"{path.name}*"))
         }
-
-        progress(f"verify {precision}")
         # Loaded through the runtime, as a user will; its description is complete but for the
         # figures that this measures.
-        entries[precision] = Precision(files)
-        bundle = replace(bundle, precisions=dict(entries))
-        (folder / DESCRIPTION).write_text(bundle.to_json(), encoding="utf-8")
-        measured = measure(load(folder, precision=precision, verify=False), reference, clips)
-        entries[precision] = Precision(files, measured)
-    bundle = replace(bundle, precisions=entries)
-    (folder / DESCRIPTION).write_text(bundle.to_json(), encoding="utf-8")
-    return bundle
+        self._describe(precision, Precision(files))
+        model = load(self.folder, precision=precision, verify=False)
+        measured, missed = measure(model, self.reference, self.clips, self.bounds)
+        self._describe(precision, Precision(files, measured | dict(facts or {})))
+        return missed
+
+    def _describe(self, precision: str, entry: Precision) -> None:
+        entries = {**self.bundle.precisions, precision: entry}
+        self.bundle = replace(self.bundle, precisions=entries)
+        (self.folder / DESCRIPTION).write_text(self.bundle.to_json(), encoding="utf-8")
+
+
+def _not_met(what: str, missed: Sequence[Measure]) -> BoundsError:
+    complaints = "; ".join(f"{measure.name} {measure.complaint()}" for measure in missed)
+    return BoundsError(f"{what} misses its bounds: {complaints}. Nothing was written.")
 
 
 def describe(checkpoint: Checkpoint) -> Bundle:
@@ -158,17 +195,6 @@ def describe(checkpoint: Checkpoint) -> Bundle:
         session_options={},
         precisions={},
     )
-
-
-def _write_graph(model: onnx_ir.Model, path: Path, bundle: Bundle) -> None:
-    """Writes a graph with its metadata and, where its weights are large, external data."""
-    model.metadata_props.update(bundle.metadata())
-    model.graph.name = bundle.name
-    model.doc_string = f"{bundle.name}: speech emotion recognition, made by voxmood"
-    tensors = [value.const_value for value in model.graph.initializers.values()]
-    weights = sum(tensor.nbytes for tensor in tensors if tensor is not None)
-    external = f"{path.name}.data" if weights > EXTERNAL_DATA_BYTES else None
-    onnx_ir.save(model, path, external_data=external, alignment=ALIGNMENT)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ Shapes: B clips, S samples, T or N frames, C channels.
 from __future__ import annotations
 
 import math
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -135,7 +136,7 @@ class FrontEndLayer(nn.Module):
         conv = layer.conv
         self.framing = Framing(conv.kernel_size[0], conv.stride[0], conv.in_channels, batch)
         self.product = Product(conv_matrix(conv.weight), conv.bias)
-        self.norm = getattr(layer, "layer_norm", nn.Identity())
+        self.norm = deepcopy(getattr(layer, "layer_norm", nn.Identity()))
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, T, C] to [B, N, C]."""

@@ -1,4 +1,4 @@
-"""The float graph: an inference form through Optimum to an ONNX file."""
+"""Graphs: an inference form through Optimum to ONNX, and onto the disk."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ from optimum.exporters.onnx import OnnxConfig
 from optimum.exporters.onnx.convert import export
 from optimum.utils import NormalizedConfig
 
+from voxmood.bundle import Bundle
 from voxmood_export.inference import InferenceForm
 
 OPSET = 20  # the first with Gelu as one operator, the last that the TorchScript exporter writes
+EXTERNAL_DATA_BYTES = 64 << 20  # weights beyond this stand beside the graph, where they are mapped
+ALIGNMENT = 64 << 10  # of external data, so that every platform can map it
 
 
 class WaveformOnnxConfig(OnnxConfig):  # type: ignore[misc]
@@ -66,3 +69,14 @@ def export_graph(form: InferenceForm) -> onnx_ir.Model:
     for output, width in zip(model.graph.outputs, widths, strict=True):
         output.shape = onnx_ir.Shape([batch, width])
     return model
+
+
+def write_graph(model: onnx_ir.Model, path: Path, bundle: Bundle) -> None:
+    """Writes a graph with its metadata and, where its weights are large, external data."""
+    model.metadata_props.update(bundle.metadata())
+    model.graph.name = bundle.name
+    model.doc_string = f"{bundle.name}: speech emotion recognition, made by voxmood"
+    tensors = [value.const_value for value in model.graph.initializers.values()]
+    weights = sum(tensor.nbytes for tensor in tensors if tensor is not None)
+    external = f"{path.name}.data" if weights > EXTERNAL_DATA_BYTES else None
+    onnx_ir.save(model, path, external_data=external, alignment=ALIGNMENT)

@@ -10,6 +10,7 @@ Shapes in this module: B clips, S samples, T frames, C channels of a convolution
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any, cast
 
 import torch
@@ -31,9 +32,13 @@ class InferenceForm(nn.Module):
         do_normalize: whether the checkpoint's feature extractor normalises each clip.
         batched: True gives a form for any batch, in which padding is masked; False one for a
             single clip, in which ``lengths`` cuts the padding off and no mask is needed.
+        half: compute in float16 from the second convolution to the last layer. Sums over all
+            samples, the first layer's quadratic form and the head stay in float32.
     """
 
-    def __init__(self, model: PreTrainedModel, *, do_normalize: bool, batched: bool) -> None:
+    def __init__(
+        self, model: PreTrainedModel, *, do_normalize: bool, batched: bool, half: bool = False
+    ) -> None:
         super().__init__()
         self.config: PretrainedConfig = model.config
         self.batched = batched
@@ -52,20 +57,29 @@ class InferenceForm(nn.Module):
         self.front_end = nn.ModuleList(
             [first_layer(first, clips), *(FrontEndLayer(layer, clips) for layer in others)]
         )
-        self.projection_norm = getattr(base.feature_projection, "layer_norm", nn.Identity())
+        # Norms are copied, so that what changes the form leaves the checkpoint as it is.
+        norm = getattr(base.feature_projection, "layer_norm", nn.Identity())
+        self.projection_norm = deepcopy(norm)
         self.projection = Product.from_linear(base.feature_projection.projection)
         self.positional = PositionalEmbedding(base.encoder.pos_conv_embed, blocked=not batched)
         norm_first = config.do_stable_layer_norm
-        self.encoder_norm = nn.Identity() if norm_first else base.encoder.layer_norm
+        norm = deepcopy(base.encoder.layer_norm)
+        self.encoder_norm = nn.Identity() if norm_first else norm
         self.layers = nn.ModuleList(
             EncoderLayer(layer, norm_first=norm_first, fused_attention=not batched)
             for layer in base.encoder.layers
         )
-        self.final_norm = base.encoder.layer_norm if norm_first else nn.Identity()
+        self.final_norm = norm if norm_first else nn.Identity()
         self.relative_positions = None
         if config.model_type == "wavlm":
             self.relative_positions = RelativePositions(base.encoder.layers[0].attention)
         self.head = PooledHead(model)
+        self.half_precision = half
+        if half:
+            for name, module in self.named_children():
+                if name not in ("front_end", "head"):
+                    module.half()
+            self.front_end[1:].half()
 
     def forward(self, waveform: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Labels clips.
@@ -95,6 +109,8 @@ class InferenceForm(nn.Module):
             waveform = torch.where(valid, waveform, 0.0)
         first, *others = self.front_end
         hidden = first(waveform, lengths, self.geometry.after_first(total))
+        if self.half_precision:
+            hidden = hidden.half()
         for layer in others:
             hidden = layer(hidden)
 
@@ -104,9 +120,12 @@ class InferenceForm(nn.Module):
             pooling = torch.full((1, 1, hidden.shape[1]), 1.0) / frames[0]
         else:
             hidden = torch.where(frame_valid[..., None], hidden, 0.0)
-            attention_bias = torch.where(frame_valid, 0.0, torch.finfo(torch.float32).min)
+            attention_bias = torch.where(frame_valid, 0.0, torch.finfo(hidden.dtype).min)
             attention_bias = attention_bias[:, None, None, :]
             pooling = (frame_valid / frames[:, None])[:, None, :]
+        if self.half_precision:
+            pooling = pooling.half()
+            attention_bias = None if attention_bias is None else attention_bias.half()
 
         hidden = self.encoder_norm(hidden + self.positional(hidden, frame_valid))
         position_bias = None
@@ -117,6 +136,8 @@ class InferenceForm(nn.Module):
             means.append(pooling @ hidden)
             hidden = layer(hidden, attention_bias, position_bias)
         means.append(pooling @ self.final_norm(hidden))
+        if self.half_precision:
+            means = [mean.float() for mean in means]
         return cast(tuple[Tensor, Tensor, Tensor], self.head(means))
 
 

@@ -8,12 +8,15 @@ was (before a Gather or Reshape lays it out for a product), so that bytes are mo
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from collections.abc import Collection, Mapping
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
+
+from voxmood_export.rounding import round_weight
 
 KEPT_FLOAT = re.compile(r"front_end\.0\.|head\.|.*\.gate\.")
 """Products that stay in float: of a window of samples, which meets the recording's full dynamic
@@ -26,42 +29,61 @@ GROUP_NORM_FRONT_END = re.compile(r"front_end\.|projection\.")
 """Products that need more than 8 bits where no norm follows each convolution: the range of a tensor
 is then that of its loudest moment, and the quiet ones drown in its rounding."""
 
+LAYER_NORM_FRONT_END = re.compile(r"front_end\.[3-9]\.|projection\.")
+"""Products that are given more than 8 bits elsewhere: the whole encoder amplifies their error, and
+they are small."""
+
+GELU_MINIMUM = 0.16997
+"""GELU is never below minus this; a third of its values lie close to it."""
+
+QuantizedWeight: TypeAlias = tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]
+"""int8 values and their scales, as `quantize_weight` returns them."""
+
 MICROSOFT = "com.microsoft"
 
 
-def quantize(model: ir.Model, two_terms: re.Pattern[str] | None = None) -> None:
+def quantize(
+    model: ir.Model,
+    two_terms: re.Pattern[str],
+    weights: Mapping[str, QuantizedWeight],
+    in_float: Collection[str] = (),
+) -> None:
     """Puts every large product of a single-clip graph into int8, in place.
 
     Args:
         model: the graph.
-        two_terms: a pattern of the weights whose activations are quantised to 16 bits, as the sum
-            of two uint8 terms, for twice the time of those products.
+        two_terms: matches the weights whose activations are quantised to 16 bits, as the sum of two
+            uint8 terms, for twice the time of those products.
+        weights: those that are rounded already, by name; the others go to the nearest.
+        in_float: names of weights whose products stay in float.
     """
     quantised = _QuantisedValues(model.graph)
     for node in list(model.graph):
-        if node.op_type == "MatMul" and is_quantisable(node):
-            _replace_product(model.graph, node, quantised, two_terms)
+        if node.op_type == "MatMul" and is_quantisable(node, in_float):
+            _replace_product(model.graph, node, quantised, two_terms, weights)
     RemoveUnusedNodesPass()(model)
     model.opset_imports[MICROSOFT] = 1
 
 
-def is_quantisable(node: ir.Node) -> bool:
+def is_quantisable(node: ir.Node, in_float: Collection[str] = ()) -> bool:
     """Whether a MatMul is by a weight and not one of those kept in float."""
     weight = node.inputs[1]
     return (
         weight is not None
         and weight.const_value is not None
+        and weight.name not in in_float
         and not KEPT_FLOAT.match(weight.name or "")
     )
 
 
 def quantize_weight(
-    matrix: npt.NDArray[np.float32],
-) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
+    matrix: npt.NDArray[np.float32], moments: npt.NDArray[np.float64] | None = None
+) -> QuantizedWeight:
     """Symmetric int8 with a scale for each column.
 
     Args:
         matrix: [..., in, out].
+        moments: [in, in] of its inputs, to round a single matrix with; None rounds to the nearest.
 
     Returns:
         int8 values of -127 to 127 of the same shape, and their scales: [out], or [..., 1, out] for
@@ -69,7 +91,10 @@ def quantize_weight(
     """
     scale = np.abs(matrix).max(axis=-2, keepdims=True) / np.float32(127)
     scale[scale == 0] = 1  # a column of zeros stays one
-    values = np.rint(matrix / scale).astype(np.int8)
+    if moments is None:
+        values = np.rint(matrix / scale).astype(np.int8)
+    else:
+        values = round_weight(matrix, scale, moments)
     return values, scale[0] if matrix.ndim == 2 else scale
 
 
@@ -103,18 +128,59 @@ class _QuantisedValues:
         return self.twins[value, count]
 
     def _quantised(self, after: ir.Node, value: ir.Value, count: int) -> list[_Term]:
-        terms: list[_Term] = []
-        for _ in range(count):
-            if terms:  # what the term before left over
-                rounded = ir.node("DequantizeLinear", list(terms[-1]))
-                rest = ir.node("Sub", [value, rounded.outputs[0]])
-                self.graph.insert_after(after, [rounded, rest])
-                after, value = rest, rest.outputs[0]
-            quantise = ir.node("DynamicQuantizeLinear", [value], num_outputs=3)
-            self.graph.insert_after(after, quantise)
-            after = quantise
-            terms.append(_Term(*quantise.outputs))
+        source = after
+        while source.op_type == "Reshape" and (given := source.inputs[0]) is not None:
+            source = given.producer() or source
+        if source.op_type == "Gelu":
+            nodes, term = self._after_gelu(value)
+        else:
+            nodes = [ir.node("DynamicQuantizeLinear", [value], num_outputs=3)]
+            term = _Term(*nodes[0].outputs)
+        terms = [term]
+        if count == 2:
+            nodes += [rounded := ir.node("DequantizeLinear", list(term))]
+            nodes += [rest := ir.node("Sub", [value, rounded.outputs[0]])]
+            # What rounding left over is at most half a step, so no range has to be looked for.
+            nodes += [scale := ir.node("Div", [term.scale, self.constant("254", np.float32(254))])]
+            zero = self.constant("zero", np.uint8(128))
+            inputs = [rest.outputs[0], scale.outputs[0], zero]
+            nodes += [quantise := ir.node("QuantizeLinear", inputs)]
+            terms.append(_Term(quantise.outputs[0], scale.outputs[0], zero))
+        self.graph.insert_after(after, nodes)
         return terms
+
+    def _after_gelu(self, value: ir.Value) -> tuple[list[ir.Node], _Term]:
+        """Quantises by a step of which GELU's minimum is a multiple.
+
+        Else everything near the minimum is rounded the same way, by an error that changes with the
+        loudest value of the clip.
+        """
+        minimum = self.constant("minimum", np.float32(GELU_MINIMUM))
+        most = self.constant("255", np.float32(255))
+        fewest = self.constant("1", np.float32(1))
+        nodes = [
+            top := ir.node("ReduceMax", [value], {"keepdims": 0}),
+            range_ := ir.node("Add", [top.outputs[0], minimum]),
+            share := ir.node("Div", [minimum, range_.outputs[0]]),
+            scaled := ir.node("Mul", [share.outputs[0], most]),
+            whole := ir.node("Floor", scaled.outputs),
+            steps := ir.node("Clip", [whole.outputs[0], fewest, most]),
+            exact := ir.node("Div", [minimum, steps.outputs[0]]),
+            # Where even one step below zero leaves too few above it.
+            needed := ir.node("Div", [top.outputs[0], self.constant("254", np.float32(254))]),
+            scale := ir.node("Max", [exact.outputs[0], needed.outputs[0]]),
+            zero := ir.node("Cast", steps.outputs, {"to": ir.DataType.UINT8}),
+            quantise := ir.node("QuantizeLinear", [value, scale.outputs[0], zero.outputs[0]]),
+        ]
+        return nodes, _Term(quantise.outputs[0], scale.outputs[0], zero.outputs[0])
+
+    def constant(self, name: str, value: np.generic) -> ir.Value:
+        """A scalar of the graph."""
+        name = f"int8.{name}"
+        if name not in self.graph.initializers:
+            tensor = ir.tensor(np.asarray(value), name=name)
+            self.graph.register_initializer(ir.Value(name=name, const_value=tensor))
+        return self.graph.initializers[name]
 
     def _moved(self, mover: ir.Node, term: _Term) -> _Term:
         others = list(mover.inputs[1:])
@@ -130,25 +196,28 @@ def _replace_product(
     graph: ir.Graph,
     product: ir.Node,
     quantised: _QuantisedValues,
-    two_terms: re.Pattern[str] | None,
+    two_terms: re.Pattern[str],
+    weights: Mapping[str, QuantizedWeight],
 ) -> None:
     source, weight = product.inputs
     assert source is not None
     assert weight is not None
     assert weight.const_value is not None
-    matrix, column_scales = quantize_weight(weight.const_value.numpy())
+    name = weight.name or ""
+    rounded = weights.get(name) or quantize_weight(weight.const_value.numpy())
+    matrix, column_scales = rounded
     last, bias = _absorbed_bias(product)
 
     def constant(suffix: str, array: npt.NDArray[np.generic]) -> ir.Value:
-        value = ir.Value(name=f"{weight.name}.{suffix}", const_value=ir.tensor(array))
+        value = ir.Value(name=f"{name}.{suffix}", const_value=ir.tensor(array))
         graph.register_initializer(value)
         return value
 
-    weights, scales = constant("int8", matrix), constant("scale", column_scales)
+    values, scales = constant("int8", matrix), constant("scale", column_scales)
     nodes: list[ir.Node] = []
-    count = 2 if two_terms and two_terms.match(weight.name or "") else 1
+    count = 2 if two_terms.match(name) else 1
     for term in quantised.terms(source, count):
-        inputs = [term.bytes, weights, term.scale, scales, term.zero, None, None if nodes else bias]
+        inputs = [term.bytes, values, term.scale, scales, term.zero, None, None if nodes else bias]
         nodes.append(ir.node("MatMulIntegerToFloat", inputs, domain=MICROSOFT))
         nodes[-1].name = f"{product.name}/rest" if len(nodes) > 1 else product.name
     if len(nodes) > 1:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ import numpy.typing as npt
 import onnx
 import torch
 
-from voxmood import Model
+from voxmood import Model, statistics
 from voxmood.audio import Waveform, read_waveform
+from voxmood.bounds import Measure, missed
+from voxmood.comparison import measure_difference
 from voxmood.recordings import find_recordings
-from voxmood.statistics import agreement, sqnr
 from voxmood_export.checkpoint import Checkpoint
 from voxmood_export.errors import AxesError, NamesError, ShapesError, ValuesError
 from voxmood_export.signals import speech_like
@@ -32,11 +34,13 @@ class Clips:
         description: says in the bundle what it was.
         waveforms: float32, at the checkpoint's rate.
         calibration: others of the same kind, to tune the int8 graph on.
+        recorded: whether these are recordings and not generated signals.
     """
 
     description: str
     waveforms: list[Waveform]
     calibration: list[Waveform]
+    recorded: bool
 
 
 def generated_clips(rate: int) -> Clips:
@@ -45,7 +49,7 @@ def generated_clips(rate: int) -> Clips:
     clips = [speech_like(length, rate, seed) for seed, length in enumerate(2 * seconds)]
     count = len(seconds)
     description = f"{count} generated speech-like signals of 0.5 to 8 s"
-    return Clips(description, clips[:count], clips[count:])
+    return Clips(description, clips[:count], clips[count:], recorded=False)
 
 
 def recorded_clips(folder: Path, rate: int, limit: int, max_seconds: float = 30.0) -> Clips:
@@ -66,6 +70,7 @@ def recorded_clips(folder: Path, rate: int, limit: int, max_seconds: float = 30.
         f"{len(picked)} recordings of the folder {folder.resolve().name}",
         read(picked),
         read(others) or generated_clips(rate).calibration,
+        recorded=bool(others),
     )
 
 
@@ -114,10 +119,22 @@ def check_contract(path: Path, precision: str, labels: int) -> None:
             raise AxesError(f"{path.name}: {name} is {found[name]}; expected {axes}.")
 
 
+@dataclass(frozen=True)
+class Bounds:
+    """What a small precision must keep on the clips; None asks for nothing."""
+
+    min_agreement: float | None = None
+    max_drift: float | None = None
+    min_sqnr: float | None = None
+
+
 def measure(
-    model: Model, reference: list[npt.NDArray[np.float32]], clips: Clips
-) -> dict[str, float | int | str]:
-    """Compares a loaded bundle with the reference's logits; the result goes into the bundle.
+    model: Model, reference: list[npt.NDArray[np.float32]], clips: Clips, bounds: Bounds
+) -> tuple[dict[str, Any], list[Measure]]:
+    """Compares a loaded bundle with the reference's logits.
+
+    Returns:
+        What goes into the bundle, and the bounds that were missed.
 
     Raises:
         ShapesError: the logits are of another shape.
@@ -125,7 +142,10 @@ def measure(
             any precision gives a value that is not finite.
     """
     rate = model.bundle.sampling_rate
+    seconds = sum(map(len, clips.waveforms)) / rate
+    begin = time.perf_counter()
     predictions = [model.predict(waveform, sampling_rate=rate) for waveform in clips.waveforms]
+    taken = time.perf_counter() - begin
     for expected, prediction in zip(reference, predictions, strict=True):
         if prediction.logits.shape != expected.shape:
             raise ShapesError(
@@ -133,6 +153,7 @@ def measure(
                 f"gives {expected.shape}."
             )
     logits = np.stack([prediction.logits for prediction in predictions])
+    probabilities = np.array([list(each.probabilities.values()) for each in predictions])
     error = float(np.abs(logits - np.stack(reference)).max())
     if not np.isfinite(logits).all():
         raise ValuesError(f"{model.precision}: gives logits that are not finite.")
@@ -141,10 +162,16 @@ def measure(
             f"fp32: a logit is off by {error:.2e} from the original model; the limit is "
             f"{MAX_FLOAT_ERROR:.0e}."
         )
+    expected_probabilities = torch.from_numpy(np.stack(reference)).softmax(-1).numpy()
+    measures = measure_difference(
+        reference, logits, expected_probabilities, probabilities, **asdict(bounds)
+    )
     return {
         "max_logit_error": error,
-        "sqnr_db": round(sqnr(reference, logits), 2),
-        "label_agreement": agreement(reference, logits),
+        "max_probability_drift": statistics.drift(expected_probabilities, probabilities)[0],
+        "sqnr_db": round(statistics.sqnr(reference, logits), 2),
+        "label_agreement": statistics.agreement(reference, logits),
         "audio": clips.description,
-        "seconds": round(sum(map(len, clips.waveforms)) / rate, 1),
-    }
+        "seconds": round(seconds, 1),
+        "real_time_factor": round(taken / seconds, 4),
+    }, missed(measures)

@@ -17,9 +17,11 @@ else:
 
     def __getattr__(name: str) -> object:
         # When first used, so that the command line is ready for Ctrl-C before NumPy and ONNX
-        # Runtime are imported. A module of ours is left to the import that asks for it.
+        # Runtime are imported.
+        # Modules are found by the import system, once this says that the name is none of the API.
         if find_spec(f"voxmood.{name}") is None:
-            api = import_module("voxmood.api")
-            if hasattr(api, name):
-                return globals().setdefault(name, getattr(api, name))
+            try:
+                return globals().setdefault(name, getattr(import_module("voxmood.api"), name))
+            except AttributeError:
+                pass
         raise AttributeError(f"module 'voxmood' has no attribute {name!r}")

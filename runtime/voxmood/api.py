@@ -4,6 +4,7 @@ from voxmood.comparison import Comparison, compare
 from voxmood.errors import (
     AudioError,
     BundleError,
+    ForkError,
     ManifestError,
     MissingExtraError,
     MissingFileError,
@@ -18,6 +19,7 @@ __all__ = [
     "AudioError",
     "BundleError",
     "Comparison",
+    "ForkError",
     "ManifestError",
     "MissingExtraError",
     "MissingFileError",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,6 +21,19 @@ NORMALISATIONS = ("zero-mean-unit-variance", "none")
 Name = TypeVar("Name", str, str | None)
 MAX_DESCRIPTION_BYTES = 1 << 20
 MAX_MODEL_BYTES = 8 << 30  # more than any speech model of these families; caps what is read
+MAX_LABELS = 1000
+MAX_RATE = 384_000  # Hz
+MAX_SECONDS = 600.0  # of one run; attention takes memory by its square
+MAX_DEPTH = 16  # of the description's nesting
+SESSION_OPTIONS = {
+    "session.disable_prepacking",
+    "session.intra_op.allow_spinning",
+    "session.set_denormal_as_zero",
+    "optimization.enable_gelu_approximation",
+    "mlas.enable_gemm_fastmath_arm64_bfloat16",
+}
+"""The ONNX Runtime entries, all of them "0" or "1", that a bundle may ask for. Others write files,
+load libraries or choose what the caller chooses."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +77,8 @@ class Bundle:
         checkpoint: where the weights came from, with `revision` (a commit, or "" for a folder).
         licence: of the weights, as the checkpoint states it.
         tools: versions of what made the bundle.
-        session_options: ONNX Runtime session configuration entries that suit the model.
+        session_options: ONNX Runtime session configuration entries that suit the model, some of
+            `SESSION_OPTIONS`.
         precisions: by name, one of `PRECISIONS`.
     """
 
@@ -123,12 +138,15 @@ def read_bundle(folder: Path) -> Bundle:
     path = folder / DESCRIPTION
     if not folder.is_dir():
         raise MissingFileError(f"{folder}: no such bundle; `voxmood export` makes one.")
+    _check_inside(folder, path)
     if not path.is_file():
         raise MissingFileError(f"{folder}: no {DESCRIPTION} in it, so it is no bundle.")
     if path.stat().st_size > MAX_DESCRIPTION_BYTES:
         raise BundleError(f"{path}: larger than {MAX_DESCRIPTION_BYTES} bytes; not a bundle's.")
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(
+            path.read_bytes(), object_pairs_hook=_without_duplicates, parse_constant=_no_constant
+        )
     except (ValueError, RecursionError) as error:
         raise BundleError(
             f"{path}: is not valid JSON ({error}); export the bundle again."
@@ -143,7 +161,36 @@ class _InvalidFieldError(Exception):
     """A field of the description is missing or of the wrong kind."""
 
 
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):  # readers would differ in which one counts
+        raise ValueError("a key stands there twice")
+    return content
+
+
+def _no_constant(text: str) -> Any:
+    raise ValueError(f"{text} is not of JSON")
+
+
+def _check_content(content: Any, depth: int = 0) -> None:
+    """What holds for every value: no deep nesting, and nothing that a terminal would obey."""
+    if depth > MAX_DEPTH:
+        raise _InvalidFieldError(f"its content is nested deeper than {MAX_DEPTH}")
+    if isinstance(content, dict):
+        for key, value in content.items():
+            _check_content(key, depth)
+            _check_content(value, depth + 1)
+    elif isinstance(content, list):
+        for value in content:
+            _check_content(value, depth + 1)
+    elif isinstance(content, str) and not content.isprintable():
+        raise _InvalidFieldError(f"{content[:40]!r} holds control characters")
+    elif isinstance(content, float) and not math.isfinite(content):  # 1e999
+        raise _InvalidFieldError("a number is beyond all bounds")
+
+
 def _parse(content: Any) -> Bundle:
+    _check_content(content)
     schema = _get(content, "schema", int)
     if schema > SCHEMA:
         raise BundleError(
@@ -153,6 +200,8 @@ def _parse(content: Any) -> Bundle:
     labels = _get(content, "labels", list)
     if not labels or not all(isinstance(label, str) for label in labels):
         raise _InvalidFieldError("labels must be a list of strings")
+    if len(set(labels)) < len(labels) or len(labels) > MAX_LABELS:
+        raise _InvalidFieldError(f"labels must differ and be at most {MAX_LABELS}")
     bundle = Bundle(
         labels=tuple(labels),
         **{key: _get(content, key, str) for key in ("name", "architecture", "checkpoint")},
@@ -167,8 +216,14 @@ def _parse(content: Any) -> Bundle:
     )
     if bundle.normalisation not in NORMALISATIONS:
         raise _InvalidFieldError(f"normalisation {bundle.normalisation!r} is not known")
-    if not 0 < bundle.min_samples <= bundle.max_samples or bundle.sampling_rate <= 0:
+    rate = bundle.sampling_rate
+    if not (
+        0 < bundle.min_samples <= bundle.max_samples <= MAX_SECONDS * rate and rate <= MAX_RATE
+    ):
         raise _InvalidFieldError("min_samples, max_samples and sampling_rate do not fit together")
+    for key, value in bundle.session_options.items():
+        if key not in SESSION_OPTIONS or value not in ("0", "1"):
+            raise _InvalidFieldError(f"session option {key!r} may not be {value!r}")
     if not bundle.precisions:
         raise _InvalidFieldError("precisions is empty")
     return bundle
@@ -189,9 +244,10 @@ def _parse_precision(name: str, entry: Any) -> Precision:
 
 
 def _get(content: Any, key: str, kind: type) -> Any:
-    if not isinstance(content, dict) or not isinstance(content.get(key), kind):
+    value = content.get(key) if isinstance(content, dict) else None
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise _InvalidFieldError(f"{key} must be there and be of type {kind.__name__}")
-    return content[key]
+    return value
 
 
 def check_files(folder: Path, precision: Precision, *, hashes: bool) -> None:
@@ -207,6 +263,7 @@ def check_files(folder: Path, precision: Precision, *, hashes: bool) -> None:
         path = folder / name
         if not path.is_file():
             raise MissingFileError(f"{path}: missing from the bundle; copy or export it again.")
+        _check_inside(folder, path)
         size = path.stat().st_size
         if size > MAX_MODEL_BYTES:
             raise BundleError(f"{path}: {size} bytes is beyond the limit of {MAX_MODEL_BYTES}.")
@@ -214,6 +271,18 @@ def check_files(folder: Path, precision: Precision, *, hashes: bool) -> None:
             raise BundleError(
                 f"{path}: differs from what {DESCRIPTION} says of it; copy or export it again."
             )
+
+
+def _check_inside(folder: Path, path: Path) -> None:
+    try:
+        inside = path.resolve().parent == folder.resolve()
+    except (OSError, RuntimeError):  # a link to itself
+        inside = False
+    if not inside:
+        raise BundleError(
+            f"{path}: is a symbolic link out of the bundle; copy the bundle with its links "
+            "resolved (cp -rL)."
+        )
 
 
 def sha256(path: Path) -> str:

@@ -20,14 +20,14 @@ COMMANDS = {
     "info": ("voxmood.commands.info", "what a bundle and this installation are"),
     "compare": ("voxmood.commands.compare", "does a model decide as its reference does?"),
     "export": ("voxmood_export.cli", "make a bundle of a checkpoint"),
-    "bench": ("voxmood_bench.cli", "speed, and where the time goes"),
+    "bench": ("voxmood_bench.cli", "a bundle against its reference and other engines"),
 }
 """The module of each sub-command, which has `add_arguments` and `run`; and its one line of help."""
 
 EXTRAS = {
     "listen": (("sounddevice",), "mic"),
     "export": (("torch", "optimum.exporters.onnx"), "export,cpu"),
-    "bench": (("librosa", "onnx", "torch"), "bench,export,cpu"),
+    "bench": (("librosa", "matplotlib", "sklearn", "onnx", "torch"), "bench,export,cpu"),
 }
 """What sub-commands need beside the lean runtime, and the extras that bring it."""
 

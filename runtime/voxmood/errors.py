@@ -25,6 +25,10 @@ class ManifestError(VoxmoodError, ValueError):
     """A list of recordings that cannot be used."""
 
 
+class ForkError(VoxmoodError, RuntimeError):
+    """A model that was loaded before a fork and is used in the child."""
+
+
 class MissingFileError(VoxmoodError, FileNotFoundError):
     """A file or folder that is not there."""
 

@@ -12,11 +12,22 @@ import numpy as np
 import numpy.typing as npt
 
 from voxmood.audio import AudioSource, Recording, Waveform
-from voxmood.bundle import Bundle, check_files, model_file, read_bundle
-from voxmood.errors import AudioError, BundleError, MissingFileError
-from voxmood.session import Provider, create_session, resolve_provider
+from voxmood.bundle import DESCRIPTION, Bundle, check_files, model_file, read_bundle
+from voxmood.errors import AudioError, BundleError, ForkError, MissingFileError
+from voxmood.graph_file import GraphFile, read_graph_file
+from voxmood.hub import find_repository
+from voxmood.session import (
+    Provider,
+    create_session,
+    nodes_by_provider,
+    resolve_provider,
+    run_options,
+)
 from voxmood.timeline import Segment, Timeline
 from voxmood.windows import GATE_DBFS, Windows, speech_samples
+
+INPUTS = ["waveform", "lengths"]
+OUTPUTS = ["logits", "probabilities", "embedding"]
 
 BATCH_CLIPS = 16
 BATCH_SECONDS = 60.0  # padding included; bounds the memory of one run
@@ -59,7 +70,10 @@ class Clip:
 
 
 class Model:
-    """A bundle in one precision, ready to run; made by `load`."""
+    """A bundle in one precision, ready to run; made by `load`.
+
+    Threads may share one. A process that was forked after it was loaded may not (`ForkError`).
+    """
 
     def __init__(
         self,
@@ -73,26 +87,41 @@ class Model:
     ) -> None:
         self.bundle = bundle
         self.precision = precision
-        path = folder / model_file(precision)
+        self._path = path = folder / model_file(precision)
+        self._check_graph(path, read_graph_file(path))
+        self._process = os.getpid()
+        self._options = run_options(low_memory)
         self._session = create_session(
             path,
             providers=resolve_provider(provider),
             threads=threads,
             config=bundle.session_options,
+            int8=precision == "int8",
             low_memory=low_memory,
         )
-        stored = self._session.get_modelmeta().custom_metadata_map
-        for key, value in bundle.metadata().items():
-            if stored.get(key) != value:
+
+    def _check_graph(self, path: Path, graph: GraphFile) -> None:
+        if graph.inputs != INPUTS or graph.outputs != OUTPUTS:
+            raise BundleError(f"{path}: its inputs and outputs are not those of a voxmood graph.")
+        data = self.bundle.precisions[self.precision].files.get(f"{path.name}.data")
+        if graph.data_bytes > (data.bytes if data else 0):
+            raise BundleError(f"{path}: its weights reach beyond its data; export it again.")
+        for key, value in self.bundle.metadata().items():
+            if graph.metadata.get(key) != value:
                 raise BundleError(
-                    f"{path}: its {key} is {stored.get(key)!r}, bundle.json's is {value!r}; "
-                    "the files are not of one bundle. Export it again."
+                    f"{path}: its {key} is {graph.metadata.get(key)!r}, bundle.json's is "
+                    f"{value!r}; the files are not of one bundle. Export it again."
                 )
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The labels in the order of the logits."""
         return self.bundle.labels
+
+    @property
+    def nodes(self) -> dict[str, int]:
+        """How many nodes of the graph run on each provider, by ONNX Runtime's names of them."""
+        return nodes_by_provider(self._session)
 
     def predict(self, source: AudioSource, *, sampling_rate: int | None = None) -> Prediction:
         """Labels one recording.
@@ -260,19 +289,36 @@ class Model:
         padded = np.zeros((len(clips), lengths.max()), np.float32)
         for row, clip in zip(padded, clips, strict=True):
             row[: len(clip.waveform)] = clip.waveform
-        outputs = self._session.run(
-            ["logits", "probabilities", "embedding"], {"waveform": padded, "lengths": lengths}
-        )
+        if os.getpid() != self._process:
+            raise ForkError(
+                "this model was loaded before the process forked, and its threads were not copied; "
+                "load it in the child, or start processes by spawn: "
+                "multiprocessing.get_context('spawn')."
+            )
+        try:
+            logits, probabilities, embedding = self._session.run(
+                OUTPUTS, {"waveform": padded, "lengths": lengths}, self._options
+            )
+        except Exception as error:  # ONNX Runtime's errors have no common type of their own
+            raise BundleError(f"{self._path}: ONNX Runtime cannot run it ({error}).") from error
+        expected = (len(clips), len(self.labels))
+        if not logits.shape == probabilities.shape == expected or not np.isfinite(logits).all():
+            raise BundleError(
+                f"{self._path}: gives logits that are not finite or not {expected}; "
+                "export it again."
+            )
         return [
             Prediction(
-                label=self.labels[int(np.argmax(logits))],
-                probabilities=dict(zip(self.labels, map(float, probabilities), strict=True)),
-                logits=logits,
-                embedding=embedding,
+                label=self.labels[int(np.argmax(row))],
+                probabilities=dict(zip(self.labels, map(float, chances), strict=True)),
+                logits=row,
+                embedding=vector,
                 duration=len(clip.waveform) / self.bundle.sampling_rate,
                 warnings=clip.warnings,
             )
-            for logits, probabilities, embedding, clip in zip(*outputs, clips, strict=True)
+            for row, chances, vector, clip in zip(
+                logits, probabilities, embedding, clips, strict=True
+            )
         ]
 
 
@@ -288,11 +334,14 @@ def load(
     """Loads a bundle.
 
     Args:
-        source: the bundle's folder; None takes the bundle that ships with voxmood.
+        source: the bundle's folder; or, where there is no such folder, `owner/name` or
+            `owner/name@revision` on a hub, of which only the files of the precision are fetched
+            (extra `hub`); None takes the bundle that ships with voxmood.
         precision: `fp32`, `fp16` or `int8`. `auto` takes int8 on a CPU, fp16 on CUDA and
             TensorRT, else fp32; and where the bundle lacks it, whatever it has.
         provider: `cpu`, `cuda` or `openvino`, or ONNX Runtime's list of (name, options).
-        threads: for one run; None takes the processors that this process may use.
+        threads: for one run; None takes the processors that this process may use, by its affinity
+            and its cgroup's quota.
         low_memory: leave the weights in their mapped file, which other processes share and the
             system can drop, instead of copying them into the layout that products are fastest
             with; the README says what it saves and costs.
@@ -300,13 +349,20 @@ def load(
 
     Raises:
         MissingFileError: no such bundle, or a file of it is missing.
+        MissingExtraError: a hub is needed, and huggingface_hub is not installed.
         BundleError: the bundle is damaged, contradicts itself, or lacks the precision.
         ProviderError: the provider is not there or does not start.
     """
-    folder = Path(source) if source is not None else shipped_bundle()
-    bundle = read_bundle(folder)
     providers = resolve_provider(provider)
+    repository = find_repository(source) if source is not None else None
+    if repository:
+        folder = repository.fetch([DESCRIPTION])
+    else:
+        folder = Path(source) if source is not None else shipped_bundle()
+    bundle = read_bundle(folder)
     precision = choose_precision(bundle, precision, providers[0][0])
+    if repository:
+        repository.fetch(bundle.precisions[precision].files)
     check_files(folder, bundle.precisions[precision], hashes=verify)
     return Model(
         folder,

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -21,6 +24,8 @@ except ModuleNotFoundError as error:
     ) from error
 
 from voxmood.errors import BundleError, ProviderError
+from voxmood.int8 import exact_products
+from voxmood.threads import default_threads
 
 Provider: TypeAlias = str | Sequence[tuple[str, Mapping[str, Any]]]
 """`cpu`, `cuda` or `openvino`, or ONNX Runtime's own list of (name, options)."""
@@ -31,6 +36,19 @@ PROVIDERS = {
     "openvino": ("OpenVINOExecutionProvider", "openvino"),
 }
 """Short name to ONNX Runtime's name and the extra that brings it."""
+
+CPU: list[tuple[str, dict[str, Any]]] = [("CPUExecutionProvider", {})]
+
+DEFAULTS = {
+    # Threads that wait between operators sleep. Spinning gained nothing: on 2 cores of a Xeon
+    # (Ice Lake) that had other work too, a run took 23 ms with and 16 ms without it (shipped model,
+    # 3 s), 1.6 and 1.1 s (full size, 5 s); and after a run it keeps a core busy for 40 ms more.
+    "session.intra_op.allow_spinning": "0",
+    "session.record_ep_graph_assignment_info": "1",  # for `nodes_by_provider`
+}
+"""Session configuration entries of every session; a bundle's own come after them."""
+
+MAX_RUN_BYTES = 8 << 30  # of one process's runs; 60 s at full size in float take 3 GB
 
 
 def resolve_provider(provider: Provider) -> list[tuple[str, dict[str, Any]]]:
@@ -62,17 +80,13 @@ def resolve_provider(provider: Provider) -> list[tuple[str, dict[str, Any]]]:
     return wanted
 
 
-def default_threads() -> int:
-    """The processors that this process may use, not those that the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def create_session(
     path: Path,
     *,
     providers: list[tuple[str, dict[str, Any]]],
     threads: int | None,
     config: Mapping[str, str],
+    int8: bool,
     low_memory: bool = False,
     profile: Path | None = None,
 ) -> onnxruntime.InferenceSession:
@@ -83,7 +97,9 @@ def create_session(
         providers: as `resolve_provider` returns them.
         threads: for one run; None takes `default_threads`.
         config: session configuration entries.
-        low_memory: use the weights as they lie in the mapped file, and keep no arena.
+        int8: the graph's products are of int8, and are to be exact.
+        low_memory: use the weights as they lie in the mapped file; run it with
+            `run_options(low_memory=True)`.
         profile: begins the name of the file that the session's `end_profiling` writes and names.
 
     Raises:
@@ -91,24 +107,98 @@ def create_session(
         ProviderError: a provider did not start.
     """
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or default_threads()
+    threads = threads or default_threads()
+    options.intra_op_num_threads = threads
     options.log_severity_level = 4  # what goes wrong is raised; it need not be printed as well
-    for key, value in config.items():
+    _bound_memory()
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    for key, value in {**DEFAULTS, **config, **(exact_products() if int8 else {})}.items():
         options.add_session_config_entry(key, value)
     if low_memory:
         options.add_session_config_entry("session.disable_prepacking", "1")
-        options.enable_cpu_mem_arena = False
     if profile is not None:
         options.enable_profiling = True
         options.profile_file_prefix = str(profile)
+    for name, choices in providers:
+        if name == PROVIDERS["openvino"][0]:  # it has threads of its own
+            choices.setdefault("num_of_threads", str(threads))
     try:
-        # Without enable_fallback=0, a provider that fails to start is silently replaced.
-        session = onnxruntime.InferenceSession(
-            str(path), options, providers=providers, enable_fallback=0
-        )
+        session = _open(path, options, providers)
     except Exception as error:  # ONNX Runtime's errors have no common type of their own
+        _raise_provider_error(path, providers, error)
         raise BundleError(f"{path}: ONNX Runtime cannot load it ({error}).") from error
     for name, _ in providers:
         if name not in session.get_providers():
             raise ProviderError(f"{name} did not start; see ONNX Runtime's notes on its set-up.")
+    nodes, wanted = nodes_by_provider(session), {name for name, _ in providers}
+    if nodes and not nodes.keys() & wanted:  # OpenVINO does so for a device that it does not know
+        raise ProviderError(
+            f"{', '.join(wanted)} started but leaves all of {path.name} to {', '.join(nodes)}; "
+            "check its options."
+        )
     return session
+
+
+def run_options(low_memory: bool) -> onnxruntime.RunOptions:
+    """Options of a run; with low memory, what it took is given back after it."""
+    options = onnxruntime.RunOptions()
+    options.log_severity_level = 4
+    if low_memory:
+        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    return options
+
+
+def nodes_by_provider(session: onnxruntime.InferenceSession) -> dict[str, int]:
+    """How many nodes of the graph each provider took, counted before a provider fuses them.
+
+    Empty if ONNX Runtime is older than 1.24, which does not say.
+    """
+    nodes: Counter[str] = Counter()
+    if hasattr(session, "get_provider_graph_assignment_info"):
+        for part in session.get_provider_graph_assignment_info():
+            nodes[part.ep_name] += len(part.get_nodes())
+    return dict(nodes)
+
+
+def _open(
+    path: Path, options: onnxruntime.SessionOptions, providers: list[tuple[str, dict[str, Any]]]
+) -> onnxruntime.InferenceSession:
+    # Without enable_fallback=0, a provider that fails to start is silently replaced.
+    return onnxruntime.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
+
+
+def _raise_provider_error(
+    path: Path, providers: list[tuple[str, dict[str, Any]]], error: Exception
+) -> None:
+    """Raises if it was the provider that failed and not the file: if the CPU can load it."""
+    name = providers[0][0]
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    if providers == CPU:
+        return
+    try:
+        _open(path, options, CPU)
+    except Exception:
+        return
+    raise ProviderError(
+        f"{name} did not start, or cannot run {path.name} ({error}); check its options, driver and "
+        "libraries against ONNX Runtime's notes on its set-up, or use provider='cpu'."
+    ) from error
+
+
+@cache
+def _bound_memory() -> None:
+    """Gives the runs of this process one arena with an upper end.
+
+    Tensors grow as a graph says, and graphs may come from strangers: beyond the bound a run fails
+    instead of the machine.
+    """
+    memory = onnxruntime.OrtMemoryInfo(
+        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    )
+    bound = min(MAX_RUN_BYTES, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    # An application that registered one before us has chosen a bound of its own.
+    with suppress(Exception):
+        onnxruntime.create_and_register_allocator(
+            memory, onnxruntime.OrtArenaCfg({"max_mem": bound})
+        )

@@ -17,6 +17,7 @@ import voxmood
 from voxmood.cli import main
 from voxmood_export import (
     AxesError,
+    BoundsError,
     CheckpointError,
     ExportError,
     NamesError,
@@ -26,7 +27,7 @@ from voxmood_export import (
 )
 from voxmood_export.checkpoint import load_checkpoint
 from voxmood_export.export import export_bundle
-from voxmood_export.verify import check_contract, generated_clips, measure, reference_logits
+from voxmood_export.verify import Bounds, check_contract, generated_clips, measure, reference_logits
 
 
 def test_the_bundle_says_what_it_is(bundle: Path) -> None:
@@ -137,7 +138,7 @@ def test_names_axes_and_shapes_have_their_own_errors(
     loaded, clips = load_checkpoint(str(checkpoint)), generated_clips(16000)
     reference = [logits[:3] for logits in reference_logits(loaded, clips)]
     with pytest.raises(ShapesError, match=r"\(4,\).*\(3,\)"):
-        measure(voxmood.load(bundle), reference, clips)
+        measure(voxmood.load(bundle), reference, clips, Bounds())
 
 
 def test_missing_extra_is_named(
@@ -146,3 +147,48 @@ def test_missing_extra_is_named(
     monkeypatch.setitem(sys.modules, "optimum.exporters.onnx", None)
     assert main(["export", str(checkpoint), "out"]) == 1
     assert "voxmood[export,cpu]" in capsys.readouterr().err
+
+
+def test_fp16_is_close_and_any_batch(checkpoint: Path, bundle: Path, tmp_path: Path) -> None:
+    output = tmp_path / "bundle"
+    export_bundle(str(checkpoint), output, precisions=["fp16"])
+    half, single = voxmood.load(output), voxmood.load(bundle, precision="fp32")
+    assert half.precision == "fp16"
+    assert (output / "model.fp16.onnx").stat().st_size < 0.7 * (
+        bundle / "model.fp32.onnx"
+    ).stat().st_size
+    clips = generated_clips(16000).waveforms
+    batch = half.predict_batch(clips, sampling_rate=16000)
+    for clip, together in zip(clips, batch, strict=True):
+        alone, expected = (m.predict(clip, sampling_rate=16000) for m in (half, single))
+        assert alone.logits == pytest.approx(expected.logits, abs=0.03)
+        assert together.logits == pytest.approx(expected.logits, abs=0.03)
+        assert not np.array_equal(alone.logits, expected.logits)
+
+
+def test_bounds_that_int8_misses_keep_products_in_float(
+    checkpoint: Path, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = voxmood.load(bundle).bundle.precisions["int8"]
+    wanted = plain.measured["sqnr_db"] + 3
+    output = tmp_path / "bundle"
+    command = ["export", str(checkpoint), str(output), "--precisions", "int8", "--min-sqnr"]
+    assert main([*command, str(wanted)]) == 0
+    text = capsys.readouterr().out
+    mixed = voxmood.load(output).bundle.precisions["int8"]
+    kept = mixed.measured["in_float"]
+    assert f"in float for the bounds: {len(kept)} products" in text
+    assert mixed.measured["sqnr_db"] >= wanted > mixed.measured["without"]["sqnr_db"]
+    assert mixed.bytes > plain.bytes
+    graph = onnx.load(output / "model.int8.onnx").graph
+    floats = {node.input[1] for node in graph.node if node.op_type == "MatMul"}
+    assert set(kept) <= floats
+    assert len(kept) < sum(node.op_type == "MatMulIntegerToFloat" for node in graph.node)
+
+
+def test_bounds_that_cannot_be_met_are_an_error(checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(BoundsError, match=r"in float, misses.*SQNR.*must be at least 200 dB"):
+        export_bundle(
+            str(checkpoint), tmp_path / "b", precisions=["int8"], bounds=Bounds(min_sqnr=200)
+        )
+    assert list(tmp_path.iterdir()) == []

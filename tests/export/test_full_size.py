@@ -7,6 +7,7 @@ random, with a classifier scaled so that its logits have mean 0 and spread 1 on 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import librosa
 import numpy as np
@@ -15,9 +16,15 @@ import torch
 
 import voxmood
 from voxmood.audio import read_waveform
+from voxmood.session import create_session, resolve_provider
+from voxmood.statistics import sqnr
 from voxmood_bench.random_checkpoint import LARGE, make_checkpoint
 from voxmood_export.checkpoint import load_checkpoint
-from voxmood_export.export import export_bundle
+from voxmood_export.export import describe, export_bundle
+from voxmood_export.int8 import Int8
+from voxmood_export.verify import recorded_clips, reference_logits
+
+CORPUS = Path(__file__).parents[3] / "shared" / "corpora" / "emodb"
 
 pytestmark = pytest.mark.full_size
 
@@ -57,3 +64,62 @@ def test_int8_gives_the_same_bits_twice(large: Path, emodb: list[Path]) -> None:
     second = voxmood.load(large / "bundle", precision="int8")
     for path in emodb[::5]:
         assert first.predict(path).logits.tobytes() == second.predict(path).logits.tobytes()
+
+
+LOUD = 30.0
+
+
+def add_outliers(model: Any) -> None:
+    """Makes six channels of every layer norm 30 times louder, and the weights after it less."""
+    generator = torch.Generator().manual_seed(0)
+    encoder = model.base_model.encoder
+    projection = model.base_model.feature_projection
+    pairs = [(projection.layer_norm, [projection.projection])]
+    for layer in encoder.layers:
+        attention = layer.attention
+        products = [attention.q_proj, attention.k_proj, attention.v_proj]
+        pairs.append((layer.layer_norm, products))
+        pairs.append((layer.final_layer_norm, [layer.feed_forward.intermediate_dense]))
+    with torch.no_grad():
+        for norm, products in pairs:
+            channels = torch.randperm(len(norm.weight), generator=generator)[:6]
+            norm.weight[channels] *= LOUD
+            norm.bias[channels] *= LOUD
+            for product in products:
+                product.weight[:, channels] /= LOUD
+
+
+def test_int8_keeps_29_db_with_and_without_outliers(tmp_path: Path) -> None:
+    """SQNR of centred logits against the original, mean over three seeds; half an hour."""
+    if not CORPUS.is_dir():
+        pytest.skip("the recordings of ../shared/corpora/emodb are not here")
+    clips = recorded_clips(CORPUS, 16000, 12)
+    found: dict[bool, list[float]] = {False: [], True: []}
+    for seed in range(3):
+        folder = tmp_path / str(seed)
+        make_checkpoint(folder, LARGE, seed=seed, waveforms=clips.waveforms)
+        reference = np.stack(list(reference_logits(load_checkpoint(str(folder)), clips)))
+        for loud in found:
+            loaded = load_checkpoint(str(folder))
+            if loud:
+                add_outliers(loaded.model)
+            path = tmp_path / "model.int8.onnx"
+            Int8(loaded, clips).write(path, describe(loaded))
+            session = create_session(
+                path, providers=resolve_provider("cpu"), threads=None, config={}, int8=True
+            )
+            rows = [
+                session.run(["logits"], {"waveform": wave[None], "lengths": np.array([len(wave)])})[
+                    0
+                ][0]
+                for wave in clips.waveforms
+            ]
+            found[loud].append(sqnr(reference, np.stack(rows)))
+            over_clips = sqnr(reference.T, np.stack(rows).T)
+            print(
+                f"seed {seed}, outliers {loud}: {found[loud][-1]:.2f} dB, centred over clips "
+                f"instead of labels {over_clips:.2f} dB",
+                flush=True,
+            )
+    assert np.mean(found[False]) >= 29
+    assert np.mean(found[True]) >= 28

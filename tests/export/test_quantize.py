@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx_ir
+import onnxruntime
 import pytest
 
 from voxmood_bench.random_checkpoint import SMALL
@@ -15,7 +16,13 @@ from voxmood_export.bias import correct_bias, embedding_shift
 from voxmood_export.checkpoint import load_checkpoint
 from voxmood_export.graph import export_graph
 from voxmood_export.inference import InferenceForm
-from voxmood_export.quantize import quantize, quantize_weight
+from voxmood_export.quantize import (
+    GELU_MINIMUM,
+    LAYER_NORM_FRONT_END,
+    _QuantisedValues,
+    quantize,
+    quantize_weight,
+)
 from voxmood_export.verify import generated_clips
 
 
@@ -28,7 +35,8 @@ def test_every_large_product_is_int8(graph: onnx.GraphProto) -> None:
     counts = Counter(node.op_type for node in graph.node)
     layers = SMALL["num_hidden_layers"]
     # six of the front end, the projection, the positional conv, six in each layer
-    assert counts["MatMulIntegerToFloat"] == 6 + 1 + 1 + 6 * layers
+    second_terms = 4 + 1  # of the front end's last four, and of the projection
+    assert counts["MatMulIntegerToFloat"] == 6 + 1 + 1 + second_terms + 6 * layers
     assert counts["MultiHeadAttention"] == layers
     weights = {tensor.name for tensor in graph.initializer}
     products = [node for node in graph.node if node.op_type == "MatMul"]
@@ -43,9 +51,11 @@ def test_every_large_product_is_int8(graph: onnx.GraphProto) -> None:
 
 def test_each_tensor_is_quantised_once(graph: onnx.GraphProto) -> None:
     quantised = [node.input[0] for node in graph.node if node.op_type == "DynamicQuantizeLinear"]
+    quantised += [node.input[0] for node in graph.node if node.op_type == "QuantizeLinear"]
     assert len(quantised) == len(set(quantised))
-    # query, key and value share one; so 4 in a layer, 6 of the front end, 2 after it
-    assert len(quantised) == 4 * SMALL["num_hidden_layers"] + 6 + 2
+    # query, key and value share one; so 4 in a layer, 6 of the front end, 2 after it; and the
+    # second terms of the last four of the front end and of the projection
+    assert len(quantised) == 4 * SMALL["num_hidden_layers"] + 6 + 2 + 5
 
 
 def test_bytes_are_moved_not_floats(graph: onnx.GraphProto) -> None:
@@ -55,7 +65,7 @@ def test_bytes_are_moved_not_floats(graph: onnx.GraphProto) -> None:
             source = producers[node.input[0]]
             while source.op_type in ("Reshape", "Pad", "Transpose"):
                 source = producers[source.input[0]]
-            assert source.op_type in ("DynamicQuantizeLinear", "Shape"), node.name
+            assert source.op_type in ("DynamicQuantizeLinear", "QuantizeLinear", "Shape"), node.name
 
 
 @pytest.mark.parametrize("shape", [(64, 5), (3, 64, 5)])
@@ -74,7 +84,7 @@ def test_weights_keep_their_value(shape: tuple[int, ...]) -> None:
 def test_bias_correction_takes_out_the_mean_shift(checkpoint: Path, tmp_path: Path) -> None:
     form = InferenceForm(load_checkpoint(str(checkpoint)).model, do_normalize=True, batched=False)
     graph = export_graph(form)
-    quantize(graph)
+    quantize(graph, LAYER_NORM_FRONT_END, {})
     path = tmp_path / "model.onnx"
     onnx_ir.save(graph, path)
     clips = generated_clips(16000)
@@ -84,3 +94,26 @@ def test_bias_correction_takes_out_the_mean_shift(checkpoint: Path, tmp_path: Pa
     assert embedding_shift(path, form, clips.calibration) == pytest.approx(0 * before, abs=1e-6)
     elsewhere = embedding_shift(path, form, clips.waveforms)
     assert np.linalg.norm(elsewhere) < 0.5 * np.linalg.norm(before)
+
+
+@pytest.mark.parametrize("loudest", [-0.1, 0.05, 3.0, 6.3, 30.0, 500.0])
+def test_gelu_is_quantised_by_a_step_that_its_minimum_is_a_multiple_of(loudest: float) -> None:
+    x = onnx_ir.val("x", dtype=onnx_ir.DataType.FLOAT, shape=[1, "frames", 4])
+    graph = onnx_ir.Graph([x], [], nodes=[], opset_imports={"": 20})
+    quantised = _QuantisedValues(graph)
+    nodes, term = quantised._after_gelu(x)
+    graph.extend(nodes)
+    graph.outputs.extend(term)
+    for value, kind in zip(term, ("UINT8", "FLOAT", "UINT8"), strict=True):
+        value.dtype = onnx_ir.DataType[kind]
+    model = onnx_ir.to_proto(onnx_ir.Model(graph, ir_version=10))
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    values = np.linspace(-GELU_MINIMUM, loudest, 400, dtype=np.float32).reshape(1, 100, 4)
+    values = np.minimum(values, np.float32(loudest))
+    codes, scale, zero = session.run(None, {"x": values})
+    decoded = (codes.astype(np.float64) - zero) * float(scale)
+    assert np.abs(decoded - values).max() <= 0.501 * scale
+    steps = GELU_MINIMUM / float(scale)
+    if loudest < 40:  # beyond, even one step below zero would leave too few above it
+        assert steps == pytest.approx(round(steps), abs=1e-3)
+    assert scale <= 1.25 * max(loudest, 0.17) / 200 or loudest < 1

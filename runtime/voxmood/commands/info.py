@@ -5,36 +5,59 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import onnxruntime
 
 import voxmood
-from voxmood.bundle import read_bundle, split_precision
+from voxmood.bundle import DESCRIPTION, read_bundle, split_precision
+from voxmood.errors import VoxmoodError
+from voxmood.hub import find_repository
+from voxmood.int8 import describe_products
 from voxmood.model import shipped_bundle
-from voxmood.session import default_threads
+from voxmood.session import PROVIDERS
+from voxmood.threads import default_threads
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
-    parser.add_argument("model", nargs="?", metavar="BUNDLE", help="default: the one that ships")
+    parser.add_argument(
+        "model", nargs="?", metavar="BUNDLE[@PRECISION]", help="default: the one that ships"
+    )
+    parser.add_argument("--provider", choices=PROVIDERS, default="cpu", help="to load it with")
     parser.add_argument("--json", action="store_true", help="one JSON object")
 
 
 def run(options: argparse.Namespace) -> int:
     """Prints it; returns the exit status."""
-    folder, _ = split_precision(options.model)
-    path = Path(folder) if folder else shipped_bundle()
+    folder, precision = split_precision(options.model)
+    repository = find_repository(folder) if folder else None
+    if repository:
+        path = repository.fetch([DESCRIPTION])
+    else:
+        path = Path(folder) if folder else shipped_bundle()
     bundle = read_bundle(path)
-    installation = {
+    installation: dict[str, Any] = {
         "voxmood": voxmood.__version__,
         "onnxruntime": onnxruntime.__version__,
         "providers": onnxruntime.get_available_providers(),
         "threads": default_threads(),
+        "int8_products": describe_products(),
     }
+    loaded: dict[str, Any] = {}
+    error = None
+    if not repository:  # of which the description alone was fetched
+        try:
+            model = voxmood.load(path, precision=precision, provider=options.provider, verify=False)
+            loaded = {"precision": model.precision, "nodes": model.nodes}
+        except VoxmoodError as reason:
+            error = reason
     if options.json:
-        print(json.dumps({"bundle": json.loads(bundle.to_json()), "installation": installation}))
-        return 0
-    for title, facts in (
+        facts = {"bundle": json.loads(bundle.to_json()), "installation": installation}
+        print(json.dumps(facts | {"loaded": loaded, "error": error and str(error)}))
+        return 1 if error else 0
+    counts = [f"{count} on {name}" for name, count in loaded.get("nodes", {}).items()]
+    for title, lines in (
         (
             f"{bundle.name} ({path})",
             {
@@ -49,13 +72,21 @@ def run(options: argparse.Namespace) -> int:
         *(
             (
                 f"{name}, {entry.bytes / 1e6:.1f} MB",
-                {key.replace("_", " "): value for key, value in entry.measured.items()},
+                {key: value for key, value in entry.measured.items() if not _nested(value)},
             )
             for name, entry in bundle.precisions.items()
         ),
         ("this installation", installation),
+        *([(f"loaded, {loaded['precision']}", {"nodes": counts or "not told"})] if loaded else []),
+        *([("does not load", {"because": error})] if error else []),
     ):
         print(title)
-        for key, value in facts.items():
-            print(f"  {key:<16} {', '.join(value) if isinstance(value, list) else value}")
-    return 0
+        for key, value in lines.items():
+            name = key.replace("_", " ")
+            print(f"  {name:<16} {', '.join(value) if isinstance(value, list) else value}")
+    return 1 if error else 0
+
+
+def _nested(value: object) -> bool:
+    """Whether it is more than a line can show; `--json` prints it."""
+    return isinstance(value, (list, dict))

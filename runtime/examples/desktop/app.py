@@ -1,0 +1,331 @@
+"""A desktop app with voxmood: drop a recording or record one, and see its mood over time."""
+
+from __future__ import annotations
+
+import argparse
+import queue
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from html import escape
+from itertools import pairwise, takewhile
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from PySide6.QtCore import QPointF, QRectF, QSize, Qt, QThread, QTimer, Signal
+from PySide6.QtGui import (
+    QCloseEvent,
+    QColor,
+    QDragEnterEvent,
+    QDropEvent,
+    QMouseEvent,
+    QPainter,
+    QPaintEvent,
+    QPalette,
+)
+from PySide6.QtWidgets import (
+    QApplication,
+    QFileDialog,
+    QHBoxLayout,
+    QLabel,
+    QMainWindow,
+    QProgressBar,
+    QPushButton,
+    QToolTip,
+    QVBoxLayout,
+    QWidget,
+)
+
+import voxmood
+
+WINDOW, HOP = 5.0, 1.0  # seconds: what one label is of, and from label to label
+STEPS = (1, 2, 5, 10, 30, 60, 300, 900, 3600, 14400)  # seconds between marks
+NOTE = f"Each label is of {WINDOW:g} s. It is of a tone of voice, not of what somebody feels."
+COLOURS = ["#8d99ae", "#f2b134", "#d1495b", "#3d78b8", "#5c9e6b", "#9467bd", "#e07a3f", "#4fb0ae"]
+
+Source: TypeAlias = Callable[[Callable[[], bool]], Iterator[voxmood.Segment]]
+"""Gives segments, until there are no more or what it is given says to stop."""
+
+
+class Labelling(QThread):
+    """Runs the model beside the window, which stays alive."""
+
+    segment = Signal(object)
+    failed = Signal(str)
+
+    def __init__(self, source: Source) -> None:
+        super().__init__()
+        self._source = source
+
+    def run(self) -> None:
+        """Hands on the segments of the source, and what goes wrong."""
+        try:
+            for segment in self._source(self.isInterruptionRequested):
+                self.segment.emit(segment)
+        except voxmood.VoxmoodError as error:
+            self.failed.emit(str(error))
+        except Exception as error:  # a thread's end must not pass unseen
+            self.failed.emit(f"{type(error).__name__}: {error}")
+
+
+def microphone(model: voxmood.Model, stopped: Callable[[], bool]) -> Iterator[voxmood.Segment]:
+    """Labels what the microphone hears until it is stopped."""
+    try:
+        import sounddevice
+    except (ImportError, OSError) as error:
+        raise voxmood.MissingExtraError(
+            f"Recording needs sounddevice and PortAudio ({error}): pip install 'voxmood[mic]', "
+            "and on Linux the package libportaudio2."
+        ) from error
+    chunks = queue.SimpleQueue[np.ndarray]()
+    try:
+        rate = int(sounddevice.query_devices(kind="input")["default_samplerate"])
+        device = sounddevice.InputStream(
+            rate, channels=1, callback=lambda samples, *_: chunks.put(samples.copy())
+        )
+    except (sounddevice.PortAudioError, ValueError) as error:
+        raise voxmood.AudioError(f"No microphone can be used ({error}); connect one.") from error
+    stream = voxmood.Stream(model, rate, WINDOW, HOP, newest_only=True)
+    with device:
+        while not stopped():
+            try:
+                heard = [chunks.get(timeout=0.2)]
+            except queue.Empty:
+                continue
+            while not chunks.empty():
+                heard.append(chunks.get())
+            yield from stream.push(np.concatenate(heard))
+    yield from stream.close()
+
+
+class TimelineView(QWidget):
+    """The probabilities of each segment, stacked, over time."""
+
+    def __init__(self, labels: tuple[str, ...]) -> None:
+        super().__init__()
+        self.setMouseTracking(True)
+        self.colours = dict(zip(labels, map(QColor, COLOURS * len(labels)), strict=False))
+        self.segments: list[voxmood.Segment] = []
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802, as Qt calls it
+        """Room for some seconds."""
+        return QSize(320, 160)
+
+    def _edges(self) -> list[float]:
+        """Where columns begin and end, in seconds: halfway between the middles of windows."""
+        middles = [(segment.start + segment.end) / 2 for segment in self.segments]
+        return [
+            self.segments[0].start,
+            *((left + right) / 2 for left, right in pairwise(middles)),
+            self.segments[-1].end,
+        ]
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
+        """Draws it."""
+        painter = QPainter(self)
+        area = QRectF(self.rect()).adjusted(0, 0, 0, -24)
+        faint = self.palette().color(QPalette.ColorRole.PlaceholderText)
+        empty = self.palette().color(QPalette.ColorRole.Midlight)
+        if not self.segments:
+            painter.setPen(faint)
+            painter.drawText(self.rect(), Qt.AlignmentFlag.AlignCenter, "Drop a recording here")
+            return
+        edges = self._edges()
+        begin, scale = edges[0], area.width() / (edges[-1] - edges[0])
+        for segment, (left, right) in zip(self.segments, pairwise(edges), strict=True):
+            # A little wider than it is, or gaps would show between columns.
+            x, width = (left - begin) * scale, (right - left) * scale + 0.5
+            if segment.silent:
+                painter.fillRect(QRectF(x, area.top(), width, area.height()), empty)
+                continue
+            bottom = area.bottom()
+            for label, probability in segment.probabilities.items():
+                height = probability * area.height()
+                painter.fillRect(QRectF(x, bottom - height, width, height), self.colours[label])
+                bottom -= height
+        painter.setPen(faint)
+        step = next((s for s in STEPS if s * scale > 60), STEPS[-1])
+        for second in range(-int(-begin // step) * step, int(edges[-1]) + 1, step):
+            x = (second - begin) * scale
+            painter.drawLine(QPointF(x, area.bottom()), QPointF(x, area.bottom() + 5))
+            if x < area.right() - 40:
+                painter.drawText(QPointF(x + 3, self.height() - 5), clock(second))
+
+    def mouseMoveEvent(self, event: QMouseEvent) -> None:  # noqa: N802
+        """Tells of the column under the pointer."""
+        if not self.segments:
+            return
+        edges = self._edges()
+        time = edges[0] + event.position().x() / self.width() * (edges[-1] - edges[0])
+        column = min(int(np.searchsorted(edges[1:], time)), len(self.segments) - 1)
+        segment = self.segments[column]
+        lines = [f"{clock(segment.start)} to {clock(segment.end)}"]
+        if segment.silent:
+            lines.append("silence")
+        else:
+            lines += [f"{label}: {p:.0%}" for label, p in segment.probabilities.items()]
+        QToolTip.showText(event.globalPosition().toPoint(), "\n".join(lines), self)
+
+
+def clock(seconds: float) -> str:
+    """75.4 to 1:15."""
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes}:{rest:02}"
+
+
+class Window(QMainWindow):
+    """The app's window."""
+
+    done = Signal()
+
+    def __init__(self, model: voxmood.Model) -> None:
+        super().__init__()
+        self.model = model
+        self.labelling: Labelling | None = None
+        self.duration: float | None = None
+        self.failed = False
+
+        choose = QPushButton("&Open…")
+        choose.clicked.connect(self.choose)
+        self.record = QPushButton("&Record", checkable=True)
+        self.record.clicked.connect(self.toggle_recording)
+        self.view = TimelineView(model.labels)
+        self.progress = QProgressBar(textVisible=False, maximumHeight=6, visible=False)
+        self.message = QLabel(NOTE, textFormat=Qt.TextFormat.PlainText, wordWrap=True)
+        self.legend = {label: QLabel() for label in model.labels}
+
+        top, bottom, layout = QHBoxLayout(), QHBoxLayout(), QVBoxLayout()
+        top.addWidget(choose)
+        top.addWidget(self.record)
+        top.addStretch()
+        top.addWidget(QLabel(f"{model.bundle.name}, {model.precision}"))
+        for entry in self.legend.values():
+            bottom.addWidget(entry)
+        bottom.addStretch()
+        layout.addLayout(top)
+        layout.addWidget(self.view, stretch=1)
+        layout.addLayout(bottom)
+        layout.addWidget(self.progress)
+        layout.addWidget(self.message)
+        self.setCentralWidget(QWidget())
+        self.centralWidget().setLayout(layout)
+        self.setWindowTitle("voxmood")
+        self.setAcceptDrops(True)
+        self.resize(760, 420)
+        self._show([])
+
+    def choose(self) -> None:
+        """Asks for a file."""
+        path, _ = QFileDialog.getOpenFileName(self, "Open a recording")
+        if path:
+            self.open(path)
+
+    def open(self, path: str) -> None:
+        """Labels a file."""
+
+        def segments(stopped: Callable[[], bool]) -> Iterator[voxmood.Segment]:
+            timeline = self.model.timeline(path, WINDOW, HOP)
+            self.duration = timeline.duration
+            yield from takewhile(lambda _: not stopped(), timeline)
+
+        self.setWindowTitle(f"{Path(path).name} - voxmood")
+        self._start(segments, f"Listening to {path}…")
+
+    def toggle_recording(self, on: bool) -> None:
+        """Starts to record, or ends it; what was heard last is labelled still."""
+        if on:
+            self.setWindowTitle("Recording - voxmood")
+            self._start(partial(microphone, self.model), f"Recording; labels after {WINDOW:g} s.")
+            self.record.setChecked(True)
+        elif self.labelling:
+            self.labelling.requestInterruption()
+
+    def _start(self, source: Source, message: str) -> None:
+        self._stop()
+        self.duration, self.failed = None, False
+        self.message.setText(message)
+        self.progress.setRange(0, 0)
+        self.progress.show()
+        self._show([])
+        self.labelling = Labelling(source)
+        self.labelling.segment.connect(self._add)
+        self.labelling.failed.connect(self._fail)
+        self.labelling.finished.connect(self._finish)
+        self.labelling.start()
+
+    def _stop(self) -> None:
+        """Ends what is under way; what it still had to say is ignored, by its sender."""
+        self.record.setChecked(False)
+        if self.labelling:
+            self.labelling.requestInterruption()
+            self.labelling.wait()
+            self.labelling = None
+
+    def _add(self, segment: voxmood.Segment) -> None:
+        if self.sender() is self.labelling:
+            if self.duration:
+                self.progress.setRange(0, 1000)
+                self.progress.setValue(int(1000 * segment.end / self.duration))
+            self._show([*self.view.segments, segment])
+
+    def _fail(self, message: str) -> None:
+        if self.sender() is self.labelling:
+            self.failed = True
+            self.message.setText(message)
+
+    def _finish(self) -> None:
+        if self.sender() is self.labelling:
+            self.record.setChecked(False)
+            self.progress.hide()
+            if not self.failed:
+                self.message.setText(NOTE)
+            self.done.emit()
+
+    def _show(self, segments: list[voxmood.Segment]) -> None:
+        self.view.segments = segments
+        self.view.update()
+        heard = [segment.probabilities for segment in segments if not segment.silent]
+        for label, entry in self.legend.items():
+            mean = f" {np.mean([row[label] for row in heard]):.0%}" if heard else ""
+            colour = self.view.colours[label].name()
+            entry.setText(f'<span style="color: {colour}">■</span> {escape(label)}{mean}')
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802
+        """Takes files."""
+        if event.mimeData().hasUrls():
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802
+        """Labels the first file that is dropped."""
+        self.open(event.mimeData().urls()[0].toLocalFile())
+
+    def closeEvent(self, event: QCloseEvent) -> None:  # noqa: N802
+        """Ends what is under way."""
+        self._stop()
+
+
+def main() -> int:
+    """Runs the app; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("file", nargs="?", help="a recording to begin with")
+    parser.add_argument("--model", metavar="BUNDLE", help="default: the bundle that ships")
+    parser.add_argument("--screenshot", metavar="PNG", help="save what FILE looks like, and end")
+    options = parser.parse_args()
+    app = QApplication(sys.argv[:1])
+    window = Window(voxmood.load(options.model))
+    window.show()
+    if options.file:
+        window.open(options.file)
+    if options.screenshot:
+
+        def save() -> None:
+            saved = window.screen().grabWindow(window.winId()).save(options.screenshot)
+            app.exit(0 if saved and not window.failed else 1)
+
+        window.done.connect(lambda: QTimer.singleShot(200, save))  # once it is drawn
+    return app.exec()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,199 @@
+// The page: what is dropped, chosen or heard goes through the model and is drawn.
+// Options in the address: ?precision=fp32
+import { VoxmoodError, decode, load, resample } from "./voxmood.js";
+
+const WINDOW = 5; // seconds of the microphone that one label is of
+const HOP = 1; // seconds between labels
+const SILENCE = 1e-3; // no sample above it: -60 dB of full scale
+
+const element = (id) => document.getElementById(id);
+const options = new URLSearchParams(location.search);
+let model;
+let listening; // what stops the microphone, while it is on
+let latest = 0; // recordings may be dropped faster than they are labelled; the last one counts
+
+function say(text, wrong = false) {
+  element("status").textContent = text;
+  element("status").classList.toggle("wrong", wrong);
+}
+
+/** Runs what a control asks for; what goes wrong is said and not thrown. */
+async function attempt(name, work) {
+  const turn = ++latest;
+  try {
+    await work(() => turn === latest);
+  } catch (error) {
+    if (!(error instanceof VoxmoodError)) console.error(error);
+    if (turn !== latest) return;
+    element("result").classList.add("stale");
+    const cause = error instanceof VoxmoodError ? error.message : `failed (${error.message}).`;
+    say(`${name} ${cause}`, true);
+  }
+}
+
+function label(file) {
+  stopListening();
+  return attempt(file.name, async (current) => {
+    say(`Listening to ${file.name}…`);
+    const waveform = await decode(file, model.bundle.sampling_rate);
+    const start = performance.now();
+    const prediction = await model.predict(waveform);
+    if (!current()) return;
+    show(prediction, waveform, file.name, performance.now() - start);
+    say(isSilent(waveform) ? `${file.name} is silent; its label means nothing.` : "");
+  });
+}
+
+function listen() {
+  return attempt("The microphone", async (current) => {
+    const stream = await navigator.mediaDevices
+      ?.getUserMedia({ audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false } })
+      .catch((error) => {
+        throw new VoxmoodError(
+          error.name === "NotAllowedError"
+            ? "may not be used by this page; allow it in the browser's settings for this site."
+            : `cannot be used (${error.message}). Plug one in, or choose a file.`,
+        );
+      });
+    if (!stream) throw new VoxmoodError("is given to https:// and localhost only.");
+    const context = new AudioContext();
+    const stop = () => {
+      stream.getTracks().forEach((track) => track.stop());
+      context.close();
+    };
+    if (!current()) return stop();
+    listening = stop;
+    element("microphone").setAttribute("aria-pressed", "true");
+    element("microphone").textContent = "Stop";
+    say(`Listening… a label every ${HOP} s, of the last ${WINDOW} s.`);
+
+    await context.audioWorklet.addModule("recorder.js");
+    const recorder = new AudioWorkletNode(context, "recorder", { numberOfOutputs: 0 });
+    context.createMediaStreamSource(stream).connect(recorder);
+    const rate = context.sampleRate;
+    let recent = [];
+    let fresh = 0; // samples that no label has heard
+    let busy = false;
+    recorder.port.onmessage = async ({ data: chunk }) => {
+      recent.push(chunk);
+      fresh += chunk.length;
+      while ((recent.length - 1) * chunk.length >= WINDOW * rate) recent.shift();
+      if (busy || fresh < HOP * rate || !current()) return;
+      busy = true;
+      fresh = 0;
+      await attemptWindow(recent.slice());
+      busy = false;
+    };
+
+    async function attemptWindow(chunks) {
+      try {
+        const heard = new Float32Array(await new Blob(chunks).arrayBuffer());
+        const waveform = await resample(heard, rate, model.bundle.sampling_rate);
+        const start = performance.now();
+        const prediction = await model.predict(waveform);
+        if (!current()) return;
+        show(prediction, waveform, "microphone", performance.now() - start);
+        say(isSilent(waveform) ? "Silence; is the microphone muted?" : "Listening…");
+      } catch (error) {
+        if (current()) {
+          stopListening();
+          say(`The microphone ${error.message}`, true);
+        }
+      }
+    }
+  });
+}
+
+function stopListening() {
+  if (!listening) return;
+  latest++; // a window that is still being labelled is no longer wanted
+  listening();
+  listening = undefined;
+  element("microphone").setAttribute("aria-pressed", "false");
+  element("microphone").textContent = "Use the microphone";
+  say("");
+}
+
+function isSilent(waveform) {
+  return waveform.every((sample) => Math.abs(sample) < SILENCE);
+}
+
+function show({ label, probabilities }, waveform, source, milliseconds) {
+  const { sampling_rate: rate, name } = model.bundle;
+  element("result").hidden = false;
+  element("result").classList.remove("stale");
+  element("label").textContent = label;
+  element("source").textContent = source;
+  element("facts").textContent =
+    `${(waveform.length / rate).toFixed(1)} s of audio, labelled in ${Math.round(milliseconds)} ms by ${name} (${model.precision})`;
+  element("waveform").firstElementChild.setAttribute("d", outline(waveform, 400));
+  for (const row of element("bars").children) {
+    const probability = probabilities.get(row.dataset.label);
+    row.classList.toggle("first", row.dataset.label === label);
+    row.children[1].style.setProperty("--value", probability);
+    row.children[1].ariaValueNow = probability;
+    row.children[2].textContent = `${(100 * probability).toFixed(1)} %`;
+  }
+}
+
+/** The path of a waveform: a vertical line from minimum to maximum in each column. */
+function outline(waveform, columns) {
+  const peak = Math.max(1e-6, waveform.reduce((most, sample) => Math.max(most, Math.abs(sample)), 0));
+  const step = waveform.length / columns;
+  return Array.from({ length: columns }, (_, column) => {
+    const part = waveform.subarray(Math.floor(column * step), Math.ceil((column + 1) * step));
+    const [low, high] = [Math.min(...part), Math.max(...part)];
+    return `M${column + 0.5} ${-high / peak}V${-low / peak + 0.01}`;
+  }).join("");
+}
+
+function row(label) {
+  const item = document.createElement("li");
+  item.dataset.label = label;
+  const name = document.createElement("span");
+  name.textContent = label;
+  const bar = document.createElement("div");
+  Object.assign(bar, { role: "meter", ariaLabel: label, ariaValueMin: 0, ariaValueMax: 1 });
+  item.append(name, bar, document.createElement("output"));
+  return item;
+}
+
+const controls = ["file", "microphone", "example"].map(element);
+
+await attempt("The model", async () => {
+  say("Loading the model…");
+  model = await load("bundle", options.get("precision") ?? undefined);
+  const { name, labels, licence } = model.bundle;
+  const size = Object.values(model.bundle.precisions[model.precision].files).reduce((sum, file) => sum + file.bytes, 0);
+  element("bars").append(...labels.map(row));
+  element("model").textContent = `${name}, ${model.precision}, ${(size / 1e6).toFixed(1)} MB, ${licence}; ONNX Runtime Web`;
+  controls.forEach((control) => (control.disabled = false));
+  say("Ready.");
+});
+
+element("file").onchange = ({ target }) => {
+  if (target.files.length) label(target.files[0]);
+  target.value = ""; // so that the same file can be chosen again
+};
+element("microphone").onclick = () => (listening ? stopListening() : listen());
+element("example").onclick = () =>
+  attempt("The example", async () => {
+    const response = await fetch("hello.wav");
+    if (!response.ok) throw new VoxmoodError(`is missing (status ${response.status}).`);
+    await label(new File([await response.blob()], "hello.wav"));
+  });
+
+const drop = element("drop");
+document.ondragover = (event) => {
+  event.preventDefault(); // else the browser would open the file
+  drop.classList.add("over");
+};
+document.ondragleave = () => drop.classList.remove("over");
+document.ondrop = (event) => {
+  event.preventDefault();
+  drop.classList.remove("over");
+  if (!model) return;
+  const [file] = event.dataTransfer.files;
+  if (file) label(file);
+  else say("That is not a file; drop a recording.", true);
+};

@@ -1,0 +1,168 @@
+// A voxmood bundle in the browser: load it, bring audio to its sampling rate, predict.
+// Everything the model needs but decoding is in its graph.
+
+/** What is wrong with a recording or a bundle; a name in front makes a sentence of it. */
+export class VoxmoodError extends Error {}
+
+const MAX_FILE_BYTES = 100e6; // a minute at 192 kHz in stereo, as 32-bit samples
+
+/**
+ * Loads the bundle in a folder of this origin.
+ * @param {string} url of the folder
+ * @param {string} [precision] by default int8 if the bundle has it, else fp32
+ */
+export async function load(url, precision) {
+  const bundle = await (await get(`${url}/bundle.json`)).json();
+  if (bundle.schema > 1) throw new VoxmoodError(`is of schema ${bundle.schema}, and this page reads schema 1.`);
+  const there = Object.keys(bundle.precisions);
+  precision ??= ["int8", "fp32", ...there].find((name) => there.includes(name));
+  if (!there.includes(precision)) {
+    throw new VoxmoodError(`has no precision ${precision}; there are ${there.join(", ")}.`);
+  }
+  const ort = await import("./ort/ort.wasm.bundle.min.mjs").catch(() => {
+    throw new VoxmoodError("needs onnxruntime-web; build the page: npm ci && npm run build");
+  });
+  ort.env.wasm.numThreads = 1; // more would need cross-origin isolation
+  ort.env.wasm.proxy = true; // runs in a worker, so that the page stays alive
+  const files = await Promise.all(
+    Object.entries(bundle.precisions[precision].files).map(async ([name, facts]) => {
+      const bytes = await (await get(`${url}/${name}`)).arrayBuffer();
+      // crypto.subtle is not there on plain http, but for localhost.
+      if (bytes.byteLength !== facts.bytes || (crypto.subtle && (await sha256(bytes)) !== facts.sha256)) {
+        throw new VoxmoodError(`is damaged: ${name} differs from what bundle.json says of it. Copy it again.`);
+      }
+      return { path: name, data: new Uint8Array(bytes) };
+    }),
+  );
+  const graph = files.findIndex((file) => file.path.endsWith(".onnx"));
+  const [{ data }] = files.splice(graph, 1);
+  const session = await ort.InferenceSession.create(data, {
+    executionProviders: ["wasm"],
+    externalData: files,
+    extra: bundle.session_options,
+  });
+  return new Model(ort, session, bundle, precision);
+}
+
+class Model {
+  #ort;
+  #session;
+
+  constructor(ort, session, bundle, precision) {
+    this.#ort = ort;
+    this.#session = session;
+    this.bundle = bundle;
+    this.precision = precision;
+  }
+
+  /**
+   * Labels a waveform.
+   * @param {Float32Array} waveform mono, -1 to 1, at the bundle's sampling rate
+   * @returns {Promise<{label: string, probabilities: Map<string, number>}>}
+   */
+  async predict(waveform) {
+    const { labels, sampling_rate: rate, min_samples: min, max_samples: max } = this.bundle;
+    if (waveform.length < min) {
+      throw new VoxmoodError(`is too short: ${seconds(waveform.length / rate)}, and the model needs ${seconds(min / rate)}.`);
+    }
+    if (waveform.length > max) {
+      throw new VoxmoodError(`is too long: ${seconds(waveform.length / rate)}, and the model takes ${seconds(max / rate)} at once. Cut out a part of it.`);
+    }
+    if (!waveform.every(Number.isFinite)) {
+      throw new VoxmoodError("holds samples that are not numbers; write the file again.");
+    }
+    const { Tensor } = this.#ort;
+    const { probabilities } = await this.#session.run(
+      {
+        waveform: new Tensor("float32", waveform.slice(), [1, waveform.length]), // moves to the worker
+        lengths: new Tensor("int64", BigInt64Array.of(BigInt(waveform.length)), [1]),
+      },
+      ["probabilities"],
+    );
+    const values = [...probabilities.data];
+    return {
+      label: labels[values.indexOf(Math.max(...values))],
+      probabilities: new Map(labels.map((label, index) => [label, values[index]])),
+    };
+  }
+}
+
+/**
+ * Decodes a file to a waveform: the mean of its channels, resampled by the browser.
+ * @param {Blob} file
+ * @param {number} rate in Hz
+ * @returns {Promise<Float32Array>}
+ */
+export async function decode(file, rate) {
+  if (file.size > MAX_FILE_BYTES) {
+    throw new VoxmoodError(`is larger than ${MAX_FILE_BYTES / 1e6} MB. Cut out a part of it.`);
+  }
+  const bytes = await file.arrayBuffer();
+  const channels = channelsOfWav(bytes, rate) ?? (await channelsOf(bytes, rate));
+  if (channels.length === 1) return channels[0];
+  return channels[0].map((_, i) => channels.reduce((sum, channel) => sum + channel[i], 0) / channels.length);
+}
+
+async function channelsOf(bytes, rate) {
+  try {
+    const audio = await new OfflineAudioContext(1, 1, rate).decodeAudioData(bytes);
+    return Array.from({ length: audio.numberOfChannels }, (_, channel) => audio.getChannelData(channel));
+  } catch {
+    throw new VoxmoodError("cannot be read as audio by this browser. Try WAV, FLAC, MP3 or Ogg.");
+  }
+}
+
+/**
+ * The channels of a 16-bit WAV that needs no resampling, exactly: browsers differ in the last bit
+ * (Chromium divides positive samples by 32767). Null for any other file.
+ */
+function channelsOfWav(bytes, rate) {
+  const view = new DataView(bytes);
+  const tag = (at) => String.fromCharCode(...new Uint8Array(bytes, at, 4));
+  if (bytes.byteLength < 12 || tag(0) !== "RIFF" || tag(8) !== "WAVE") return null;
+  let count;
+  for (let at = 12; at + 8 <= bytes.byteLength; ) {
+    const [start, size] = [at + 8, view.getUint32(at + 4, true)];
+    if (tag(at) === "fmt " && size >= 16 && start + 16 <= bytes.byteLength) {
+      const [format, bits] = [view.getUint16(start, true), view.getUint16(start + 14, true)];
+      if (format !== 1 || bits !== 16 || view.getUint32(start + 4, true) !== rate) return null;
+      count = view.getUint16(start + 2, true);
+    } else if (tag(at) === "data") {
+      if (!count) return null;
+      const frames = Math.floor(Math.min(size, bytes.byteLength - start) / (2 * count));
+      return Array.from({ length: count }, (_, channel) =>
+        Float32Array.from({ length: frames }, (_, i) => view.getInt16(start + 2 * (i * count + channel), true) / 32768),
+      );
+    }
+    at = start + size + (size % 2);
+  }
+  return null;
+}
+
+/** Resamples a waveform as the browser does it. */
+export async function resample(waveform, from, to) {
+  if (from === to) return waveform;
+  const context = new OfflineAudioContext(1, Math.ceil((waveform.length * to) / from), to);
+  const buffer = new AudioBuffer({ length: waveform.length, sampleRate: from });
+  buffer.copyToChannel(waveform, 0);
+  const source = new AudioBufferSourceNode(context, { buffer });
+  source.connect(context.destination);
+  source.start();
+  return (await context.startRendering()).getChannelData(0);
+}
+
+async function get(url) {
+  const response = await fetch(url).catch(() => null);
+  if (response?.ok) return response;
+  const status = response ? `status ${response.status}` : "no answer";
+  throw new VoxmoodError(`is missing: ${url} (${status}). Build the page: npm ci && npm run build`);
+}
+
+async function sha256(bytes) {
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+  return [...digest].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+function seconds(value) {
+  return `${value.toFixed(value < 1 ? 4 : 1)} s`;
+}

@@ -1,0 +1,145 @@
+"""Scores against scikit-learn and plain loops."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix
+
+from voxmood.recordings import Recording
+from voxmood_bench.accuracy import Peer, calibration_error, closeness, intervals, scores
+from voxmood_bench.datasets import Utterance
+from voxmood_bench.errors import BenchmarkError
+from voxmood_export.signals import speech_like
+
+LABELS = ("neu", "hap", "ang", "sad")
+
+
+@pytest.fixture
+def case() -> tuple[list[Recording], Any, Any, Any]:
+    """Speakers of unlike skill: recordings, truth, logits of a candidate and of a reference."""
+    random = np.random.default_rng(1)
+    truth = random.integers(4, size=120)
+    speakers = np.arange(120) % 6
+    reference = random.normal(0, 1, (120, 4))
+    reference[np.arange(120), truth] += np.linspace(0.2, 3, 6)[speakers]
+    candidate = reference + random.normal(0, 0.3, (120, 4))
+    recordings = [
+        Recording(f"{index}.wav", Path(f"{index}.wav"), LABELS[label], f"s{speaker}")
+        for index, (label, speaker) in enumerate(zip(truth, speakers, strict=True))
+    ]
+    return recordings, truth, candidate, reference
+
+
+def test_scores_are_scikit_learns(case: tuple[list[Recording], Any, Any, Any]) -> None:
+    recordings, truth, candidate, reference = case
+    found = scores(LABELS, recordings, candidate, reference)
+    guess = candidate.argmax(axis=1)
+    assert found["accuracy"] == pytest.approx(accuracy_score(truth, guess))
+    assert found["uar"] == pytest.approx(balanced_accuracy_score(truth, guess))
+    assert found["confusion"] == confusion_matrix(truth, guess).tolist()
+    assert 0 < found["mcnemar_p"] <= 1
+    assert "folds" not in found
+
+
+def test_a_label_that_nobody_says_does_not_count_in_the_recall() -> None:
+    recordings = [Recording("a", Path("a"), "neu", "1"), Recording("b", Path("b"), "ang", "2")]
+    logits = np.array([[1.0, 0, 0, 0], [0, 0, 0, 1.0]])
+    found = scores(LABELS, recordings, logits, logits)
+    assert found["uar"] == 0.5
+    assert np.array(found["confusion"]).shape == (4, 4)
+
+
+def test_folds_are_scored_apart() -> None:
+    recordings = [
+        Utterance(str(index), Path(str(index)), "neu", "s", str(1 + index % 2))
+        for index in range(4)
+    ]
+    logits = np.array([[1.0, 0, 0, 0], [0, 1.0, 0, 0]] * 2)
+    assert scores(LABELS, recordings, logits, logits)["folds"] == {"1": 1.0, "2": 0.0}
+
+
+def test_intervals_by_speaker_are_those_of_a_plain_loop(
+    case: tuple[list[Recording], Any, Any, Any],
+) -> None:
+    recordings, truth, candidate, reference = case
+    guess = candidate.argmax(axis=1)
+    found = intervals(truth, guess, reference.argmax(axis=1), recordings, 4)
+    assert found["drawn_by"] == "speaker"
+    speakers = np.array([one.speaker for one in recordings])
+    names = np.unique(speakers)
+    random = np.random.default_rng(5)
+    drawn = []
+    for _ in range(1500):
+        chosen = np.concatenate(
+            [np.flatnonzero(speakers == name) for name in random.choice(names, len(names))]
+        )
+        drawn.append(
+            (
+                accuracy_score(truth[chosen], guess[chosen]),
+                balanced_accuracy_score(truth[chosen], guess[chosen]),
+            )
+        )
+    expected = np.percentile(drawn, [2.5, 97.5], axis=0)
+    assert found["accuracy"] == pytest.approx(expected[:, 0], abs=0.02)
+    assert found["uar"] == pytest.approx(expected[:, 1], abs=0.02)
+    # Speakers differ, so drawing recordings alone makes it look surer than it is.
+    single = [Recording(one.name, one.path, one.label) for one in recordings]
+    narrow = intervals(truth, guess, reference.argmax(axis=1), single, 4)
+    assert narrow["drawn_by"] == "recording"
+    assert np.ptp(narrow["accuracy"]) < np.ptp(found["accuracy"])
+
+
+def test_calibration_error_is_that_of_a_plain_loop() -> None:
+    random = np.random.default_rng(0)
+    probabilities = random.dirichlet(np.ones(4), 200)
+    truth = random.integers(4, size=200)
+    expected = 0.0
+    for index in range(15):
+        rows = [
+            row for row in range(200) if index / 15 <= probabilities[row].max() < (index + 1) / 15
+        ]
+        if rows:
+            right = np.mean([probabilities[row].argmax() == truth[row] for row in rows])
+            sure = np.mean([probabilities[row].max() for row in rows])
+            expected += len(rows) / 200 * abs(right - sure)
+    assert calibration_error(probabilities, truth) == pytest.approx(expected)
+    certain = np.eye(4)[truth]
+    assert calibration_error(certain, truth) == 0
+    assert calibration_error(certain, (truth + 1) % 4) == 1
+
+
+def test_closeness() -> None:
+    reference = np.array([[2.0, 0.0], [0.0, 0.1]])
+    found = closeness(reference, np.array([[2.0, 0.0], [0.1, 0.0]]))
+    assert found["agreement"] == 0.5
+    assert found["max_logit_error"] == pytest.approx(0.1)
+    assert found["max_drift"] == pytest.approx(1 / (1 + np.exp(-0.1)) - 1 / (1 + np.exp(0.1)))
+    assert found["drift_quantiles"][0] == 0
+    assert found["drift_quantiles"][-1] == pytest.approx(found["max_drift"])
+
+
+def test_a_peer_is_a_predictor(tmp_path: Path) -> None:
+    import soundfile
+
+    class Worker:
+        def ask(self, command: str, **arguments: Any) -> dict[str, Any]:
+            assert len(np.load(arguments["audio"])) == 16000
+            return {"logits": [0.0, 0.0, 2.0, 1.0]}
+
+    path = tmp_path / "a.wav"
+    soundfile.write(path, speech_like(1.0, 8000, 0), 8000)
+    prediction = Peer(Worker(), tmp_path / "clip.npy", LABELS, 16000).predict(path)
+    assert prediction.label == "ang"
+    assert sum(prediction.probabilities.values()) == pytest.approx(1)
+    assert prediction.duration == 1.0
+
+    class Broken:
+        def ask(self, command: str, **arguments: Any) -> dict[str, Any]:
+            raise BenchmarkError("gone")
+
+    with pytest.raises(BenchmarkError):
+        Peer(Broken(), tmp_path / "clip.npy", LABELS, 16000).predict(path)

@@ -1,0 +1,40 @@
+"""The reference against transformers called by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import librosa
+import numpy as np
+import pytest
+import soundfile
+import torch
+from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
+
+import voxmood
+from voxmood_bench.reference import Reference
+from voxmood_export.signals import speech_like
+
+
+def test_predicts_as_the_model_card_does_and_as_our_model_is_asked(
+    checkpoint: Path, bundle: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "clip.wav"
+    soundfile.write(path, speech_like(1.5, 22050, 3), 22050)
+    waveform, _ = librosa.load(path, sr=16000, mono=True)
+    extractor = AutoFeatureExtractor.from_pretrained(checkpoint)
+    network = AutoModelForAudioClassification.from_pretrained(checkpoint)
+    inputs = extractor(waveform, sampling_rate=16000, return_tensors="pt")
+    with torch.no_grad():
+        expected = network(inputs.input_values).logits[0]
+
+    prediction = Reference(str(checkpoint)).predict(path)
+    np.testing.assert_array_equal(prediction.logits, expected.numpy())
+    assert list(prediction.probabilities) == [network.config.id2label[index] for index in range(4)]
+    assert list(prediction.probabilities.values()) == pytest.approx(expected.softmax(-1).tolist())
+    assert prediction.label == network.config.id2label[int(expected.argmax())]
+
+    ours = voxmood.load(bundle, precision="fp32").predict(path)
+    np.testing.assert_allclose(prediction.logits, ours.logits, atol=1e-4)
+    np.testing.assert_allclose(prediction.embedding, ours.embedding, atol=1e-4)
+    assert prediction.duration == ours.duration

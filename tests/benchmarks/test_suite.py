@@ -1,0 +1,284 @@
+"""The whole suite: with stand-ins for processes, and once for real on the small random bundle."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import soundfile
+
+import voxmood
+from voxmood import AudioError
+from voxmood.bundle import read_bundle
+from voxmood.cli import main
+from voxmood.recordings import Recording
+from voxmood.statistics import agreement
+from voxmood_bench import engines, speed
+from voxmood_bench.datasets import generated
+from voxmood_bench.engines import PEERS, REFERENCE, lineup, speech
+from voxmood_bench.environments import REQUIREMENTS
+from voxmood_bench.errors import BenchmarkError, DatasetError, ReportError
+from voxmood_bench.suite import Plan, Suite
+from voxmood_export.signals import speech_like
+
+LABELS = ("neu", "hap", "ang", "sad")
+INT8, AGAIN = "voxmood int8", "voxmood int8 again"
+
+
+class FakeWorker:
+    """Stands for a process: engines take their own time a second, but for some that fail."""
+
+    TIMES: ClassVar = {REFERENCE: 0.1, INT8: 0.02, AGAIN: 0.02, "voxmood fp32": 0.05}
+    asked: ClassVar[Counter[str]] = Counter()
+
+    def __init__(self, python: str | None, log: Path) -> None:
+        self.name = log.stem
+
+    def ask(self, command: str, **arguments: Any) -> dict[str, Any]:
+        FakeWorker.asked[f"{command} {self.name}"] += 1
+        if command == "load":
+            if self.name == "PyTorch bfloat16":
+                raise BenchmarkError("RuntimeError: no bfloat16 here")
+            return {"import_s": 0.5, "load_s": 0.25, "versions": {"engine": "1.0"}}
+        if command == "memory":
+            return {"private_mb": 40.0, "peak_resident_mb": 100.0 if "int8" in self.name else 400.0}
+        if self.name == "stock ONNX Runtime fp32":
+            raise BenchmarkError("its process ended with status -9.")
+        seconds = len(np.load(arguments["audio"])) / 16000 * self.TIMES.get(self.name, 0.04)
+        return {"seconds": [seconds] * 2, "logits": [0.5, 0.25, 0, 0], "others": 0.0}
+
+    def close(self) -> None:
+        pass
+
+    def __enter__(self) -> FakeWorker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+@pytest.fixture
+def fakes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[FakeWorker]:
+    monkeypatch.setattr(engines, "Worker", FakeWorker)
+    monkeypatch.setattr(engines, "environment", lambda name, folder: name)
+    monkeypatch.setattr(engines, "converted", lambda *_, **__: tmp_path / "model.onnx")
+    monkeypatch.setattr(speed, "PAUSE", 0.0)
+    FakeWorker.asked = Counter()
+    return FakeWorker
+
+
+@pytest.fixture
+def plan(bundle: Path, checkpoint: Path, tmp_path: Path) -> Plan:
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    recordings = []
+    for index in range(6):
+        path = folder / f"{index}.wav"
+        soundfile.write(path, speech_like(1.0, 16000, index), 16000)
+        recordings.append(Recording(path.name, path, LABELS[index % 4], f"speaker {index % 3}"))
+    return Plan(
+        bundle=bundle,
+        reference=str(checkpoint),
+        recordings=recordings,
+        dataset="a test",
+        left_out={"bor": 2},
+        providers=["cpu"],
+        peers=[],
+        lengths=[1.0, 2.0],
+        threads=[1, 2],
+        rounds=3,
+        most_rounds=3,
+        starts=2,
+        cache=tmp_path / "cache",
+    )
+
+
+def test_report(plan: Plan, tmp_path: Path, fakes: type[FakeWorker]) -> None:
+    steps: list[int] = []
+    peers = ["PyTorch bfloat16", "stock ONNX Runtime fp32", "stock ONNX Runtime int8"]
+    whole = Suite(
+        replace(plan, peers=peers), tmp_path / "out", lambda step, done: steps.append(done)
+    )
+    report = json.loads(json.dumps(whole.run()))
+    assert str(tmp_path) not in json.dumps(report)
+    assert list(report["engines"]) == [REFERENCE, INT8, "voxmood fp32", AGAIN, *peers]
+    assert [(cell["seconds"], cell["threads"]) for cell in report["speed"]] == [
+        (1.0, 1), (2.0, 1), (1.0, 2), (2.0, 2)
+    ]  # fmt: skip
+    assert report["headline"] == {"seconds": 1.0, "threads": 2}
+    cell = report["speed"][2]
+    assert cell["rounds"] == 3
+    facts = cell["engines"][INT8]
+    assert facts["median_ms"] == facts["first_ms"] == pytest.approx(20)
+    assert facts["runs"] == 6
+    assert facts["real_time_factor"] == pytest.approx(0.02)
+    assert facts["of_reference"]["ratio"] == pytest.approx(0.2)
+    assert cell["engines"]["voxmood fp32"]["main_of_it"]["ratio"] == pytest.approx(0.4)
+    assert cell["engines"][AGAIN]["main_of_it"]["in_noise"] is True
+    assert facts["of_reference"]["in_noise"] is False
+
+    failed = {"PyTorch bfloat16": "no bfloat16", "stock ONNX Runtime fp32": "status -9"}
+    assert cell["errors"].keys() == failed.keys()
+    rows = {(row["engine"], row["way"]): row for row in report["start"]}
+    for name, why in failed.items():
+        assert why in cell["errors"][name]
+        assert why in rows[name, ""]["error"]
+        assert why in next(row for row in report["accuracy"] if row["engine"] == name)["error"]
+    assert rows[REFERENCE, ""]["peak_resident_mb"] == 400
+    assert rows[INT8, "low_memory=True"]["load_s"] == 0.25
+    assert rows[INT8, ""]["disk_mb"] == read_bundle(plan.bundle).precisions["int8"].bytes / 1e6
+    assert rows[REFERENCE, ""]["installed_mb"] > 3 * rows[INT8, ""]["installed_mb"]
+
+    scored = {row["engine"]: row for row in report["accuracy"]}
+    assert scored.keys() == {REFERENCE, INT8, "voxmood fp32", *peers}
+    assert scored["voxmood fp32"]["max_logit_error"] < 1e-4
+    assert np.sum(scored[INT8]["confusion"]) == 6
+    models = [voxmood.load(plan.bundle, precision=name) for name in ("fp32", "int8")]
+    ours = [[model.predict(one.path).logits for one in plan.recordings] for model in models]
+    assert scored[INT8]["agreement"] == agreement(*ours)
+    assert report["audio"] == {
+        "dataset": "a test", "recordings": 6, "speakers": 3,
+        "labels": {"neu": 2, "hap": 2, "ang": 1, "sad": 1}, "left_out": {"bor": 2},
+    }  # fmt: skip
+    assert {facts["precision"] for facts in report["profile"]} == {"fp32", "int8"}
+    assert sum(steps) <= whole.steps
+    assert fakes.asked[f"load {INT8}"] == 4 + 3 * plan.starts
+
+
+def test_an_interrupted_run_goes_on(
+    plan: Plan, tmp_path: Path, fakes: type[FakeWorker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted_at(step: str) -> Suite:
+        def progress(now: str, done: int) -> None:
+            if now == step:
+                raise KeyboardInterrupt
+
+        return Suite(plan, tmp_path / "out", progress)
+
+    stops = ["2 s of audio, 1 threads: round 2", f"start {INT8}", f"label with {INT8}"]
+    for stop in stops:
+        with pytest.raises(KeyboardInterrupt):
+            interrupted_at(stop).run()
+    fakes.asked.clear()
+    report = Suite(plan, tmp_path / "out").run()
+    assert not any(asked.startswith(("load PyTorch", "run PyTorch")) for asked in fakes.asked)
+    assert [cell["rounds"] for cell in report["speed"]] == [3, 3, 3, 3]
+    fakes.asked.clear()
+    again = Suite(plan, tmp_path / "out").run()
+    assert not fakes.asked  # everything was there
+    assert again == report
+    with pytest.raises(ReportError, match=r"another run \(lengths, rounds differ\)"):
+        Suite(replace(plan, rounds=5, most_rounds=5, lengths=[1.0]), tmp_path / "out")
+    (tmp_path / "out" / "rows" / "run.json").write_text("{")
+    with pytest.raises(ReportError, match="not valid JSON"):
+        Suite(plan, tmp_path / "out")
+
+
+def test_labels_in_another_order_are_refused(plan: Plan, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(plan.reference, other)
+    config = json.loads((other / "config.json").read_text())
+    config["id2label"] = {"0": "neu", "1": "ang", "2": "hap", "3": "sad"}
+    (other / "config.json").write_text(json.dumps(config))
+    with pytest.raises(DatasetError, match="neu, ang, hap, sad, in another order than"):
+        Suite(replace(plan, reference=str(other)), tmp_path / "out")
+    config["id2label"]["0"] = "calm"
+    (other / "config.json").write_text(json.dumps(config))
+    with pytest.raises(DatasetError, match="other ones than the bundle's"):
+        Suite(replace(plan, reference=str(other)), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_damaged_recording_is_named(plan: Plan, tmp_path: Path, fakes: type[FakeWorker]) -> None:
+    plan.recordings[3].path.write_bytes(b"RIFF")
+    with pytest.raises(AudioError, match=r"3\.wav"):
+        Suite(plan, tmp_path / "out").run()
+
+
+def test_lineup_copies_the_main_engine_and_no_other(bundle: Path) -> None:
+    found = lineup(read_bundle(bundle), ["cpu", "cuda"], ["int8 products alone"])
+    assert list(found) == [
+        REFERENCE, INT8, "voxmood fp32", "voxmood int8 cuda", "voxmood fp32 cuda", AGAIN,
+        "int8 products alone",
+    ]  # fmt: skip
+    assert found[AGAIN] == found[INT8]
+    assert {peer.environment for peer in PEERS.values()} - {None} == set(REQUIREMENTS)
+
+
+def test_speech_joins_recordings(tmp_path: Path) -> None:
+    paths = [one.path for one in generated(tmp_path, 16000)]
+    assert len(speech(paths, 16000, 2.5)) == 40000
+    assert len(speech(paths[:1], 16000, 2.5)) == 40000  # repeated
+    (tmp_path / "notes.wav").write_text("no recording")
+    with pytest.raises(AudioError, match=r"notes\.wav"):
+        speech([tmp_path / "notes.wav"], 16000, 1.0)
+
+
+def test_command_for_real(
+    bundle: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    from voxmood_bench import cli
+
+    monkeypatch.setattr(cli, "MOST_ROUNDS", 3)
+    monkeypatch.setattr(speed, "TURN_SECONDS", 0.0)
+    output = tmp_path / "report"
+    arguments = ["bench", "run", str(bundle), "--reference", str(checkpoint), "--rounds", "3"]
+    arguments += ["--output", str(output), "--lengths", "1", "--threads", "1", "--starts", "1"]
+    assert main([*arguments, "--clips", "3"]) == 0
+    assert "voxmood fp32" in capsys.readouterr().out
+    report = json.loads((output / "report.json").read_text())
+    rows = {row["engine"]: row for row in report["accuracy"]}
+    assert rows["voxmood fp32"]["max_logit_error"] < 1e-4
+    assert rows[INT8]["sqnr_db"] < rows["voxmood fp32"]["sqnr_db"]
+    assert report["speed"][0]["errors"] == {}
+    assert all("error" not in row for row in report["start"])
+    assert report["speed"][0]["engines"][INT8]["of_reference"]["ratio"] > 0
+    for name in ("report.md", "report.html"):
+        assert INT8 in (output / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["--rounds", "0"], 2, "at least 1"),
+        (["--threads", "1,0"], 2, "at least 1"),
+        (["--lengths", "-1"], 2, "above 0"),
+        (["--map-labels", "bored"], 2, "FROM=TO"),
+        (["--dataset", "ravdess"], 2, "invalid choice"),
+        (["--dataset", "emodb"], 1, "--root"),
+        (["--root", "folder"], 1, "--dataset"),
+        (["--audio", "gone"], 1, "gone"),
+        (["--peers", "tflite"], 1, "no peer 'tflite'; there are: PyTorch bfloat16"),
+        (["--providers", "tpu"], 1, "no provider 'tpu'"),
+        (["--dataset", "iemocap", "--root", "."], 1, "Session1 has 0 of 1085"),
+    ],
+)
+def test_bad_usage(
+    arguments: list[str], status: int, message: str, bundle: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    command = ["bench", "run", str(bundle), "--reference", "checkpoint"]
+    command += ["--output", str(tmp_path / "out"), *arguments]
+    try:
+        found = main(command)
+    except SystemExit as error:
+        found = int(error.code or 0)
+    assert found == status
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_every_peer_for_real(plan: Plan, tmp_path: Path) -> None:
+    plan = replace(plan, peers=list(PEERS), lengths=[1.0], threads=[1], starts=1)
+    report = Suite(plan, tmp_path / "out").run()
+    assert report["speed"][0]["errors"] == {}
+    rows = {row["engine"]: row for row in report["accuracy"]}
+    assert rows["stock ONNX Runtime fp32"]["max_logit_error"] < 1e-4
+    assert all("error" not in row for row in [*rows.values(), *report["start"]])
