@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 
@@ -63,7 +64,8 @@ def test_floor_holds_every_int8_product(bundle: Path, tmp_path: Path) -> None:
     session = onnxruntime.InferenceSession(str(path))
     feeds = {entry.name: np.zeros(entry.shape, np.uint8) for entry in session.get_inputs()}
     results = session.run(None, feeds)
-    assert len(results) == 6 + 1 + 1 + 5 + 6 * 3  # as tests/export/test_quantize.py counts them
+    nodes = onnx.load(bundle / "model.int8.onnx", load_external_data=False).graph.node
+    assert len(results) == sum(node.op_type == "MatMulIntegerToFloat" for node in nodes)
     assert {result.shape[-1] for result in results} >= {32, 64, 128}
 
 
@@ -91,4 +93,4 @@ def test_required_size_counts_what_packages_require() -> None:
     cffi = own("soundfile") + own("cffi") + own("pycparser") + own("numpy")
     assert required_bytes(("soundfile", "numpy")) >= cffi
     assert required_bytes(("soundfile",)) < 1.1 * cffi
-    assert required_bytes(["voxmood[cpu]"]) > required_bytes(("voxmood",))
+    assert required_bytes(("voxmood[cpu]",)) > required_bytes(("voxmood",))
