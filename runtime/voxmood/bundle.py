@@ -274,8 +274,12 @@ def check_files(folder: Path, precision: Precision, *, hashes: bool) -> None:
 
 
 def _check_inside(folder: Path, path: Path) -> None:
+    folder = folder.resolve()
+    places = [folder]
+    if folder.parent.name == "snapshots":  # of huggingface_hub's cache, which links to its blobs
+        places.append(folder.parent.parent / "blobs")
     try:
-        inside = path.resolve().parent == folder.resolve()
+        inside = path.resolve().parent in places
     except (OSError, RuntimeError):  # a link to itself
         inside = False
     if not inside:

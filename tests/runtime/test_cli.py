@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import soundfile
 
@@ -56,6 +57,20 @@ def test_info(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     facts = json.loads(capsys.readouterr().out)
     assert facts["bundle"]["labels"] == ["neu", "hap", "ang", "sad"]
     assert "CPUExecutionProvider" in facts["installation"]["providers"]
+    assert facts["installation"]["int8_products"]
+    assert facts["loaded"]["precision"] == "int8"
+    assert facts["loaded"]["nodes"]["CPUExecutionProvider"] > 100
+
+
+def test_info_says_why_a_bundle_does_not_load(
+    bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("loads where there is a GPU")
+    assert main(["info", str(bundle), "--provider", "cuda"]) == 1
+    text = capsys.readouterr().out
+    assert "neu, hap, ang, sad" in text
+    assert "voxmood[gpu]" in text
 
 
 def test_errors_are_one_line_and_status_1(

@@ -160,6 +160,18 @@ def test_info_needs_the_description_alone(hub: Hub, tmp_path: Path) -> None:
     assert hub.fetched() == ["main/bundle.json"]
 
 
+def test_a_folder_of_the_cache_is_a_bundle(load: Callable[..., str], tmp_path: Path) -> None:
+    load("someone/model")
+    [snapshot] = (tmp_path / "cache").rglob(COMMITS["main"])
+    assert (snapshot / "model.int8.onnx").is_symlink()
+    assert voxmood.load(snapshot).labels == voxmood.load().labels
+    blobs = snapshot.parent.parent / "blobs"
+    blobs.rename(tmp_path / "elsewhere")
+    blobs.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(voxmood.BundleError, match="a symbolic link out of the bundle"):
+        voxmood.load(snapshot)
+
+
 def test_out_of_reach_takes_what_is_cached(load: Callable[..., str]) -> None:
     load("someone/model")
     assert json.loads(load("someone/model", HF_ENDPOINT="http://127.0.0.1:9")) == logits("int8")

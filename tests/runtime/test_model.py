@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import soundfile
 
 import voxmood
-from voxmood import AudioError, BundleError, MissingFileError, ProviderError
+from voxmood import AudioError, BundleError, MissingFileError, ProviderError, session
 
 RATE = 16000
 
@@ -202,6 +203,56 @@ def test_providers(bundle: Path) -> None:
         with pytest.raises(ProviderError, match=r"voxmood\[gpu\]") as caught:
             voxmood.load(bundle, provider="cuda")
         assert isinstance(caught.value, RuntimeError)
+
+
+def test_a_provider_that_takes_nothing_is_no_silent_fallback(bundle: Path) -> None:
+    nothing: list[tuple[str, dict[str, str]]] = [("AzureExecutionProvider", {})]
+    if nothing[0][0] not in onnxruntime.get_available_providers():
+        pytest.skip("this ONNX Runtime has no provider that runs no node of a speech model")
+    with pytest.raises(ProviderError, match=r"leaves all of model\.fp32\.onnx to CPU"):
+        voxmood.load(bundle, provider=nothing)
+    assert voxmood.load(bundle, provider=[*nothing, ("CPUExecutionProvider", {})])
+
+
+def test_a_provider_that_fails_is_told_from_a_file_that_does(
+    bundle: Path, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A provider that fails inside ONNX Runtime, which none here can be made to do."""
+    open_session = session._open
+
+    def fail(path: Path, options: Any, providers: Any) -> Any:
+        if providers[0][0] == "AzureExecutionProvider":
+            raise RuntimeError("no driver")
+        return open_session(path, options, providers)
+
+    monkeypatch.setattr(session, "_open", fail)
+    monkeypatch.setattr(session, "resolve_provider", lambda provider: provider)
+    failing: list[tuple[str, dict[str, str]]] = [("AzureExecutionProvider", {})]
+    with pytest.raises(ProviderError, match=r"no driver.*provider='cpu'"):
+        voxmood.load(bundle, provider=failing)
+    path = copy / "model.fp32.onnx"
+    graph = onnx.load(path)
+    graph.graph.node[-1].input[0] = "nowhere"
+    path.write_bytes(graph.SerializeToString())
+    description = json.loads((copy / "bundle.json").read_text())
+    description["precisions"]["fp32"]["files"][path.name]["bytes"] = path.stat().st_size
+    (copy / "bundle.json").write_text(json.dumps(description))
+    with pytest.raises(BundleError, match=r"model\.fp32\.onnx: ONNX Runtime cannot load it"):
+        voxmood.load(copy, provider=failing, verify=False)
+
+
+@pytest.mark.parametrize("provider", ["cuda", "openvino"])
+def test_float_graph_on_another_provider(bundle: Path, provider: str) -> None:
+    """Runs where there is one: a GPU, or OpenVINO in the environment that `.ci/run` makes."""
+    name = session.PROVIDERS[provider][0]
+    if name not in onnxruntime.get_available_providers():
+        pytest.skip(f"{name} is not in the installed ONNX Runtime")
+    (clip,) = clips(9, 2 * RATE)
+    expected = voxmood.load(bundle, precision="fp32").predict(clip, sampling_rate=RATE)
+    model = voxmood.load(bundle, precision="fp32", provider=provider)
+    assert model.nodes[name] > 100
+    prediction = model.predict(clip, sampling_rate=RATE)
+    assert prediction.logits == pytest.approx(expected.logits, abs=1e-3)
 
 
 def python(code: str, **environment: str) -> str:

@@ -1,15 +1,23 @@
 #!/usr/bin/env bash
-# Freezes app.py with PyInstaller and runs what comes out in an empty environment on a virtual
-# screen (Debian: apt-get install xvfb libegl1 libxcb-cursor0 libxkbcommon-x11-0 libportaudio2):
+# Freezes app.py with PyInstaller and runs what comes out in an empty environment on a virtual screen:
 #   freeze.sh OUT
 # OUT gets voxmood-app/, to be run anywhere, and screenshot.png. Says how large it is and how fast
-# it starts; fails if it does not run or holds what it should not.
+# it starts; fails if it does not run or holds what it should not. On Debian it needs xvfb,
+# binutils and the libraries of $DEBIAN below; as root it installs them.
 set -euo pipefail
 out=$(realpath -m "${1:?where to write to}")
 here=$(cd "$(dirname "$0")" && pwd)
 root=$here/../../..
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+
+DEBIAN="xvfb binutils libegl1 libgl1 libportaudio2 libxkbcommon-x11-0 libxcb-cursor0 libxcb-icccm4
+    libxcb-keysyms1 libxcb-shape0 libxcb-xinerama0"
+if ! command -v xvfb-run strip > /dev/null || ! ldconfig -p | grep -q libxcb-cursor; then
+    apt-get update -qq
+    # shellcheck disable=SC2086
+    apt-get install -y -qq $DEBIAN > /dev/null
+fi
 
 python3 -m venv "$work/venv"
 "$work/venv/bin/pip" install --quiet "$root[cpu,mic]" -r "$here/requirements.txt"

@@ -25,10 +25,10 @@ before(async () => {
   server = spawn("python3", ["-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "--directory", here("dist")], {
     stdio: ["ignore", "pipe", "ignore"],
   });
-  const [greeting] = await Promise.race([
-    server.stdout.take(1).toArray(),
-    new Promise((_, reject) => server.on("exit", () => reject(new Error("the server did not start")))),
-  ]);
+  const greeting = await new Promise((resolve, reject) => {
+    server.stdout.once("data", resolve); // and the pipe stays open, or the server would end
+    server.once("exit", () => reject(new Error("the server did not start")));
+  });
   origin = `http://127.0.0.1:${/port (\d+)/.exec(greeting)[1]}`;
   browser = await chromium.launch({
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
@@ -201,7 +201,7 @@ test("says what is wrong with the model", async () => {
     await said(page, message);
     assert.ok(await page.locator("#file").isDisabled());
   }
-  await said(await open({ query: "?precision=fp16" }), /^The model has no precision fp16; there are fp32, int8/);
+  await said(await open({ query: "?precision=int4" }), /^The model has no precision int4; there are fp32/);
 });
 
 test("labels the microphone until it is stopped", async () => {
