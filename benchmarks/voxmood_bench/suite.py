@@ -186,14 +186,14 @@ class Suite:
         """
         plan, rate = self.plan, self.bundle.sampling_rate
         paths = [recording.path for recording in plan.recordings]
-        longest = max(plan.lengths)
-        waveform = speech(paths, rate, longest + CALIBRATION_SECONDS)
+        waveform = speech(paths, rate, CALIBRATION_SECONDS + max(plan.lengths))
+        calibration, timed = np.split(waveform, [round(CALIBRATION_SECONDS * rate)])
         with tempfile.TemporaryDirectory() as folder:
             scratch = Path(folder)
             clips = {length: scratch / f"{length:g}.npy" for length in plan.lengths}
             for length, path in clips.items():
-                np.save(path, waveform[: round(length * rate)])
-            np.save(scratch / "calibration.npy", waveform[round(longest * rate) :])
+                np.save(path, timed[: round(length * rate)])
+            np.save(scratch / "calibration.npy", calibration)
             models = Models(
                 plan.reference,
                 plan.bundle.resolve(),

@@ -145,9 +145,8 @@ def test_in_a_browser(tmp_path: Path) -> None:
         return float(np.median(pixels))
 
     narrow = 500  # a headless window is no narrower
-    title = re.search(
-        r"<title>(\d+)</title>", chromium(f"--window-size={narrow},900", "--dump-dom")
-    )
+    dom = chromium(f"--window-size={narrow},900", "--dump-dom")
+    title = re.search(r"<title>(\d+)</title>", dom)
     assert title
     assert int(title[1]) <= narrow  # nothing sticks out
     day, night = brightness(1), brightness(0)
