@@ -29,6 +29,7 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
+import voxmood
 from voxmood.bundle import read_bundle
 from voxmood.model import shipped_bundle
 from voxmood.statistics import agreement, centred
