@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ MAX_MODEL_BYTES = 8 << 30  # more than any speech model of these families; caps 
 MAX_LABELS = 1000
 MAX_RATE = 384_000  # Hz
 MAX_SECONDS = 600.0  # of one run; attention takes memory by its square
+MAX_NUMBER = 1 << 63
 MAX_DEPTH = 16  # of the description's nesting
 SESSION_OPTIONS = {
     "session.disable_prepacking",
@@ -185,7 +185,7 @@ def _check_content(content: Any, depth: int = 0) -> None:
             _check_content(value, depth + 1)
     elif isinstance(content, str) and not content.isprintable():
         raise _InvalidFieldError(f"{content[:40]!r} holds control characters")
-    elif isinstance(content, float) and not math.isfinite(content):  # 1e999
+    elif isinstance(content, (int, float)) and not abs(content) < MAX_NUMBER:  # 1e999 is inf
         raise _InvalidFieldError("a number is beyond all bounds")
 
 

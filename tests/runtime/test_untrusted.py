@@ -160,6 +160,7 @@ def test_odd_json(copy: Path, content: str) -> None:
     [
         ("max_samples", 10**15, "do not fit"),
         ("sampling_rate", 10**9, "do not fit"),
+        ("sampling_rate", 10**400, "beyond all bounds"),
         ("labels", ["a"] * 4, "must differ"),
         ("labels", [str(number) for number in range(1001)], "at most"),
         ("name", "\x1b]0;title\x07", "control characters"),
