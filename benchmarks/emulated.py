@@ -30,6 +30,8 @@ import numpy.typing as npt
 import soundfile
 
 import voxmood
+from voxmood.bundle import read_bundle
+from voxmood.model import shipped_bundle
 from voxmood.statistics import agreement, centred
 from voxmood_bench.machine import describe, machine
 from voxmood_export.signals import speech_like
@@ -100,7 +102,7 @@ def main() -> int:
     parser.add_argument("--model", type=Path, metavar="BUNDLE", help="default: the one that ships")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write what was measured")
     options = parser.parse_args()
-    bundle = options.model or voxmood.model.shipped_bundle()
+    bundle = options.model or shipped_bundle()
     with tempfile.TemporaryDirectory() as scratch:
         clips = _recordings(options.audio, options.clips) or _signals(Path(scratch), options.clips)
         if not clips:
@@ -135,7 +137,7 @@ def main() -> int:
             "date": datetime.now(UTC).date().isoformat(),
             "machine": machine(),
             "qemu": _first_line("qemu-x86_64-static", "--version"),
-            "bundle": voxmood.bundle.read_bundle(bundle).name,
+            "bundle": read_bundle(bundle).name,
             "clips": len(clips),
             "audio": options.audio.resolve().name if options.audio else "generated signals",
             "below_own_error_db": BELOW_OWN_ERROR_DB,

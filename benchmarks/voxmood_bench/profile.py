@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-import voxmood
 from voxmood.audio import Waveform
 from voxmood.bundle import model_file, read_bundle
-from voxmood.model import choose_precision
+from voxmood.model import choose_precision, shipped_bundle
 from voxmood.session import create_session, resolve_provider
 from voxmood.threads import default_threads
 from voxmood_bench.machine import describe, machine
@@ -135,7 +134,7 @@ def report(
     """Profiles a bundle on generated speech; what `voxmood bench profile --json` prints."""
     from voxmood_export.signals import speech_like
 
-    folder = Path(source) if source is not None else voxmood.model.shipped_bundle()
+    folder = Path(source) if source is not None else shipped_bundle()
     bundle = read_bundle(folder)
     precision = choose_precision(bundle, precision, "CPUExecutionProvider")
     waveform = speech_like(seconds, bundle.sampling_rate, seed=0)

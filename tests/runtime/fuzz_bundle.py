@@ -242,9 +242,10 @@ def child(seed: int, first: int, last: int, scratch: Path) -> None:
     """Runs cases, a line of JSON before and after each."""
     import voxmood
     import voxmood.session
+    from voxmood.model import shipped_bundle
 
     voxmood.session.MAX_RUN_BYTES = RUN_BYTES
-    shipped = voxmood.model.shipped_bundle()
+    shipped = shipped_bundle()
     clip = np.random.default_rng(0).normal(0, 0.1, 8000)
     voxmood.load(shipped).predict(clip, sampling_rate=16000)  # imports what it will
     _onnx()

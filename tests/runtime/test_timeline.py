@@ -20,6 +20,7 @@ import voxmood
 from voxmood import AudioError, Model, Segment, Stream
 from voxmood.bundle import read_bundle
 from voxmood.cli import main
+from voxmood.model import shipped_bundle
 from voxmood.windows import Windows, speech_samples
 
 RATE = 16000
@@ -51,7 +52,7 @@ def noise(seconds: float, rate: int = RATE, seed: int = 0, channels: int = 1) ->
 def test_where_windows_lie(
     seconds: float, window: float, hop: float, spans: list[tuple[float, float]]
 ) -> None:
-    bundle = read_bundle(voxmood.model.shipped_bundle())
+    bundle = read_bundle(shipped_bundle())
     waveform = noise(seconds)[:, 0]
     for piece in (1600, 70_001, len(waveform)):
         pieces = (waveform[at : at + piece] for at in range(0, len(waveform), piece))
