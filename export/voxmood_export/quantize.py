@@ -213,10 +213,13 @@ def _replace_product(
         graph.register_initializer(value)
         return value
 
-    values, scales = constant("int8", matrix), constant("scale", column_scales)
+    scales = constant("scale", column_scales)
     nodes: list[ir.Node] = []
     count = 2 if two_terms.match(name) else 1
     for term in quantised.terms(source, count):
+        # A copy for the second term: where CPUs need uint8 weights, ONNX Runtime converts each
+        # product's own and fails on one that two of them share.
+        values = constant("rest.int8" if nodes else "int8", matrix)
         inputs = [term.bytes, values, term.scale, scales, term.zero, None, None if nodes else bias]
         nodes.append(ir.node("MatMulIntegerToFloat", inputs, domain=MICROSOFT))
         nodes[-1].name = f"{product.name}/rest" if len(nodes) > 1 else product.name
