@@ -128,10 +128,7 @@ class _QuantisedValues:
         return self.twins[value, count]
 
     def _quantised(self, after: ir.Node, value: ir.Value, count: int) -> list[_Term]:
-        source = after
-        while source.op_type == "Reshape" and (given := source.inputs[0]) is not None:
-            source = given.producer() or source
-        if source.op_type == "Gelu":
+        if after.op_type == "Gelu":
             nodes, term = self._after_gelu(value)
         else:
             nodes = [ir.node("DynamicQuantizeLinear", [value], num_outputs=3)]

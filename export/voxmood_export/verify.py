@@ -138,8 +138,8 @@ def measure(
 
     Raises:
         ShapesError: the logits are of another shape.
-        ValuesError: fp32 differs from the reference by more than `MAX_FLOAT_ERROR` in a logit, or
-            any precision gives a value that is not finite.
+        ValuesError: fp32 differs from the reference by more than `MAX_FLOAT_ERROR` in a logit.
+        BundleError: a logit is not finite; the runtime refuses it.
     """
     rate = model.bundle.sampling_rate
     seconds = sum(map(len, clips.waveforms)) / rate
@@ -155,8 +155,6 @@ def measure(
     logits = np.stack([prediction.logits for prediction in predictions])
     probabilities = np.array([list(each.probabilities.values()) for each in predictions])
     error = float(np.abs(logits - np.stack(reference)).max())
-    if not np.isfinite(logits).all():
-        raise ValuesError(f"{model.precision}: gives logits that are not finite.")
     if model.precision == "fp32" and error > MAX_FLOAT_ERROR:
         raise ValuesError(
             f"fp32: a logit is off by {error:.2e} from the original model; the limit is "
