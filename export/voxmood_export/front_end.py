@@ -96,7 +96,10 @@ class GroupNormFirstLayer(nn.Module):
 
     With the mean window subtracted from every window, each channel's mean is zero (and with it the
     convolution's bias is gone), so its variance is a mean of squares; the norm's scale then goes
-    into the product's matrix and its bias into one more row.
+    into the product's matrix and its bias into one more row. For a single clip the variance is
+    taken from the windows' covariance, [kernel, kernel], which saves a product: in float64, since a
+    channel's variance can be a millionth of the samples'. Not every provider of the float graphs
+    has float64.
     """
 
     def __init__(self, layer: Any, batch: int | None) -> None:
@@ -123,9 +126,16 @@ class GroupNormFirstLayer(nn.Module):
         if self.batched:
             share = torch.where(torch.arange(x.shape[1]) < valid[:, None, None], share, 0.0)
         x = x - share @ x
-        variance = share @ (x @ self.matrix).square()
+        if self.batched:
+            variance = share @ (x @ self.matrix).square()
+        else:
+            covariance = x.transpose(1, 2).double() @ x.double()
+            rows = self.matrix.T.double()
+            variance = ((rows @ covariance * rows).sum(-1)[:, None] / valid).float()
         matrix = self.matrix * (self.scale * torch.rsqrt(variance + self.epsilon))
-        return functional.gelu(x[:, :frames] @ matrix + self.shift)
+        matrix = torch.cat([matrix, self.shift.expand_as(matrix[:, :1])], dim=1)
+        x = torch.cat([x[:, :frames], torch.ones_like(x[:, :frames, :1])], dim=-1)
+        return functional.gelu(x @ matrix)
 
 
 class FrontEndLayer(nn.Module):

@@ -22,9 +22,9 @@ from voxmood_export.graph import export_graph, write_graph
 from voxmood_export.inference import InferenceForm
 from voxmood_export.product import Product
 from voxmood_export.quantize import (
-    GROUP_NORM_FRONT_END,
+    FINER_GROUP_NORM,
+    FINER_LAYER_NORM,
     KEPT_FLOAT,
-    LAYER_NORM_FRONT_END,
     quantize,
     quantize_weight,
 )
@@ -56,12 +56,12 @@ class Int8:
         }
         self._graph = export_graph(self.form)
         grouped = self.form.config.feat_extract_norm == "group"
-        self._two_terms = GROUP_NORM_FRONT_END if grouped else LAYER_NORM_FRONT_END
+        self._finer = FINER_GROUP_NORM if grouped else FINER_LAYER_NORM
 
     def write(self, path: Path, bundle: Bundle, in_float: Collection[str] = ()) -> None:
         """Writes the graph, with the products of some weights left in float."""
         model = self._graph.clone()
-        quantize(model, self._two_terms, self._weights, in_float)
+        quantize(model, self._finer, self._weights, in_float)
         write_graph(model, path, bundle)
         correct_bias(model, embedding_shift(path, self.form, self._clips))
         write_graph(model, path, bundle)
@@ -81,8 +81,11 @@ class Int8:
             values, scale = self._weights.get(name) or quantize_weight(_matrix(product))
             product.matrix = nn.Parameter(torch.from_numpy(values * scale), requires_grad=False)
             handle = None
-            if not self._two_terms.match(name):
-                handle = product.register_forward_pre_hook(lambda _, inputs: _rounded(inputs[0]))
+            if not self._finer.two_terms.match(name):
+                dims = (-1,) if self._finer.by_window.match(name) else None
+                handle = product.register_forward_pre_hook(
+                    lambda _, inputs, dims=dims: _rounded(inputs[0], dims)
+                )
             error = centred(_logits(self.form, clips)) - centred(reference)
             found[name] = float((error**2).mean())
             product.matrix = matrix
@@ -125,9 +128,11 @@ def _logits(form: InferenceForm, clips: Sequence[Waveform]) -> npt.NDArray[np.fl
     return torch.cat(rows).numpy()
 
 
-def _rounded(x: Tensor) -> Tensor:
-    """As DynamicQuantizeLinear and back."""
-    low, high = x.min().clamp_max(0), x.max().clamp_min(0)
+def _rounded(x: Tensor, dims: tuple[int, ...] | None) -> Tensor:
+    """As DynamicQuantizeLinear and back, a range for all or for each slice along dims."""
+    dims = dims or tuple(range(x.ndim))
+    low = x.amin(dims, keepdim=True).clamp_max(0)
+    high = x.amax(dims, keepdim=True).clamp_min(0)
     scale = ((high - low) / 255).clamp_min(1e-30)
     zero = (-low / scale).round()
     return ((x / scale + zero).round().clamp(0, 255) - zero) * scale

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -25,13 +26,28 @@ range, of one pooled vector, and WavLM's gates. None is large."""
 MOVES = {"Reshape", "Gather", "Transpose", "Pad"}
 """Operators that move elements of their first input and compute nothing, so bytes will do."""
 
-GROUP_NORM_FRONT_END = re.compile(r"front_end\.|projection\.")
-"""Products that need more than 8 bits where no norm follows each convolution: the range of a tensor
-is then that of its loudest moment, and the quiet ones drown in its rounding."""
 
-LAYER_NORM_FRONT_END = re.compile(r"front_end\.[3-9]\.|projection\.")
-"""Products that are given more than 8 bits elsewhere: the whole encoder amplifies their error, and
-they are small."""
+@dataclass(frozen=True)
+class Finer:
+    """Which products' activations are quantised finer than by one range for the whole tensor.
+
+    Attributes:
+        two_terms: matches weights whose activations are the sum of two uint8 terms, 16 bits, for
+            twice the time of those products.
+        by_window: matches weights each row of whose activations has a range of its own.
+    """
+
+    two_terms: re.Pattern[str]
+    by_window: re.Pattern[str]
+
+
+FINER_LAYER_NORM = Finer(re.compile(r"front_end\.[3-9]\.|projection\."), re.compile(r"(?!)"))
+"""Where a norm follows each convolution. What comes last in the front end is small, and the whole
+encoder amplifies its error."""
+
+FINER_GROUP_NORM = Finer(re.compile(r"projection\."), re.compile(r"front_end\."))
+"""Where none does: the range of a tensor is then that of its loudest moment, and the quiet ones,
+which the encoder's first norm makes as loud, would drown in its rounding."""
 
 GELU_MINIMUM = 0.16997
 """GELU is never below minus this; a third of its values lie close to it."""
@@ -39,12 +55,19 @@ GELU_MINIMUM = 0.16997
 QuantizedWeight: TypeAlias = tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]
 """int8 values and their scales, as `quantize_weight` returns them."""
 
+ZERO = np.uint8(128)
+"""Stands for 0.0 where a range is the same on both sides of it."""
+
+WINDOW_ZERO = np.uint8(96)
+"""Stands for 0.0 in windows of GELU's values: the quiet ones reach as far below it as above, the
+loud ones hardly below it. Between 64 and 128 it was the best (base size, 12 recordings)."""
+
 MICROSOFT = "com.microsoft"
 
 
 def quantize(
     model: ir.Model,
-    two_terms: re.Pattern[str],
+    finer: Finer,
     weights: Mapping[str, QuantizedWeight],
     in_float: Collection[str] = (),
 ) -> None:
@@ -52,17 +75,18 @@ def quantize(
 
     Args:
         model: the graph.
-        two_terms: matches the weights whose activations are quantised to 16 bits, as the sum of two
-            uint8 terms, for twice the time of those products.
+        finer: products whose activations are quantised finer than the others'.
         weights: those that are rounded already, by name; the others go to the nearest.
         in_float: names of weights whose products stay in float.
     """
     quantised = _QuantisedValues(model.graph)
     for node in list(model.graph):
         if node.op_type == "MatMul" and is_quantisable(node, in_float):
-            _replace_product(model.graph, node, quantised, two_terms, weights)
+            _replace_product(model.graph, node, quantised, finer, weights)
     RemoveUnusedNodesPass()(model)
     model.opset_imports[MICROSOFT] = 1
+    if any("block_size" in node.attributes for node in model.graph):
+        model.opset_imports[""] = 21  # the first whose QuantizeLinear takes a scale for each block
 
 
 def is_quantisable(node: ir.Node, in_float: Collection[str] = ()) -> bool:
@@ -139,7 +163,7 @@ class _QuantisedValues:
             nodes += [rest := ir.node("Sub", [value, rounded.outputs[0]])]
             # What rounding left over is at most half a step, so no range has to be looked for.
             nodes += [scale := ir.node("Div", [term.scale, self.constant("254", np.float32(254))])]
-            zero = self.constant("zero", np.uint8(128))
+            zero = self.constant("zero", ZERO)
             inputs = [rest.outputs[0], scale.outputs[0], zero]
             nodes += [quantise := ir.node("QuantizeLinear", inputs)]
             terms.append(_Term(quantise.outputs[0], scale.outputs[0], zero))
@@ -171,8 +195,38 @@ class _QuantisedValues:
         ]
         return nodes, _Term(quantise.outputs[0], scale.outputs[0], zero.outputs[0])
 
-    def constant(self, name: str, value: np.generic) -> ir.Value:
-        """A scalar of the graph."""
+    def by_window(self, value: ir.Value, width: int) -> _Term:
+        """A value [1, windows, width] with a scale for each window, [1, windows, 1].
+
+        One zero for all, since a product takes one.
+        """
+        producer = value.producer()
+        assert producer is not None, "the waveform itself is never quantised"
+        last = self.constant("last", np.array([-1]))
+        below = self.constant("below", -np.float32(WINDOW_ZERO))
+        above = self.constant("above", np.float32(255 - WINDOW_ZERO))
+        least = self.constant("least", np.float32(1e-30))  # else a window of zeros had no scale
+        zero = self.constant("window_zero", WINDOW_ZERO)
+        fill = {"value": ir.tensor(np.array([WINDOW_ZERO]))}
+        nodes = [
+            top := ir.node("ReduceMax", [value, last]),
+            bottom := ir.node("ReduceMin", [value, last]),
+            up := ir.node("Div", [top.outputs[0], above]),
+            down := ir.node("Div", [bottom.outputs[0], below]),
+            scale := ir.node("Max", [up.outputs[0], down.outputs[0], least]),
+            shape := ir.node("Shape", scale.outputs),
+            zeros := ir.node("ConstantOfShape", shape.outputs, fill),
+            quantise := ir.node(
+                "QuantizeLinear",
+                [value, scale.outputs[0], zeros.outputs[0]],
+                {"axis": -1, "block_size": width},
+            ),
+        ]
+        self.graph.insert_after(producer, nodes)
+        return _Term(quantise.outputs[0], scale.outputs[0], zero)
+
+    def constant(self, name: str, value: np.generic | npt.NDArray[np.generic]) -> ir.Value:
+        """A scalar or a list of the graph."""
         name = f"int8.{name}"
         if name not in self.graph.initializers:
             tensor = ir.tensor(np.asarray(value), name=name)
@@ -193,7 +247,7 @@ def _replace_product(
     graph: ir.Graph,
     product: ir.Node,
     quantised: _QuantisedValues,
-    two_terms: re.Pattern[str],
+    finer: Finer,
     weights: Mapping[str, QuantizedWeight],
 ) -> None:
     source, weight = product.inputs
@@ -204,6 +258,7 @@ def _replace_product(
     rounded = weights.get(name) or quantize_weight(weight.const_value.numpy())
     matrix, column_scales = rounded
     last, bias = _absorbed_bias(product)
+    inputs: list[ir.Value | None]
 
     def constant(suffix: str, array: npt.NDArray[np.generic]) -> ir.Value:
         value = ir.Value(name=f"{name}.{suffix}", const_value=ir.tensor(array))
@@ -212,17 +267,26 @@ def _replace_product(
 
     scales = constant("scale", column_scales)
     nodes: list[ir.Node] = []
-    count = 2 if two_terms.match(name) else 1
-    for term in quantised.terms(source, count):
-        # A copy for the second term: where CPUs need uint8 weights, ONNX Runtime converts each
-        # product's own and fails on one that two of them share.
-        values = constant("rest.int8" if nodes else "int8", matrix)
-        inputs = [term.bytes, values, term.scale, scales, term.zero, None, None if nodes else bias]
-        nodes.append(ir.node("MatMulIntegerToFloat", inputs, domain=MICROSOFT))
-        nodes[-1].name = f"{product.name}/rest" if len(nodes) > 1 else product.name
-    if len(nodes) > 1:
-        nodes.append(ir.node("Add", [node.outputs[0] for node in nodes]))
-        nodes[-1].name = f"{product.name}/terms"
+    if finer.by_window.match(name):
+        last, bias = product, None  # a bias comes after the windows' scales
+        windows = quantised.by_window(source, matrix.shape[0])
+        one = quantised.constant("1", np.float32(1))
+        inputs = [windows.bytes, constant("int8", matrix), one, scales, windows.zero]
+        nodes.append(ir.node("MatMulIntegerToFloat", inputs, domain=MICROSOFT, name=product.name))
+        nodes.append(ir.node("Mul", [nodes[0].outputs[0], windows.scale]))
+        nodes[-1].name = f"{product.name}/windows"
+    else:
+        for term in quantised.terms(source, 2 if finer.two_terms.match(name) else 1):
+            # A copy for the second term: where CPUs need uint8 weights, ONNX Runtime converts each
+            # product's own and fails on one that two of them share.
+            values = constant("rest.int8" if nodes else "int8", matrix)
+            added = [None, None if nodes else bias]
+            inputs = [term.bytes, values, term.scale, scales, term.zero, *added]
+            nodes.append(ir.node("MatMulIntegerToFloat", inputs, domain=MICROSOFT))
+            nodes[-1].name = f"{product.name}/rest" if len(nodes) > 1 else product.name
+        if len(nodes) > 1:
+            nodes.append(ir.node("Add", [node.outputs[0] for node in nodes]))
+            nodes[-1].name = f"{product.name}/terms"
     graph.insert_after(last, nodes)
     ir.convenience.replace_all_uses_with(last.outputs[0], nodes[-1].outputs[0])
 

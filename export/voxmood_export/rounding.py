@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from voxmood.audio import Waveform
 from voxmood_export.inference import InferenceForm
@@ -27,7 +28,7 @@ BLOCK = 128  # rows after which the error reaches those beyond the block
 DAMPING = 0.01  # of the mean second moment, added to each, as in the paper
 
 Moments = Mapping[str, npt.NDArray[np.float64]]
-"""E[x xᵀ] of a product's inputs, [in, in], by the name of its weight."""
+"""E[x xᵀ] of a product's inputs, each of length 1, [in, in], by the name of its weight."""
 
 
 @torch.no_grad()
@@ -37,7 +38,8 @@ def second_moments(form: InferenceForm, clips: Sequence[Waveform]) -> Moments:
     counts: dict[str, int] = {}
 
     def observe(name: str, x: Tensor) -> None:
-        x = x.flatten(0, -2)
+        # Quiet windows count as much as loud ones: a norm will make them as loud.
+        x = functional.normalize(x.flatten(0, -2), dim=-1)
         sums[name] = sums.get(name, torch.zeros(())) + x.T @ x
         counts[name] = counts.get(name, 0) + len(x)
 

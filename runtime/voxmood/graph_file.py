@@ -22,9 +22,9 @@ OPERATORS = {
         "Add", "Cast", "Clip", "Concat", "Constant", "ConstantOfShape", "Conv", "DequantizeLinear",
         "Div", "DynamicQuantizeLinear", "Equal", "Expand", "Floor", "Gather", "Gelu",
         "GreaterOrEqual", "Identity", "LayerNormalization", "Less", "MatMul", "Max", "Mul", "Pad",
-        "QuantizeLinear", "Range", "ReduceMax", "ReduceMean", "ReduceSum", "Reshape", "Shape",
-        "Sigmoid", "Slice", "Softmax", "Split", "Sqrt", "Squeeze", "Sub", "Tile", "Transpose",
-        "Unsqueeze", "Where",
+        "QuantizeLinear", "Range", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "Reshape",
+        "Shape", "Sigmoid", "Slice", "Softmax", "Split", "Sqrt", "Squeeze", "Sub", "Tile",
+        "Transpose", "Unsqueeze", "Where",
     },
     "com.microsoft": {"DynamicQuantizeMatMul", "MatMulIntegerToFloat", "MultiHeadAttention"},
 }  # fmt: skip

@@ -40,10 +40,13 @@ PROVIDERS = {
 CPU: list[tuple[str, dict[str, Any]]] = [("CPUExecutionProvider", {})]
 
 DEFAULTS = {
-    # Threads that wait between operators sleep. Spinning gained nothing: on 2 cores of a Xeon
-    # (Ice Lake) that had other work too, a run took 23 ms with and 16 ms without it (shipped model,
-    # 3 s), 1.6 and 1.1 s (full size, 5 s); and after a run it keeps a core busy for 40 ms more.
-    "session.intra_op.allow_spinning": "0",
+    # Threads that wait for the next operator spin for a moment and then sleep, and none spins after
+    # a run. On 2 idle cores of a Xeon (Ice Lake), fastest of 16 or more runs of 5 s: 13 ms, 16 ms
+    # without spinning (shipped model), 375 and 440 ms (full size). Where another process kept a
+    # core busy the median was 1.15 s, 0.91 s without, 1.25 s with unbounded spinning.
+    "session.intra_op.allow_spinning": "1",
+    "session.intra_op.spin_duration_us": "200",  # ONNX Runtime before 1.24 spins on
+    "session.force_spinning_stop": "1",
     "session.record_ep_graph_assignment_info": "1",  # for `nodes_by_provider`
 }
 """Session configuration entries of every session; a bundle's own come after them."""

@@ -17,8 +17,8 @@ from voxmood_export.checkpoint import load_checkpoint
 from voxmood_export.graph import export_graph
 from voxmood_export.inference import InferenceForm
 from voxmood_export.quantize import (
+    FINER_LAYER_NORM,
     GELU_MINIMUM,
-    LAYER_NORM_FRONT_END,
     _QuantisedValues,
     quantize,
     quantize_weight,
@@ -87,7 +87,7 @@ def test_weights_keep_their_value(shape: tuple[int, ...]) -> None:
 def test_bias_correction_takes_out_the_mean_shift(checkpoint: Path, tmp_path: Path) -> None:
     form = InferenceForm(load_checkpoint(str(checkpoint)).model, do_normalize=True, batched=False)
     graph = export_graph(form)
-    quantize(graph, LAYER_NORM_FRONT_END, {})
+    quantize(graph, FINER_LAYER_NORM, {})
     path = tmp_path / "model.onnx"
     onnx_ir.save(graph, path)
     clips = generated_clips(16000)
