@@ -49,14 +49,15 @@ class Int8:
         )
         self.outliers = balance(self.form, clips.calibration if clips.recorded else None)
         self._clips = clips.calibration
-        products = dict(self.form.named_modules())
-        self._weights = {
-            name: quantize_weight(_matrix(products[name.removesuffix(".matrix")]), moments)
-            for name, moments in second_moments(self.form, clips.calibration).items()
-        }
-        self._graph = export_graph(self.form)
         grouped = self.form.config.feat_extract_norm == "group"
         self._finer = FINER_GROUP_NORM if grouped else FINER_LAYER_NORM
+        products = dict(self.form.named_modules())
+        moments = second_moments(self.form, self._clips, self._finer.by_window)
+        self._weights = {
+            name: quantize_weight(_matrix(products[name.removesuffix(".matrix")]), moment)
+            for name, moment in moments.items()
+        }
+        self._graph = export_graph(self.form)
 
     def write(self, path: Path, bundle: Bundle, in_float: Collection[str] = ()) -> None:
         """Writes the graph, with the products of some weights left in float."""

@@ -28,18 +28,28 @@ BLOCK = 128  # rows after which the error reaches those beyond the block
 DAMPING = 0.01  # of the mean second moment, added to each, as in the paper
 
 Moments = Mapping[str, npt.NDArray[np.float64]]
-"""E[x xᵀ] of a product's inputs, each of length 1, [in, in], by the name of its weight."""
+"""E[x xᵀ] of a product's inputs, [in, in], by the name of its weight."""
 
 
 @torch.no_grad()
-def second_moments(form: InferenceForm, clips: Sequence[Waveform]) -> Moments:
-    """Of the inputs of every product that `ROUNDED` names, mean over the frames of all clips."""
+def second_moments(
+    form: InferenceForm, clips: Sequence[Waveform], by_window: re.Pattern[str]
+) -> Moments:
+    """Of the inputs of every product that `ROUNDED` names, mean over the frames of all clips.
+
+    Args:
+        form: the network.
+        clips: what it hears.
+        by_window: matches weights whose activations have a scale for each window. Quiet windows
+            count as much as loud ones there, since a norm will make them as loud.
+    """
     sums: dict[str, Tensor] = {}
     counts: dict[str, int] = {}
 
     def observe(name: str, x: Tensor) -> None:
-        # Quiet windows count as much as loud ones: a norm will make them as loud.
-        x = functional.normalize(x.flatten(0, -2), dim=-1)
+        x = x.flatten(0, -2)
+        if by_window.match(name):
+            x = functional.normalize(x, dim=-1)
         sums[name] = sums.get(name, torch.zeros(())) + x.T @ x
         counts[name] = counts.get(name, 0) + len(x)
 

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
 import onnx_ir
 import onnxruntime
 import pytest
+import torch
 
 from voxmood_bench.random_checkpoint import SMALL
 from voxmood_export.bias import correct_bias, embedding_shift
 from voxmood_export.checkpoint import load_checkpoint
+from voxmood_export.front_end import GroupNormFirstLayer
 from voxmood_export.graph import export_graph
 from voxmood_export.inference import InferenceForm
 from voxmood_export.quantize import (
     FINER_LAYER_NORM,
     GELU_MINIMUM,
+    WINDOW_ZERO,
     _QuantisedValues,
     quantize,
     quantize_weight,
@@ -120,3 +124,42 @@ def test_gelu_is_quantised_by_a_step_that_its_minimum_is_a_multiple_of(loudest: 
     if loudest < 40:  # beyond, even one step below zero would leave too few above it
         assert steps == pytest.approx(round(steps), abs=1e-3)
     assert scale <= 1.25 * max(loudest, 0.17) / 200 or loudest < 1
+
+
+def test_quiet_windows_are_quantised_as_finely_as_loud_ones() -> None:
+    x = onnx_ir.val("x", dtype=onnx_ir.DataType.FLOAT, shape=[1, "windows", 6])
+    graph = onnx_ir.Graph([x], [], nodes=[], opset_imports={"": 21})
+    same = onnx_ir.node("Identity", [x])  # a value is quantised after what made it
+    graph.append(same)
+    term = _QuantisedValues(graph).by_window(same.outputs[0], 6)
+    outputs = {term.bytes: "UINT8", term.scale: "FLOAT"}
+    for value, kind in outputs.items():
+        value.dtype = onnx_ir.DataType[kind]
+    graph.outputs.extend(outputs)
+    model = onnx_ir.to_proto(onnx_ir.Model(graph, ir_version=10))
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    loudness = np.geomspace(1e-6, 1e3, 50)[:, None]
+    values = (np.random.default_rng(0).normal(size=(50, 6)) * loudness).astype(np.float32)
+    values = np.concatenate([values, np.zeros((1, 6), np.float32), np.abs(values), -values])
+    codes, scales = session.run(None, {"x": values[None]})
+    decoded = (codes[0].astype(np.float64) - WINDOW_ZERO) * scales[0]
+    assert (np.abs(decoded - values) <= 0.501 * scales[0]).all()
+    widest = np.maximum(values.max(1) / (255 - int(WINDOW_ZERO)), -values.min(1) / WINDOW_ZERO)
+    assert scales[0, :, 0] == pytest.approx(np.maximum(widest, 1e-30), rel=1e-6)
+
+
+def test_variance_from_the_covariance_keeps_its_digits() -> None:
+    """A nearly constant waveform, of which the filters pass a millionth."""
+    conv = torch.nn.Conv1d(1, 16, 10, stride=5, bias=False)
+    with torch.no_grad():
+        conv.weight -= conv.weight.mean(-1, keepdim=True)  # deaf to what is constant
+    norm = torch.nn.GroupNorm(16, 16)
+    layer = SimpleNamespace(conv=conv, layer_norm=norm)
+    time = torch.arange(8000) / 16000
+    wave = (1000 * torch.sin(2 * torch.pi * 2 * time) + torch.sin(2 * torch.pi * 2000 * time))[None]
+    with torch.inference_mode():
+        exact = norm.double()(conv.double()(wave.double()[:, None])).transpose(1, 2)
+        norm.float(), conv.float()
+        frames = exact.shape[1]
+        found = GroupNormFirstLayer(layer, 1)(wave, torch.tensor([8000]), frames)
+    assert found.numpy() == pytest.approx(torch.nn.functional.gelu(exact).numpy(), abs=2e-3)
