@@ -2,8 +2,8 @@
 
     python runtime/examples/raspberry-pi/run.py [--audio DIR]
 
-Builds the wheel of the checkout, installs it with pip for Debian's arm64 Python, and runs there, on a
-Cortex-A72, what a user would. `voxmood_bench.emulator` says what that needs. Takes two minutes.
+Builds the wheel of the checkout, installs it with pip for Debian's arm64 Python, and runs there, as
+on a Cortex-A72, what a user would; two minutes. `voxmood_bench.emulator` says what that needs.
 Exits with 1 where the commands say something else than here: another label, segment or verdict,
 fp32 probabilities more than 1e-3 away, or int8 ones more than twice int8's own drift.
 """
