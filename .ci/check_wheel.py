@@ -36,6 +36,7 @@ import voxmood
 from voxmood.model import shipped_bundle
 
 hello, bundle = sys.argv[1], shipped_bundle()
+assert version("voxmood") == voxmood.__version__
 models = {name: voxmood.load(precision=name) for name in ("fp32", "fp16", "int8")}
 print(json.dumps({
     "python": sys.version.split()[0],
