@@ -2,8 +2,8 @@
 
     check_lean.py EXPORT_BYTES RECORDING
 
-EXPORT_BYTES is what the packages of voxmood[export,cpu] take. Sizes and times are printed only: they
-depend on the build of PyTorch and on the machine.
+EXPORT_BYTES is what the packages of voxmood[export,cpu] take. Sizes and times are printed only:
+they depend on the build of PyTorch and on the machine.
 """
 
 import importlib.util

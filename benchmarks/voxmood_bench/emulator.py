@@ -98,8 +98,10 @@ def _arm_root() -> Path:
     install("debootstrap", "debootstrap")
     shutil.rmtree(root, ignore_errors=True)
     root.mkdir(parents=True)
+    targets = ["apt-get", "indextargets", "--format=$(REPO_URI)", f"Codename: {SUITE}"]
+    mirror = subprocess.check_output(targets, text=True).split()[:1]  # else debootstrap's own
     call("debootstrap", "--foreign", "--arch=arm64", "--variant=minbase", f"--include={PACKAGES}",
-         SUITE, str(root))  # fmt: skip
+         SUITE, str(root), *mirror)  # fmt: skip
     for package in (root / "var" / "cache" / "apt" / "archives").glob("*.deb"):
         call("dpkg-deb", "-x", str(package), str(root))
     done.write_text(PACKAGES)
