@@ -58,6 +58,7 @@ def main() -> int:
                 print(json.dumps(answer))
             return answers
 
+        kind = _output(*pi[:-1], "-c", "import platform; print(platform.machine())").strip()
         info = _output(*pi, "info")
         print("$ voxmood info", info, sep="\n", end="", flush=True)
         fp32 = both("predict", *clips, "--model", "BUNDLE@fp32")
@@ -66,6 +67,7 @@ def main() -> int:
         compare = both("compare", "BUNDLE@fp32", "BUNDLE@int8", "--audio", str(audio))
     drift = _distance(fp32[0], int8[0])
     checks = {
+        f"run on {kind}": kind == "aarch64",
         "info: int8 products are exact": re.search(r"int8 products +exact\n", info),
         "predict: the same labels": _labels(fp32[0] + int8[0]) == _labels(fp32[1] + int8[1]),
         f"predict, fp32: {_distance(*fp32):.1e} away": _distance(*fp32) <= FP32_TOLERANCE,
