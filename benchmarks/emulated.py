@@ -3,10 +3,9 @@
     python benchmarks/emulated.py --audio DIR --json benchmarks/results/emulated.json
     python benchmarks/emulated.py --cpu avx2
 
-Runs the runtime itself, with QEMU in user mode, on CPUs that this machine is not. Needs x86-64
-Debian (or a system like it) and installs what is missing when run as root: QEMU, and for ARM
-debootstrap, which unpacks Debian's arm64 Python into the cache; the wheels come from PyPI. Exits
-with 1 where a CPU's answers differ by more than `BELOW_OWN_ERROR_DB` and `MARGIN` allow.
+Runs the runtime itself on CPUs that this machine is not; see `voxmood_bench.emulator` for what that
+needs. Exits with 1 where a CPU's answers differ by more than `BELOW_OWN_ERROR_DB` and `MARGIN`
+allow; `avx2-saturating` must differ, else the check could not fail.
 """
 
 from __future__ import annotations
@@ -14,12 +13,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -33,49 +30,16 @@ import voxmood
 from voxmood.bundle import read_bundle
 from voxmood.model import shipped_bundle
 from voxmood.statistics import agreement, centred
+from voxmood_bench.emulator import CACHE, CPUS, Cpu, arm_environment, emulator
 from voxmood_bench.machine import describe, machine
 from voxmood_export.signals import speech_like
 
 BELOW_OWN_ERROR_DB = 6.0  # how far the difference between CPUs must lie below int8's own error
 MARGIN = 0.05  # between the float model's top two probabilities; nearer ones may change places
 
-CACHE = Path("~/.cache/voxmood/emulated").expanduser()
-SUITE, SUITE_PYTHON = "bookworm", "3.11"
-WHEELS = ("numpy", "onnxruntime", "soundfile", "soxr", "tqdm")
-PLATFORMS = ("manylinux2014", "manylinux_2_26", "manylinux_2_27", "manylinux_2_28")  # as theirs
+PACKAGES = ("numpy", "onnxruntime", "soundfile", "soxr", "tqdm")  # in our versions
 RUNTIME = Path(voxmood.__file__).parents[1]
 
-
-@dataclass(frozen=True)
-class Cpu:
-    """A CPU that QEMU knows.
-
-    Attributes:
-        about: what it stands for.
-        architecture: `x86_64` or `aarch64`.
-        name: QEMU's.
-        part: number of the core, from which ONNX Runtime tells what ARM cores can do.
-        features: what /proc/cpuinfo lists beside the basic ones.
-        exact: False leaves out what makes the products exact, to see that it is needed.
-    """
-
-    about: str
-    architecture: str
-    name: str
-    part: int = 0
-    features: str = ""
-    exact: bool = True
-
-
-CPUS = {
-    "avx2": Cpu("x86 with AVX2, without VNNI", "x86_64", "max"),
-    "avx2-saturating": Cpu("the same, products left to saturate", "x86_64", "max", exact=False),
-    "sse4": Cpu("x86 of 2008, without AVX", "x86_64", "Nehalem"),
-    "cortex-a72": Cpu("Raspberry Pi 4, no dot product", "aarch64", "cortex-a72", 0xD08),
-    "cortex-a76": Cpu("Raspberry Pi 5", "aarch64", "cortex-a76", 0xD0B, "asimdhp asimddp"),
-    "armv9": Cpu("SVE2, i8mm and SME", "aarch64", "max", 0xD49, "asimdhp asimddp sve i8mm bf16"),
-}
-"""`avx2-saturating` must fail, else the check could not."""
 
 WORKER = """
 import importlib.metadata, json, sys
@@ -124,7 +88,7 @@ def main() -> int:
         rows = {}
         for key in options.cpu:
             cpu = CPUS[key]
-            answer = run(_emulator(cpu), exact=cpu.exact)
+            answer = run(_python(cpu), exact=cpu.exact)
             rows[key] = {"about": cpu.about, "qemu_cpu": cpu.name} | _judge(
                 reference, own, np.array(answer.pop("logits"))
             )
@@ -205,56 +169,18 @@ def _environment() -> dict[str, str]:
     return dict(os.environ) | {"PYTHONPATH": paths}
 
 
-def _emulator(cpu: Cpu) -> list[str]:
+def _python(cpu: Cpu) -> list[str]:
     """The command of a Python that runs on a CPU."""
-    qemu = f"qemu-{cpu.architecture}-static"
-    _install(qemu, "qemu-user-static")
     if cpu.architecture == "x86_64":
-        return [qemu, "-cpu", cpu.name, sys.executable]
-    root = _arm_root()
-    # QEMU looks for files in the root first, so ONNX Runtime reads this and not the host's.
-    (root / "proc").mkdir(exist_ok=True)
-    (root / "proc" / "cpuinfo").write_text(
-        f"processor\t: 0\nFeatures\t: fp asimd crc32 {cpu.features}\nCPU implementer\t: 0x41\n"
-        f"CPU architecture: 8\nCPU variant\t: 0x0\nCPU part\t: {cpu.part:#x}\nCPU revision\t: 0\n\n"
-    )
-    paths = f"PYTHONPATH={RUNTIME}{os.pathsep}{root / 'wheels'}"
-    python = root / "usr" / "bin" / f"python{SUITE_PYTHON}"
-    return [qemu, "-L", str(root), "-cpu", cpu.name, "-E", paths, str(python)]
-
-
-def _arm_root() -> Path:
-    """Debian's arm64 Python and the runtime's wheels, unpacked side by side; made once."""
-    wanted = [f"{name}=={version(name)}" for name in WHEELS]
-    root, done = CACHE / "arm64", CACHE / "arm64" / "complete.json"
-    if done.is_file() and json.loads(done.read_text()) == wanted:
-        return root
-    _install("debootstrap", "debootstrap")
-    shutil.rmtree(root, ignore_errors=True)
-    root.mkdir(parents=True)
-    _call("debootstrap", "--foreign", "--arch=arm64", "--variant=minbase", "--include=python3",
-          SUITE, str(root))  # fmt: skip
-    for package in (root / "var" / "cache" / "apt" / "archives").glob("*.deb"):
-        _call("dpkg-deb", "-x", str(package), str(root))
-    platforms = [f"--platform={platform}_aarch64" for platform in PLATFORMS]
-    _call(sys.executable, "-m", "pip", "install", "--quiet", "--only-binary=:all:", *platforms,
-          f"--python-version={SUITE_PYTHON}", f"--target={root / 'wheels'}", *wanted)  # fmt: skip
-    done.write_text(json.dumps(wanted))
-    return root
-
-
-def _install(command: str, package: str) -> None:
-    if shutil.which(command) is None:
-        if os.geteuid():
-            sys.exit(f"{command} is missing: sudo apt-get install {package}")
-        _call("apt-get", "update", "-qq")
-        _call("apt-get", "install", "-y", "-qq", package)
-
-
-def _call(*command: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(f"{' '.join(command[:4])} ... failed:\n{done.stdout[-1000:]}{done.stderr[-1000:]}")
+        return [*emulator(cpu), sys.executable]
+    wanted = [f"{name}=={version(name)}" for name in PACKAGES]
+    environment, done = CACHE / "arm64-runtime", CACHE / "arm64-runtime" / "complete.json"
+    if not done.is_file() or json.loads(done.read_text()) != wanted:
+        arm_environment(environment, *wanted)
+        done.write_text(json.dumps(wanted))
+    # What PYTHONPATH names beside the runtime is of this machine's architecture.
+    paths = ["-E", f"PYTHONPATH={RUNTIME}"]
+    return [*emulator(cpu), *paths, str(environment / "bin" / "python")]
 
 
 def _first_line(*command: str) -> str:

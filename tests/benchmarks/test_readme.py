@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from voxmood_bench.readme import README, filled
+import runpy
+
+import pytest
+
+from voxmood_bench.readme import README, ROOT, filled
 
 
 def test_tables_agree_with_the_results() -> None:
     text = README.read_text(encoding="utf-8")
     assert filled(text) == text, "run python -m voxmood_bench.readme"
+
+
+def test_estimates_are_those_of_the_script(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = ROOT / "runtime" / "examples" / "raspberry-pi"
+    runpy.run_path(str(folder / "estimate.py"), run_name="__main__")
+    table = capsys.readouterr().out.partition("| ")[1:]
+    assert "".join(table) in (folder / "README.md").read_text(encoding="utf-8")

@@ -1,0 +1,158 @@
+"""Builds sdist and wheel and shows that they are what a release needs. Needs `uv`.
+
+    python .ci/check_wheel.py OUT [--python PYTHON ...]
+
+- Two builds, of other folders, at other times, with other permissions, the one by way of the sdist
+  and the other not, give the same bytes.
+- They hold the model that ships, whose weights are those of the checkout, and the licences.
+- With every Python given, and with the oldest and with the newest releases of what pyproject.toml
+  asks for, the wheel runs from a folder in which, as everywhere, it may write nothing.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+HELLO = ROOT / "runtime" / "examples" / "hello.wav"
+BUNDLE = "models/voxmood-tiny/bundle"
+LICENCES = ("LICENSE", "models/voxmood-tiny/LICENSE")
+RESOLUTIONS = {"oldest": "lowest-direct", "newest": "highest"}
+TOLERANCE = {"fp32": 1e-4, "fp16": 1e-3, "int8": 5e-3}  # of a probability, between ONNX Runtimes
+
+REPORT = """
+import json, sys
+from importlib.metadata import version
+import voxmood
+from voxmood.model import shipped_bundle
+
+hello, bundle = sys.argv[1], shipped_bundle()
+assert version("voxmood") == voxmood.__version__
+models = {name: voxmood.load(precision=name) for name in ("fp32", "fp16", "int8")}
+print(json.dumps({
+    "python": sys.version.split()[0],
+    "versions": {name: version(name) for name in ("onnxruntime", "numpy", "soundfile", "soxr")},
+    "bundle": str(bundle),
+    "probabilities": {name: model.predict(hello).probabilities for name, model in models.items()},
+    "segments": len(list(models["int8"].timeline(hello, window=2))),
+    "low_memory": voxmood.load(low_memory=True, verify=False).predict(hello).label,
+}))
+"""
+
+
+def main() -> None:
+    """Builds, checks and prints; raises where something does not hold."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("output", type=Path, metavar="OUT", help="gets the sdist and the wheel")
+    parser.add_argument("--python", nargs="+", default=[sys.executable], help="default: this one")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        wheel = build(Path(scratch), options.output.resolve())
+        reference = None
+        for python in options.python:
+            for name, resolution in RESOLUTIONS.items():
+                environment = install(Path(scratch) / "environment", python, resolution, wheel)
+                facts = run(environment)
+                reference = reference or facts["probabilities"]
+                check(facts, reference)
+                versions = ", ".join(f"{key} {value}" for key, value in facts["versions"].items())
+                print(f"Python {facts['python']}, {name}: {versions}: as it should be", flush=True)
+
+
+def build(scratch: Path, output: Path) -> Path:
+    """Builds twice; the wheel that both times came out."""
+    files = call("git", "ls-files", "-z", cwd=ROOT).split("\0")[:-1]
+    builds = []
+    for name, mode, options in (("one", 0o022, []), ("the/other", 0o077, ["--sdist", "--wheel"])):
+        copy = scratch / name / "checkout"
+        old = os.umask(mode)
+        for file in files:
+            (copy / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / file, copy / file)
+            executable = (ROOT / file).stat().st_mode & 0o100
+            (copy / file).chmod((0o777 if executable else 0o666) & ~mode)
+            if name == "one":
+                os.utime(copy / file, (1e9, 1e9))
+        dist = scratch / name / "dist"
+        call("uv", "build", "--quiet", "--out-dir", str(dist), *options, str(copy))
+        os.umask(old)
+        time.sleep(2)  # the resolution of times in a ZIP file
+        builds.append({path.name: path for path in dist.glob("voxmood-*")})
+    output.mkdir(parents=True, exist_ok=True)
+    for name, path in builds[0].items():
+        digests = [hashlib.sha256(each[name].read_bytes()).hexdigest() for each in builds]
+        assert digests[0] == digests[1], f"{name}: two builds differ: {digests}"
+        print(f"{name}: {path.stat().st_size / 1e6:.1f} MB, two builds alike, sha256 {digests[0]}")
+        shutil.copyfile(path, output / name)
+    sdist, wheel = sorted(builds[0].values(), key=lambda path: path.suffix)
+    with tarfile.open(sdist) as archive:
+        inside = {name.partition("/")[2] for name in archive.getnames()}
+        assert inside >= {*LICENCES, f"{BUNDLE}/bundle.json"}, "the sdist lacks a file"
+    with zipfile.ZipFile(wheel) as archive:
+        facts = sdist.name.removesuffix(".tar.gz") + ".dist-info"
+        licences = {f"{facts}/licenses/{name}" for name in LICENCES}
+        assert licences <= set(archive.namelist()), "the wheel lacks a licence"
+        for file in (ROOT / BUNDLE).iterdir():
+            assert archive.read(f"voxmood/{BUNDLE}/{file.name}") == file.read_bytes()
+    return output / wheel.name
+
+
+def install(environment: Path, python: str, resolution: str, wheel: Path) -> Path:
+    """A new environment of the wheel and what it needs, without permission to write."""
+    if environment.exists():
+        call("chmod", "-R", "u+w", str(environment))
+    call("uv", "venv", "--quiet", "--clear", "--python", python, str(environment))
+    pip = ["uv", "pip", "install", "--quiet", "--python", str(environment / "bin" / "python")]
+    # Copied, since the files of uv's cache would lose their permissions, too.
+    pip += ["--only-binary", ":all:", "--link-mode", "copy"]
+    call(*pip, "--resolution", resolution, "-r", str(ROOT / "pyproject.toml"), "--extra", "cpu")
+    call(*pip, "--no-deps", str(wheel))
+    shutil.copyfile(HELLO, environment / HELLO.name)
+    call("chmod", "-R", "a-w", str(environment))
+    return environment
+
+
+def run(environment: Path) -> dict:
+    """What the wheel says there, run by a user who may write nowhere in it."""
+    command = [str(environment / "bin" / "python"), "-I", "-c", REPORT, HELLO.name]
+    if os.geteuid() == 0:  # whom no permissions hold back
+        command = ["setpriv", "--bounding-set", "-dac_override", *command]
+    before = listing(environment)
+    facts = json.loads(call(*command, cwd=environment, env={"HOME": "/nonexistent"}))
+    assert listing(environment) == before, "it wrote into its environment"
+    assert Path(facts["bundle"]).is_relative_to(environment), f"not the wheel's: {facts['bundle']}"
+    return facts
+
+
+def check(facts: dict, reference: dict) -> None:
+    """Whether the answers are those of the first environment."""
+    for precision, expected in reference.items():
+        found = facts["probabilities"][precision]
+        for label, probability in expected.items():
+            assert abs(found[label] - probability) <= TOLERANCE[precision], (precision, found)
+    assert facts["segments"] == 4
+    assert facts["low_memory"] == max(reference["int8"], key=reference["int8"].get)
+
+
+def listing(folder: Path) -> list:
+    """Names, sizes and times of all files."""
+    facts = {path: path.lstat() for path in folder.rglob("*")}
+    return sorted((str(path), stat.st_size, stat.st_mtime_ns) for path, stat in facts.items())
+
+
+def call(*command: str, **options) -> str:
+    """Runs a command; what it prints."""
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, **options).stdout
+
+
+if __name__ == "__main__":
+    main()

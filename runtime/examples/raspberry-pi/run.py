@@ -1,0 +1,118 @@
+"""The lean wheel on an emulated Raspberry Pi 4: installed there, run, compared with this machine.
+
+    python runtime/examples/raspberry-pi/run.py [--audio DIR]
+
+Builds the wheel of the checkout, installs it with pip for Debian's arm64 Python, and runs there, as
+on a Cortex-A72, what a user would; two minutes. `voxmood_bench.emulator` says what that needs.
+Exits with 1 where the commands say something else than here: another label, segment or verdict,
+fp32 probabilities more than 1e-3 away, or int8 ones more than twice int8's own drift.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from voxmood.model import shipped_bundle
+from voxmood_bench.emulator import CPUS, arm_environment, call, emulator
+
+ROOT = Path(__file__).parents[3]
+HELLO = ROOT / "runtime" / "examples" / "hello.wav"
+FP32_TOLERANCE = 1e-3
+
+Answers = list[dict[str, Any]]
+
+
+def main() -> int:
+    """Runs the commands here and there; returns the exit status."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--audio", type=Path, metavar="DIR", help="default: the one of hello.wav")
+    audio = (parser.parse_args().audio or HELLO.parent).resolve()
+    clips = sorted(str(path) for path in audio.glob("*") if path.suffix in (".flac", ".wav"))
+    if not clips:
+        parser.error(f"{audio}: holds no FLAC or WAV files")
+    with tempfile.TemporaryDirectory() as scratch:
+        work = Path(scratch)
+        call(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", f"--wheel-dir={work}",
+             str(ROOT))  # fmt: skip
+        (wheel,) = work.glob("*.whl")
+        python = arm_environment(work / "pi", f"{wheel}[cpu]")
+        (bundle,) = (work / "pi").rglob("voxmood-tiny/bundle")
+        pi = [*emulator(CPUS["cortex-a72"]), str(python), str(python.with_name("voxmood"))]
+
+        def both(*arguments: str) -> list[Answers]:
+            """What a command says here and there, each with its own copy of the bundle."""
+            here = [sys.executable, "-m", "voxmood"]
+            answers = []
+            for command, place in ((here, shipped_bundle()), (pi, bundle)):
+                given = [argument.replace("BUNDLE", str(place)) for argument in arguments]
+                answers.append(_objects(_output(*command, *given, "--json")))
+            print(f"$ voxmood {' '.join(arguments)} --json")
+            for answer in answers[1]:
+                print(json.dumps(answer))
+            return answers
+
+        kind = _output(*pi[:-1], "-c", "import platform; print(platform.machine())").strip()
+        info = _output(*pi, "info")
+        print("$ voxmood info", info, sep="\n", end="", flush=True)
+        fp32 = both("predict", *clips, "--model", "BUNDLE@fp32")
+        int8 = both("predict", *clips, "--model", "BUNDLE@int8")
+        timeline = both("timeline", clips[0], "--window", "2")
+        compare = both("compare", "BUNDLE@fp32", "BUNDLE@int8", "--audio", str(audio))
+    drift = _distance(fp32[0], int8[0])
+    checks = {
+        f"run on {kind}": kind == "aarch64",
+        "info: int8 products are exact": re.search(r"int8 products +exact\n", info),
+        "predict: the same labels": _labels(fp32[0] + int8[0]) == _labels(fp32[1] + int8[1]),
+        f"predict, fp32: {_distance(*fp32):.1e} away": _distance(*fp32) <= FP32_TOLERANCE,
+        f"predict, int8: {_distance(*int8):.1e} away, its own drift being {drift:.1e}": (
+            _distance(*int8) <= 2 * drift
+        ),
+        f"timeline: the same {len(timeline[0])} segments": (
+            _labels(timeline[0]) == _labels(timeline[1])
+        ),
+        "compare: passed": compare[0][0]["passed"] and compare[1][0]["passed"],
+    }
+    for what, met in checks.items():
+        print(f"{'ok ' if met else 'NOT'} {what}")
+    return 0 if all(checks.values()) else 1
+
+
+def _output(*command: str) -> str:
+    done = subprocess.run(command, cwd="/", capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{' '.join(command)}: status {done.returncode}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def _objects(text: str) -> Answers:
+    """JSON objects one after another."""
+    found, position = [], 0
+    while position < len(text):
+        value, position = json.JSONDecoder().raw_decode(text, position)
+        found.append(value)
+        position += 1  # the line's end
+    return found
+
+
+def _labels(answers: Answers) -> list[tuple[Any, ...]]:
+    return [tuple(map(answer.get, ("file", "start", "end", "label"))) for answer in answers]
+
+
+def _distance(one: Answers, other: Answers) -> Any:
+    """Largest difference of a probability."""
+    return max(
+        abs(probability - right["probabilities"][label])
+        for left, right in zip(one, other, strict=True)
+        for label, probability in left["probabilities"].items()
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
