@@ -129,9 +129,10 @@ class GroupNormFirstLayer(nn.Module):
         if self.batched:
             variance = share @ (x @ self.matrix).square()
         else:
-            covariance = x.transpose(1, 2).double() @ x.double()
-            rows = self.matrix.T.double()
-            variance = ((rows @ covariance * rows).sum(-1)[:, None] / valid).float()
+            windows, rows = x[0].double(), self.matrix.T.double()
+            # As Gemm, for which ONNX Runtime before 1.24 has float64 kernels after all its fusions.
+            covariance = torch.addmm(windows.new_zeros(self.kernel), windows.T, windows)
+            variance = ((rows @ covariance * rows).sum(-1)[None, None] / valid).float()
         matrix = self.matrix * (self.scale * torch.rsqrt(variance + self.epsilon))
         matrix = torch.cat([matrix, self.shift.expand_as(matrix[:, :1])], dim=1)
         x = torch.cat([x[:, :frames], torch.ones_like(x[:, :frames, :1])], dim=-1)

@@ -20,7 +20,7 @@ from voxmood.errors import BundleError
 OPERATORS = {
     "": {
         "Add", "Cast", "Clip", "Concat", "Constant", "ConstantOfShape", "Conv", "DequantizeLinear",
-        "Div", "DynamicQuantizeLinear", "Equal", "Expand", "Floor", "Gather", "Gelu",
+        "Div", "DynamicQuantizeLinear", "Equal", "Expand", "Floor", "Gather", "Gelu", "Gemm",
         "GreaterOrEqual", "Identity", "LayerNormalization", "Less", "MatMul", "Max", "Mul", "Pad",
         "QuantizeLinear", "Range", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "Reshape",
         "Shape", "Sigmoid", "Slice", "Softmax", "Split", "Sqrt", "Squeeze", "Sub", "Tile",
