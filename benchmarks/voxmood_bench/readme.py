@@ -27,12 +27,15 @@ def precisions(description: dict[str, Any]) -> str:
             [
                 name,
                 f"{size:.1f} MB" if size < 10 else f"{size:.0f} MB",
+                f"{measured['real_time_factor']:.2g}",
                 f"{measured['max_logit_error']:.1g}",
+                f"{measured['max_probability_drift']:.1g}",
                 f"{measured['sqnr_db']:.1f} dB",
                 f"{measured['label_agreement']:.0%}",
             ]
         )
-    return markdown(["precision", "size", "largest logit error", "SQNR", "same label"], rows)
+    drift = ["largest logit error", "largest drift of a probability", "SQNR", "same label"]
+    return markdown(["precision", "size", "real-time factor", *drift], rows)
 
 
 def engines(report: Report) -> str:

@@ -83,8 +83,14 @@ def run(options: argparse.Namespace) -> int:
         print(title)
         for key, value in lines.items():
             name = key.replace("_", " ")
-            print(f"  {name:<16} {', '.join(value) if isinstance(value, list) else value}")
+            print(f"  {name:<21} {_shown(value)}")
     return 1 if error else 0
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _nested(value: object) -> bool:
