@@ -73,9 +73,12 @@ class Labeller:
                 ]
                 warnings = prediction.warnings
         except (VoxmoodError, OSError, MemoryError) as error:
-            row = dict.fromkeys(self.fields) | {"path": path, "warnings": []}
-            return [row | {"error": str(error) or type(error).__name__}]
+            return [self.failed(path, str(error) or type(error).__name__)]
         return [{"path": path, **part, "warnings": list(warnings), "error": None} for part in parts]
+
+    def failed(self, path: str, cause: str) -> Row:
+        """The row of a recording that has no label."""
+        return dict.fromkeys(self.fields) | {"path": path, "warnings": [], "error": cause}
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from voxmood.report import write_whole
 SUFFIXES = (".csv", ".jsonl")
 
 
-def check_same(table: object, made_by: str | None, run: Mapping[str, Any]) -> None:
+def check_same(table: object, made_by: str | bytes | None, run: Mapping[str, Any]) -> None:
     """Raises OutputError unless what made a table, as JSON, is what this run would use."""
     if made_by is None or json.loads(made_by) != run:
         raise OutputError(
