@@ -12,6 +12,8 @@ import json
 import logging
 import os
 import posixpath
+import re
+import socket
 import sys
 from collections.abc import Iterator
 from functools import partial
@@ -38,6 +40,7 @@ except ModuleNotFoundError as error:
 
 DESCRIPTION = "_voxmood.json"  # readers of Parquet leave out what begins so
 BLOCK_PATHS = 64  # a task takes as many recordings
+CONNECT_SECONDS = 10.0
 FILE_ROWS = 1000  # the least of a file of the output, but for the last
 # Of a processor. Ray would count a whole one for tasks that wait for storage too, and actors that
 # held all there are would wait for their input for ever.
@@ -196,6 +199,9 @@ def connect(address: str | None, processors: int) -> None:
         ClusterError: there is none at the address.
     """
     try:
+        if address and (found := re.fullmatch(r"(?:ray://)?(.+):(\d+)", address)):
+            # Ray itself would try for minutes.
+            socket.create_connection((found[1], int(found[2])), CONNECT_SECONDS).close()
         ray.init(
             address=address,
             num_cpus=None if address else processors,
@@ -203,7 +209,7 @@ def connect(address: str | None, processors: int) -> None:
             logging_level=logging.WARNING,
             log_to_driver=False,
         )
-    except Exception as error:  # of several kinds, by the way the address is wrong
+    except (OSError, OverflowError, RuntimeError, ValueError) as error:
         raise ClusterError(
             f"{address or 'Ray'}: no Ray cluster answers ({first_line(error)}); `ray start --head` "
             "starts one and prints its address."
