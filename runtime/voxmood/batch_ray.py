@@ -161,7 +161,8 @@ def label(
     """Runs the job."""
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = sys.stderr.isatty()
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    # It warns that actors hold all processors, which these leave room in.
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     actors = max(1, int(ray.cluster_resources()["CPU"]))
     try:
         (
@@ -206,7 +207,7 @@ def connect(address: str | None, processors: int) -> None:
             address=address,
             num_cpus=None if address else processors,
             include_dashboard=None if address else False,
-            logging_level=logging.WARNING,
+            logging_level=logging.ERROR,
             log_to_driver=False,
         )
     except (OSError, OverflowError, RuntimeError, ValueError) as error:
