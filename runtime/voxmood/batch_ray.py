@@ -42,9 +42,9 @@ DESCRIPTION = "_voxmood.json"  # readers of Parquet leave out what begins so
 BLOCK_PATHS = 64  # a task takes as many recordings
 CONNECT_SECONDS = 10.0
 FILE_ROWS = 1000  # the least of a file of the output, but for the last
-# Of a processor: actors that held all there are would leave none for what writes their rows, and
-# wait for ever. Reading asks for what an actor has, so that Ray makes it a part of the actor's work;
-# apart, it took a third of the throughput on two cores.
+# Of a processor: actors that held all there are would leave none to write their rows. Reading asks
+# for what an actor has, so that Ray fuses it with the actor's work; apart from it, throughput on
+# two cores was a third less.
 ACTOR_CPUS, WRITER_CPUS = 0.9, 0.1
 
 
