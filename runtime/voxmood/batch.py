@@ -150,6 +150,8 @@ def find(source: str) -> Iterator[str]:
         AudioError: a folder holds no recordings.
         ManifestError: a manifest cannot be used.
     """
+    if "://" in source:
+        raise MissingFileError(f"{source}: only --engine ray reads what is not on this machine.")
     source = os.path.normpath(source)
     if os.path.isdir(source):  # noqa: PTH112 - paths as they were given
         empty = True

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from voxmood import batch
 from voxmood.batch import Labeller, Listing, Row
-from voxmood.batch_table import check_same
+from voxmood.batch_table import check_same, exists
 from voxmood.commands.options import load
 from voxmood.errors import ClusterError, MissingExtraError, MissingFileError, OutputError
 from voxmood.recordings import is_recording
@@ -120,9 +120,7 @@ def run(options: argparse.Namespace, windows: tuple[float, float] | None) -> tup
     try:
         there = parts(storage, folder)
         if there and not (options.resume or options.force):
-            raise OutputError(
-                f"{options.output}: is there; --resume goes on with it, --force replaces it."
-            )
+            raise exists(options.output)
         listing = Listing(chain.from_iterable(map(find, options.sources)))
         threads, options.threads = options.threads or default_threads(), 1
         labeller = Labeller(load(options), windows)  # here too: what is wrong is told at once

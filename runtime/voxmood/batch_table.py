@@ -17,6 +17,11 @@ from voxmood.report import write_whole
 SUFFIXES = (".csv", ".jsonl")
 
 
+def exists(table: object) -> OutputError:
+    """What to say of a table that is there."""
+    return OutputError(f"{table}: is there; --resume goes on with it, --force replaces it.")
+
+
 def check_same(table: object, made_by: str | bytes | None, run: Mapping[str, Any]) -> None:
     """Raises OutputError unless what made a table, as JSON, is what this run would use."""
     if made_by is None or json.loads(made_by) != run:

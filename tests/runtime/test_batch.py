@@ -157,6 +157,7 @@ def test_what_a_source_stands_for(folder: Path, tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["{0}/nothing.wav", "--output", "{0}/new.csv"], "no such file or folder"),
+        (["s3://archive/a", "--output", "{0}/new.csv"], "only --engine ray"),
         (["{0}/*.wma", "--output", "{0}/new.csv"], "no glob of any"),
         (["{0}/none", "--output", "{0}/new.csv"], "holds no recordings"),
         (["{0}/recordings", "{0}/recordings/ü.flac", "--output", "{0}/new.csv"], "given twice"),

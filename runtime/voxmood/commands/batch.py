@@ -55,13 +55,13 @@ def run(options: argparse.Namespace) -> int:
 
 def _locally(options: argparse.Namespace) -> tuple[int, int]:
     from voxmood.batch import Labeller, Listing, find, label_all
-    from voxmood.batch_table import SUFFIXES, Table
+    from voxmood.batch_table import SUFFIXES, Table, exists
 
     output = Path(options.output)
     if output.suffix.lower() not in SUFFIXES:
         raise OutputError(f"{output}: name it OUT.csv or OUT.jsonl; Parquet takes --engine ray.")
     if output.exists() and not (options.resume or options.force):
-        raise OutputError(f"{output}: is there; --resume goes on with it, --force replaces it.")
+        raise exists(output)
     listing = Listing(chain.from_iterable(map(find, options.sources)))
     threads = options.threads or default_threads()
     workers = min(threads, len(listing))
