@@ -4,10 +4,12 @@ from voxmood.comparison import Comparison, compare
 from voxmood.errors import (
     AudioError,
     BundleError,
+    ClusterError,
     ForkError,
     ManifestError,
     MissingExtraError,
     MissingFileError,
+    OutputError,
     ProviderError,
     VoxmoodError,
 )
@@ -18,12 +20,14 @@ from voxmood.timeline import Segment
 __all__ = [
     "AudioError",
     "BundleError",
+    "ClusterError",
     "Comparison",
     "ForkError",
     "ManifestError",
     "MissingExtraError",
     "MissingFileError",
     "Model",
+    "OutputError",
     "Prediction",
     "ProviderError",
     "Segment",

@@ -352,8 +352,9 @@ def _unreadable(file: BinaryIO, name: str, error: Exception) -> AudioError:
     if not head:
         return AudioError(f"{name}: is empty.")
     known = next((form for form, magic in FOREIGN.items() if magic.match(head)), None)
+    cause = getattr(error, "error_string", error)  # libsndfile's, without the number of the file
     return AudioError(
-        f"{name}: cannot be read as audio ({known or error}). Formats: WAV, FLAC, Ogg, Opus, MP3 "
+        f"{name}: cannot be read as audio ({known or cause}). Formats: WAV, FLAC, Ogg, Opus, MP3 "
         "and what else libsndfile reads; convert others, for example `ffmpeg -i IN OUT.wav`."
     )
 

@@ -15,6 +15,7 @@ from voxmood.errors import MissingExtraError, VoxmoodError
 
 COMMANDS = {
     "predict": ("voxmood.commands.predict", "label recordings"),
+    "batch": ("voxmood.commands.batch", "label an archive into a table"),
     "timeline": ("voxmood.commands.timeline", "label a long recording, window by window"),
     "listen": ("voxmood.commands.listen", "label what a microphone hears"),
     "info": ("voxmood.commands.info", "what a bundle and this installation are"),

@@ -25,6 +25,14 @@ class ManifestError(VoxmoodError, ValueError):
     """A list of recordings that cannot be used."""
 
 
+class OutputError(VoxmoodError, OSError):
+    """An output that exists already, is of another run, or cannot be written."""
+
+
+class ClusterError(VoxmoodError, ConnectionError):
+    """Other machines or their storage, which cannot be reached."""
+
+
 class ForkError(VoxmoodError, RuntimeError):
     """A model that was loaded before a fork and is used in the child."""
 

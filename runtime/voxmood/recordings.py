@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,14 +45,34 @@ def find_recordings(folder: Path) -> list[Recording]:
         raise MissingFileError(f"{folder}: no such folder.")
     recordings = [
         Recording(str(path.relative_to(folder)), path)
-        for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in READABLE | FOREIGN
-        and not path.name.startswith(".")
-        and not path.is_dir()
+        for path in sorted(map(Path, walk(os.fspath(folder))))
     ]
     if not recordings:
         raise AudioError(f"{folder}: holds no recordings ({', '.join(sorted(READABLE))}).")
     return recordings
+
+
+def walk(folder: str) -> Iterator[str]:
+    """Paths of the recordings of a folder and its sub-folders, as the system lists them.
+
+    Raises:
+        AudioError: a folder cannot be read.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    yield from walk(entry.path)
+                elif is_recording(entry.name) and not entry.is_dir():
+                    yield entry.path
+    except OSError as error:
+        raise AudioError(f"{folder}: cannot be listed ({error.strerror}).") from error
+
+
+def is_recording(name: str) -> bool:
+    """Whether a file is audio by its suffix, and not hidden."""
+    suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 - of very many, and may be a URI's
+    return suffix in READABLE | FOREIGN and not name.startswith(".")
 
 
 def read_manifest(manifest: Path, folder: Path) -> list[Recording]:
@@ -65,9 +87,24 @@ def read_manifest(manifest: Path, folder: Path) -> list[Recording]:
         MissingFileError: there is no such file.
         ManifestError: it is no CSV, has no `path`, an empty or repeated one, or no rows.
     """
+    recordings: dict[str, Recording] = {}
+    for line, recording in manifest_lines(manifest, folder):
+        if recording.name in recordings:
+            raise ManifestError(f"{manifest}: line {line} lists {recording.name} a second time.")
+        recordings[recording.name] = recording
+    return list(recordings.values())
+
+
+def manifest_lines(manifest: Path, folder: Path) -> Iterator[tuple[int, Recording]]:
+    """Yields the lines of a manifest by number, one at a time; as `read_manifest`, and may repeat.
+
+    Raises:
+        MissingFileError: there is no such file.
+        ManifestError: it is no CSV, has no `path`, an empty one, or no rows.
+    """
     if not manifest.is_file():
         raise MissingFileError(f"{manifest}: no such file.")
-    recordings: dict[str, Recording] = {}
+    line = 0
     try:
         with manifest.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets write a BOM
             rows = csv.DictReader(file, strict=True)
@@ -78,21 +115,14 @@ def read_manifest(manifest: Path, folder: Path) -> list[Recording]:
                     f"separated by commas, and is {','.join(columns)[:80]!r}."
                 )
             for row in rows:
-                name = row["path"]
+                name, line = row["path"], rows.line_num
                 if not name or None in row or None in row.values():
                     raise ManifestError(
-                        f"{manifest}: line {rows.line_num} does not have a cell for each of "
+                        f"{manifest}: line {line} does not have a cell for each of "
                         f"{','.join(columns)}."
                     )
-                if name in recordings:
-                    raise ManifestError(
-                        f"{manifest}: line {rows.line_num} lists {name} a second time."
-                    )
-                recordings[name] = Recording(
-                    name, folder / name, row.get("label"), row.get("speaker")
-                )
+                yield line, Recording(name, folder / name, row.get("label"), row.get("speaker"))
     except (csv.Error, UnicodeDecodeError) as error:
         raise ManifestError(f"{manifest}: is not a CSV file in UTF-8 ({error}).") from None
-    if not recordings:
+    if not line:
         raise ManifestError(f"{manifest}: lists no recordings.")
-    return list(recordings.values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 from voxmood.timeline import Segment
 
@@ -24,18 +25,20 @@ def rounded(probabilities: Mapping[str, float]) -> dict[str, float]:
     return {label: round(value, 6) for label, value in probabilities.items()}
 
 
+def segment_fields(segment: Segment) -> dict[str, Any]:
+    """A segment as JSON shows it."""
+    return {
+        "start": round(segment.start, 4),
+        "end": round(segment.end, 4),
+        "label": segment.label,
+        "probabilities": rounded(segment.probabilities),
+        "silent": segment.silent,
+    }
+
+
 def segment_json(segment: Segment) -> str:
     """A segment as one line of JSON."""
-    return json.dumps(
-        {
-            "start": round(segment.start, 4),
-            "end": round(segment.end, 4),
-            "label": segment.label,
-            "probabilities": rounded(segment.probabilities),
-            "silent": segment.silent,
-        },
-        ensure_ascii=False,
-    )
+    return json.dumps(segment_fields(segment), ensure_ascii=False)
 
 
 def segment_text(segment: Segment) -> str:

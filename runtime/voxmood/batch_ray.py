@@ -1,0 +1,301 @@
+"""The batch engine for more than one machine: Ray Data reads, maps and writes Parquet.
+
+What runs where, how much is under way, and what is done again after a failure is Ray's. Every node
+needs voxmood with the extras `cpu` and `ray`, and the bundle where this machine has it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import logging
+import os
+import posixpath
+import re
+import socket
+import sys
+from collections.abc import Iterator
+from functools import partial
+from itertools import chain, islice
+from pathlib import Path
+
+from voxmood import batch
+from voxmood.batch import Labeller, Listing, Row
+from voxmood.batch_table import check_same, exists
+from voxmood.commands.options import load
+from voxmood.errors import ClusterError, MissingExtraError, MissingFileError, OutputError
+from voxmood.recordings import is_recording
+from voxmood.threads import default_threads
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when it starts
+
+try:
+    import pyarrow
+    import ray
+    import ray.data
+    from pyarrow import fs, parquet
+except ModuleNotFoundError as error:
+    raise MissingExtraError("engine ray needs Ray Data: pip install 'voxmood[ray]'.") from error
+
+DESCRIPTION = "_voxmood.json"  # readers of Parquet leave out what begins so
+BLOCK_PATHS = 64  # a task takes as many recordings
+CONNECT_SECONDS = 10.0
+FILE_ROWS = 1000  # the least of a file of the output, but for the last
+# Of a processor: actors that held all there are would leave none to write their rows. Reading asks
+# for what an actor has, so that Ray fuses it with the actor's work; apart from it, throughput on
+# two cores was a third less.
+ACTOR_CPUS, WRITER_CPUS = 0.9, 0.1
+
+
+class Worker:
+    """An actor's model.
+
+    Args:
+        options: of `voxmood batch`, for one thread.
+        windows: as `Labeller` takes them.
+    """
+
+    def __init__(self, options: argparse.Namespace, windows: tuple[float, float] | None) -> None:
+        self._labeller = Labeller(load(options), windows)
+        self._schema = schema(self._labeller)
+
+    def __call__(self, recordings: pyarrow.Table) -> pyarrow.Table:
+        """Labels recordings that `read` has read."""
+        rows: list[Row] = []
+        for path, audio, cause in zip(*recordings.columns, strict=True):
+            name = path.as_py()
+            if audio.is_valid:
+                rows += self._labeller(name, Audio(audio.as_buffer(), name))
+            elif "://" in name:
+                rows += [self._labeller.failed(name, cause.as_py())]
+            else:
+                rows += self._labeller(name)  # which finds the cause, as the local engine does
+        return pyarrow.Table.from_pylist(rows, schema=self._schema)
+
+
+class Audio(io.BytesIO):
+    """The bytes of a file, and the name that messages have it by."""
+
+    def __init__(self, content: pyarrow.Buffer, name: str) -> None:
+        super().__init__(content)
+        self.name = name
+
+
+def read(row: Row, root: str) -> Row:
+    """Reads a recording.
+
+    Ray's `read_binary_files` would end the job at the first that cannot be read.
+    """
+    audio = cause = None
+    try:
+        storage, path = open_storage(row["path"], root)
+        with storage.open_input_stream(path) as stream:
+            audio = stream.read()
+    except (OSError, ClusterError) as error:
+        cause = f"{row['path']}: cannot be read ({first_line(error)})."
+    return row | {"audio": audio, "cause": cause}
+
+
+def schema(labeller: Labeller) -> pyarrow.Schema:
+    """The types of the output's columns."""
+    text, number = pyarrow.string(), pyarrow.float64()
+    types = {
+        "probabilities": pyarrow.struct([(label, number) for label in labeller.labels]),
+        "warnings": pyarrow.list_(text),
+        "silent": pyarrow.bool_(),
+        **dict.fromkeys(("start", "end", "duration_s"), number),
+    }
+    return pyarrow.schema([(name, types.get(name, text)) for name in labeller.fields])
+
+
+def run(options: argparse.Namespace, windows: tuple[float, float] | None) -> tuple[int, int]:
+    """Labels what is listed; returns how many recordings the output has, and how many failed.
+
+    Raises:
+        ClusterError: Ray or the storage is out of reach, or the job failed.
+        OutputError: the output is there, or was made otherwise.
+    """
+    storage, folder = open_storage(options.output)
+    try:
+        there = parts(storage, folder)
+        if there and not (options.resume or options.force):
+            raise exists(options.output)
+        listing = Listing(chain.from_iterable(map(find, options.sources)))
+        threads, options.threads = options.threads or default_threads(), 1
+        labeller = Labeller(load(options), windows)  # here too: what is wrong is told at once
+        description = f"{folder}/{DESCRIPTION}"
+        if there and options.resume:
+            with storage.open_input_stream(description) as stream:
+                check_same(options.output, stream.read(), labeller.description)
+            for path, _ in chain.from_iterable(recordings(storage, part) for part in there):
+                listing.discard(path)
+        else:
+            for part in there:
+                storage.delete_file(part)
+            storage.create_dir(folder)
+            with storage.open_output_stream(description) as stream:
+                stream.write(json.dumps(labeller.description, indent=2).encode())
+        if len(listing):
+            connect(options.address, threads)
+            tables = (pyarrow.table({"path": paths}) for paths in blocks(listing))
+            label(list(tables), options, windows, storage, folder)
+        failures = [
+            failed for part in parts(storage, folder) for _, failed in recordings(storage, part)
+        ]
+    except OSError as error:
+        if isinstance(error, OutputError | ClusterError | MissingFileError):
+            raise
+        raise unreachable(options.output, error) from error
+    return len(failures), sum(failures)
+
+
+def label(
+    tables: list[pyarrow.Table],
+    options: argparse.Namespace,
+    windows: tuple[float, float] | None,
+    storage: fs.FileSystem,
+    folder: str,
+) -> None:
+    """Runs the job."""
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = sys.stderr.isatty()
+    # It warns that actors hold all processors, which these leave room in.
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    actors = max(1, int(ray.cluster_resources()["CPU"]))
+    try:
+        (
+            ray.data.from_arrow(tables)
+            .map(partial(read, root=str(Path.cwd())), num_cpus=ACTOR_CPUS)
+            .map_batches(
+                Worker,
+                fn_constructor_args=(options, windows),
+                batch_format="pyarrow",
+                batch_size=BLOCK_PATHS,
+                num_cpus=ACTOR_CPUS,
+                compute=ray.data.ActorPoolStrategy(
+                    min_size=1, initial_size=actors, max_size=actors
+                ),
+            )
+            .write_parquet(
+                folder,
+                filesystem=storage,
+                min_rows_per_file=FILE_ROWS,
+                ray_remote_args={"num_cpus": WRITER_CPUS},
+            )
+        )
+    except (ray.exceptions.RayError, RuntimeError) as error:
+        raise ClusterError(
+            f"the job on Ray failed ({first_line(error)}); once that is mended, --resume goes on."
+        ) from error
+    finally:
+        ray.shutdown()
+
+
+def connect(address: str | None, processors: int) -> None:
+    """Joins a cluster, or starts Ray on this machine.
+
+    Raises:
+        ClusterError: there is none at the address.
+    """
+    try:
+        if address and (found := re.fullmatch(r"(?:ray://)?(.+):(\d+)", address)):
+            # Ray itself would try for minutes.
+            socket.create_connection((found[1], int(found[2])), CONNECT_SECONDS).close()
+        ray.init(
+            address=address,
+            num_cpus=None if address else processors,
+            include_dashboard=None if address else False,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+        )
+    except (OSError, OverflowError, RuntimeError, ValueError) as error:
+        raise ClusterError(
+            f"{address or 'Ray'}: no Ray cluster answers ({first_line(error)}); `ray start --head` "
+            "starts one and prints its address."
+        ) from error
+
+
+def find(source: str) -> Iterator[str]:
+    """Paths of the recordings of a source, which may be a URI such as `s3://bucket/folder`.
+
+    Raises:
+        MissingFileError, AudioError, ManifestError: as `voxmood.batch.find`.
+        ClusterError: the storage is out of reach.
+    """
+    if "://" not in source:
+        yield from batch.find(source)
+        return
+    storage, path = open_storage(source)
+    scheme = source.partition("://")[0]
+    try:
+        if storage.get_file_info(path).is_file:
+            yield source
+            return
+        below = storage.get_file_info(fs.FileSelector(path, recursive=True, allow_not_found=True))
+    except OSError as error:
+        raise unreachable(source, error) from error
+    found = [
+        file.path for file in below if file.is_file and is_recording(posixpath.basename(file.path))
+    ]
+    if not found:
+        raise MissingFileError(f"{source}: holds no recordings, or is not there.")
+    yield from (f"{scheme}://{path}" for path in found)
+
+
+def open_storage(location: str, root: str = ".") -> tuple[fs.FileSystem, str]:
+    """The file system of a path or URI, and the path in it.
+
+    Args:
+        location: of a file or folder.
+        root: what a relative path is relative to; this process's folder by default.
+    """
+    scheme, mark, path = location.partition("://")
+    if not mark:
+        return fs.LocalFileSystem(), str(Path(root, location).absolute())
+    try:
+        # Of the bucket alone: what follows may hold what a URI must escape.
+        return fs.FileSystem.from_uri(f"{scheme}://{path.partition('/')[0]}")[0], path.rstrip("/")
+    except (pyarrow.ArrowInvalid, OSError) as error:
+        raise unreachable(location, error) from error
+
+
+def parts(storage: fs.FileSystem, folder: str) -> list[str]:
+    """The files of Parquet in a folder."""
+    below = storage.get_file_info(fs.FileSelector(folder, allow_not_found=True))
+    return [file.path for file in below if file.extension == "parquet"]
+
+
+def recordings(storage: fs.FileSystem, part: str) -> Iterator[tuple[str, bool]]:
+    """Yields the recordings in a file, and whether each failed; removes a file that was cut off."""
+    try:
+        with storage.open_input_file(part) as file:
+            columns = parquet.read_table(file).select(["path", "error"]).to_pydict()
+    except pyarrow.ArrowInvalid:  # it has no end
+        storage.delete_file(part)
+        return
+    failed = dict(zip(columns["path"], columns["error"], strict=True))
+    for path, cause in failed.items():
+        yield path, cause is not None
+
+
+def blocks(listing: Listing) -> Iterator[list[str]]:
+    """The listing, some paths at a time."""
+    paths = iter(listing)
+    while block := list(islice(paths, BLOCK_PATHS)):
+        yield block
+
+
+def unreachable(location: str, error: Exception) -> ClusterError:
+    """What to say of storage that does not answer."""
+    return ClusterError(
+        f"{location}: cannot be reached ({first_line(error)}). Credentials come from the usual "
+        "places, such as AWS_PROFILE or AWS_ACCESS_KEY_ID with AWS_SECRET_ACCESS_KEY, the region "
+        "from AWS_REGION, another endpoint from AWS_ENDPOINT_URL."
+    )
+
+
+def first_line(error: Exception) -> str:
+    """An error in short; those of Ray hold the tracebacks of other machines."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[-1 if isinstance(error, ray.exceptions.RayTaskError) else 0].strip()
