@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +125,13 @@ def test_killed_and_resumed(folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "labels.csv"
     command = [sys.executable, "-m", "voxmood", "batch", str(sources), "--output", str(output)]
     for number, status in ((signal.SIGKILL, -9), (signal.SIGINT, 130)):
-        process = subprocess.Popen([*command, "--resume"], stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            [*command, "--resume"],
+            stderr=subprocess.PIPE,
+            text=True,
+            # Tests in the background of a shell ignore it, and so would their children.
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+        )
         size = output.stat().st_size if output.exists() else 0
         while not output.exists() or output.stat().st_size < size + 2000:
             assert process.poll() is None

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from functools import partial
 from pathlib import Path
 
 import librosa
@@ -331,6 +332,8 @@ def test_ctrl_c_leaves_no_traceback_and_no_file(tmp_path: Path) -> None:
             [*command, *(["--plot", str(picture)] if first_line else [])],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            # Tests in the background of a shell ignore it, and so would their children.
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
         )
         assert process.stdout is not None
         if first_line:
