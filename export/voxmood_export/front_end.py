@@ -130,7 +130,7 @@ class GroupNormFirstLayer(nn.Module):
             variance = share @ (x @ self.matrix).square()
         else:
             windows, rows = x[0].double(), self.matrix.T.double()
-            # As Gemm, for which ONNX Runtime before 1.24 has float64 kernels after all its fusions.
+            # As Gemm: ONNX Runtime 1.20 fuses Transpose and MatMul into what it lacks in float64.
             covariance = torch.addmm(windows.new_zeros(self.kernel), windows.T, windows)
             variance = ((rows @ covariance * rows).sum(-1)[None, None] / valid).float()
         matrix = self.matrix * (self.scale * torch.rsqrt(variance + self.epsilon))

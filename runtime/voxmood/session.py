@@ -45,7 +45,7 @@ DEFAULTS = {
     # without spinning (shipped model), 375 and 440 ms (full size). Where another process kept a
     # core busy the median was 1.15 s, 0.91 s without, 1.25 s with unbounded spinning.
     "session.intra_op.allow_spinning": "1",
-    "session.intra_op.spin_duration_us": "200",  # ONNX Runtime before 1.24 spins on
+    "session.intra_op.spin_duration_us": "200",  # ONNX Runtime 1.20 does not know it
     "session.force_spinning_stop": "1",
     "session.record_ep_graph_assignment_info": "1",  # for `nodes_by_provider`
 }
