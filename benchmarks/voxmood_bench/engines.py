@@ -54,6 +54,14 @@ PEERS = {
 """What a bundle can be compared with beside its reference; the last is no model but a floor."""
 
 
+ON_CUDA = {
+    "PyTorch float16 on CUDA": Engine(
+        None, "pytorch", "checkpoint", {"precision": "float16", "device": "cuda"}
+    )
+}
+"""What a bundle on CUDA is compared with, on the same GPU."""
+
+
 def lineup(bundle: Bundle, providers: Sequence[str], peers: Sequence[str]) -> dict[str, Engine]:
     """The engines of a run by name: the reference, the bundle's, the main one again, peers.
 
@@ -72,7 +80,8 @@ def lineup(bundle: Bundle, providers: Sequence[str], peers: Sequence[str]) -> di
     }
     copy = {f"{first} {AGAIN}": ours[first]} if first in ours else {}
     reference = Engine(None, "pytorch", "checkpoint", {"precision": "float32"})
-    return {REFERENCE: reference} | ours | copy | {name: PEERS[name] for name in peers}
+    others = (ON_CUDA if "cuda" in providers else {}) | {name: PEERS[name] for name in peers}
+    return {REFERENCE: reference} | ours | copy | others
 
 
 def main_engine(bundle: Bundle) -> str:

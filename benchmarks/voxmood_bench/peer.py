@@ -26,7 +26,8 @@ Run: TypeAlias = Callable[[Array], Array | None]
 """From a waveform to logits, all that a user of the engine has to do included."""
 
 Options: TypeAlias = Mapping[str, Any]
-"""`precision`; `normalise`, whether the checkpoint wants it; `config` of ONNX Runtime's session."""
+"""`precision`; `device` of PyTorch; `normalise`, whether the checkpoint wants it; `config` of ONNX
+Runtime's session."""
 
 RATE = 16000
 IMPORTS = {
@@ -59,7 +60,10 @@ def load_pytorch(model: str, threads: int, options: Options) -> Run:
     """The checkpoint in transformers, with its own feature extractor."""
     # By its path, since voxmood_bench is not in the environments of peers.
     module = runpy.run_path(str(Path(__file__).with_name("reference.py")))
-    reference = module["Reference"](model, threads=threads, dtype=options["precision"])
+    device = options.get("device", "cpu")
+    reference = module["Reference"](
+        model, threads=threads, dtype=options["precision"], device=device
+    )
     run: Run = reference.logits
     return run
 

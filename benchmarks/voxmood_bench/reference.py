@@ -24,17 +24,23 @@ class Reference:
     Args:
         checkpoint: a folder or a hub id.
         threads: of PyTorch; None leaves them as they are.
-        dtype: what it computes in.
+        dtype: what it computes in,
+        device: and on.
     """
 
     def __init__(
-        self, checkpoint: str, *, threads: int | None = None, dtype: str = "float32"
+        self,
+        checkpoint: str,
+        *,
+        threads: int | None = None,
+        dtype: str = "float32",
+        device: str = "cpu",
     ) -> None:
         if threads is not None:
             torch.set_num_threads(threads)
         self._extractor = AutoFeatureExtractor.from_pretrained(checkpoint)
         self._model = AutoModelForAudioClassification.from_pretrained(checkpoint).eval()
-        self._model.to(getattr(torch, dtype))
+        self._model.to(device, getattr(torch, dtype))
         self._pooled: torch.Tensor | None = None
         self._model.classifier.register_forward_pre_hook(self._keep)
 
@@ -52,9 +58,8 @@ class Reference:
         rate = self._extractor.sampling_rate
         inputs = self._extractor(waveform, sampling_rate=rate, return_tensors="pt")
         with torch.inference_mode():
-            logits: npt.NDArray[np.float32] = (
-                self._model(inputs.input_values.to(self._model.dtype)).logits[0].float().numpy()
-            )
+            values = inputs.input_values.to(self._model.device, self._model.dtype)
+            logits: npt.NDArray[np.float32] = self._model(values).logits[0].float().cpu().numpy()
         return logits
 
     def predict(self, source: str | os.PathLike[str]) -> Prediction:
@@ -72,6 +77,6 @@ class Reference:
             label=self.labels[int(np.argmax(logits))],
             probabilities=dict(zip(self.labels, probabilities, strict=True)),
             logits=logits,
-            embedding=self._pooled[0].float().numpy(),
+            embedding=self._pooled[0].float().cpu().numpy(),
             duration=len(waveform) / rate,
         )

@@ -26,6 +26,7 @@ from voxmood_bench import accuracy, memory, profile, speed
 from voxmood_bench.engines import (
     AGAIN,
     CALIBRATION_SECONDS,
+    ON_CUDA,
     PEERS,
     REFERENCE,
     Engine,
@@ -410,7 +411,7 @@ class Suite:
             },
             "engines": {
                 name: {
-                    "peer": name in PEERS,
+                    "peer": name in PEERS | ON_CUDA,
                     "versions": cells[0]["versions"].get(name, {}),
                     "error": cells[0]["errors"].get(name),
                 }

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from voxmood.audio import AudioSource
-from voxmood.commands.display import rounded, segment_fields
+from voxmood.display import rounded, segment_fields
 from voxmood.errors import AudioError, ManifestError, MissingFileError, VoxmoodError
 from voxmood.model import Model
 from voxmood.recordings import manifest_lines, walk

@@ -11,7 +11,6 @@ import io
 import json
 import logging
 import os
-import posixpath
 import re
 import socket
 import sys
@@ -20,12 +19,10 @@ from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 
-from voxmood import batch
 from voxmood.batch import Labeller, Listing, Row
 from voxmood.batch_table import check_same, exists
 from voxmood.commands.options import load
 from voxmood.errors import ClusterError, MissingExtraError, MissingFileError, OutputError
-from voxmood.recordings import is_recording
 from voxmood.threads import default_threads
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when it starts
@@ -34,7 +31,16 @@ try:
     import pyarrow
     import ray
     import ray.data
-    from pyarrow import fs, parquet
+    from pyarrow import fs
+
+    from voxmood.batch_storage import (
+        find,
+        first_line,
+        open_storage,
+        parts,
+        recordings,
+        unreachable,
+    )
 except ModuleNotFoundError as error:
     raise MissingExtraError("engine ray needs Ray Data: pip install 'voxmood[ray]'.") from error
 
@@ -186,7 +192,7 @@ def label(
         )
     except (ray.exceptions.RayError, RuntimeError) as error:
         raise ClusterError(
-            f"the job on Ray failed ({first_line(error)}); once that is mended, --resume goes on."
+            f"the job on Ray failed ({cause(error)}); once that is mended, --resume goes on."
         ) from error
     finally:
         ray.shutdown()
@@ -216,69 +222,6 @@ def connect(address: str | None, processors: int) -> None:
         ) from error
 
 
-def find(source: str) -> Iterator[str]:
-    """Paths of the recordings of a source, which may be a URI such as `s3://bucket/folder`.
-
-    Raises:
-        MissingFileError, AudioError, ManifestError: as `voxmood.batch.find`.
-        ClusterError: the storage is out of reach.
-    """
-    if "://" not in source:
-        yield from batch.find(source)
-        return
-    storage, path = open_storage(source)
-    scheme = source.partition("://")[0]
-    try:
-        if storage.get_file_info(path).is_file:
-            yield source
-            return
-        below = storage.get_file_info(fs.FileSelector(path, recursive=True, allow_not_found=True))
-    except OSError as error:
-        raise unreachable(source, error) from error
-    found = [
-        file.path for file in below if file.is_file and is_recording(posixpath.basename(file.path))
-    ]
-    if not found:
-        raise MissingFileError(f"{source}: holds no recordings, or is not there.")
-    yield from (f"{scheme}://{path}" for path in found)
-
-
-def open_storage(location: str, root: str = ".") -> tuple[fs.FileSystem, str]:
-    """The file system of a path or URI, and the path in it.
-
-    Args:
-        location: of a file or folder.
-        root: what a relative path is relative to; this process's folder by default.
-    """
-    scheme, mark, path = location.partition("://")
-    if not mark:
-        return fs.LocalFileSystem(), str(Path(root, location).absolute())
-    try:
-        # Of the bucket alone: what follows may hold what a URI must escape.
-        return fs.FileSystem.from_uri(f"{scheme}://{path.partition('/')[0]}")[0], path.rstrip("/")
-    except (pyarrow.ArrowInvalid, OSError) as error:
-        raise unreachable(location, error) from error
-
-
-def parts(storage: fs.FileSystem, folder: str) -> list[str]:
-    """The files of Parquet in a folder."""
-    below = storage.get_file_info(fs.FileSelector(folder, allow_not_found=True))
-    return [file.path for file in below if file.extension == "parquet"]
-
-
-def recordings(storage: fs.FileSystem, part: str) -> Iterator[tuple[str, bool]]:
-    """Yields the recordings in a file, and whether each failed; removes a file that was cut off."""
-    try:
-        with storage.open_input_file(part) as file:
-            columns = parquet.read_table(file).select(["path", "error"]).to_pydict()
-    except pyarrow.ArrowInvalid:  # it has no end
-        storage.delete_file(part)
-        return
-    failed = dict(zip(columns["path"], columns["error"], strict=True))
-    for path, cause in failed.items():
-        yield path, cause is not None
-
-
 def blocks(listing: Listing) -> Iterator[list[str]]:
     """The listing, some paths at a time."""
     paths = iter(listing)
@@ -286,16 +229,7 @@ def blocks(listing: Listing) -> Iterator[list[str]]:
         yield block
 
 
-def unreachable(location: str, error: Exception) -> ClusterError:
-    """What to say of storage that does not answer."""
-    return ClusterError(
-        f"{location}: cannot be reached ({first_line(error)}). Credentials come from the usual "
-        "places, such as AWS_PROFILE or AWS_ACCESS_KEY_ID with AWS_SECRET_ACCESS_KEY, the region "
-        "from AWS_REGION, another endpoint from AWS_ENDPOINT_URL."
-    )
-
-
-def first_line(error: Exception) -> str:
-    """An error in short; those of Ray hold the tracebacks of other machines."""
+def cause(error: Exception) -> str:
+    """A job's error in short; one of a task holds the traceback of another machine before it."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[-1 if isinstance(error, ray.exceptions.RayTaskError) else 0].strip()

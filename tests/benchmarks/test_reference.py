@@ -38,3 +38,12 @@ def test_predicts_as_the_model_card_does_and_as_our_model_is_asked(
     np.testing.assert_allclose(prediction.logits, ours.logits, atol=1e-4)
     np.testing.assert_allclose(prediction.embedding, ours.embedding, atol=1e-4)
     assert prediction.duration == ours.duration
+
+
+def test_float16_is_close_to_float32(checkpoint: Path, tmp_path: Path) -> None:
+    """On the CPU: what differs on a GPU is the device alone."""
+    waveform = speech_like(1.5, 16000, 3)
+    exact = Reference(str(checkpoint)).logits(waveform)
+    rounded = Reference(str(checkpoint), dtype="float16", device="cpu").logits(waveform)
+    assert rounded.dtype == np.float32
+    assert 0 < np.abs(rounded - exact).max() < 0.05 * np.abs(exact).max()

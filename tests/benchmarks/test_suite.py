@@ -205,7 +205,7 @@ def test_lineup_copies_the_main_engine_and_no_other(bundle: Path) -> None:
     found = lineup(read_bundle(bundle), ["cpu", "cuda"], ["int8 products alone"])
     assert list(found) == [
         REFERENCE, INT8, "voxmood fp32", "voxmood int8 cuda", "voxmood fp32 cuda", AGAIN,
-        "int8 products alone",
+        "PyTorch float16 on CUDA", "int8 products alone",
     ]  # fmt: skip
     assert found[AGAIN] == found[INT8]
     assert {peer.environment for peer in PEERS.values()} - {None} == set(REQUIREMENTS)

@@ -14,8 +14,8 @@ from typing import Any, Self, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from voxmood.commands.display import bars, segment_json, segment_text, span
 from voxmood.commands.options import add_model, add_windows, load
+from voxmood.display import bars, segment_json, segment_text, span
 from voxmood.errors import AudioError, MissingExtraError
 from voxmood.model import Model
 from voxmood.stream import Stream

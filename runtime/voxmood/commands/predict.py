@@ -6,8 +6,8 @@ import argparse
 import json
 import sys
 
-from voxmood.commands.display import bars, rounded
 from voxmood.commands.options import add_model, load
+from voxmood.display import bars, rounded
 from voxmood.errors import VoxmoodError
 from voxmood.model import Prediction
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from voxmood.commands.display import segment_json, segment_text
 from voxmood.commands.options import add_model, add_windows, load
+from voxmood.display import segment_json, segment_text
 from voxmood.timeline import Segment
 
 BAR = "{percentage:3.0f}% |{bar}| {n:.0f} of {total:.0f} s, {remaining} to go"

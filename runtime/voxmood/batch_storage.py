@@ -1,0 +1,91 @@
+"""Where the Ray engine reads and writes: folders of this machine and buckets, by Arrow."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow
+from pyarrow import fs, parquet
+
+from voxmood import batch
+from voxmood.errors import ClusterError, MissingFileError
+from voxmood.recordings import is_recording
+
+
+def find(source: str) -> Iterator[str]:
+    """Paths of the recordings of a source, which may be a URI such as `s3://bucket/folder`.
+
+    Raises:
+        MissingFileError, AudioError, ManifestError: as `voxmood.batch.find`.
+        ClusterError: the storage is out of reach.
+    """
+    if "://" not in source:
+        yield from batch.find(source)
+        return
+    storage, path = open_storage(source)
+    scheme = source.partition("://")[0]
+    try:
+        if storage.get_file_info(path).is_file:
+            yield source
+            return
+        below = storage.get_file_info(fs.FileSelector(path, recursive=True, allow_not_found=True))
+    except OSError as error:
+        raise unreachable(source, error) from error
+    found = [
+        file.path for file in below if file.is_file and is_recording(posixpath.basename(file.path))
+    ]
+    if not found:
+        raise MissingFileError(f"{source}: holds no recordings, or is not there.")
+    yield from (f"{scheme}://{path}" for path in found)
+
+
+def open_storage(location: str, root: str = ".") -> tuple[fs.FileSystem, str]:
+    """The file system of a path or URI, and the path in it.
+
+    Args:
+        location: of a file or folder.
+        root: what a relative path is relative to; this process's folder by default.
+    """
+    scheme, mark, path = location.partition("://")
+    if not mark:
+        return fs.LocalFileSystem(), str(Path(root, location).absolute())
+    try:
+        # Of the bucket alone: what follows may hold what a URI must escape.
+        return fs.FileSystem.from_uri(f"{scheme}://{path.partition('/')[0]}")[0], path.rstrip("/")
+    except (pyarrow.ArrowInvalid, OSError) as error:
+        raise unreachable(location, error) from error
+
+
+def parts(storage: fs.FileSystem, folder: str) -> list[str]:
+    """The files of Parquet in a folder."""
+    below = storage.get_file_info(fs.FileSelector(folder, allow_not_found=True))
+    return [file.path for file in below if file.extension == "parquet"]
+
+
+def recordings(storage: fs.FileSystem, part: str) -> Iterator[tuple[str, bool]]:
+    """Yields the recordings in a file, and whether each failed; removes a file that was cut off."""
+    try:
+        with storage.open_input_file(part) as file:
+            columns = parquet.read_table(file).select(["path", "error"]).to_pydict()
+    except pyarrow.ArrowInvalid:  # it has no end
+        storage.delete_file(part)
+        return
+    failed = dict(zip(columns["path"], columns["error"], strict=True))
+    for path, cause in failed.items():
+        yield path, cause is not None
+
+
+def unreachable(location: str, error: Exception) -> ClusterError:
+    """What to say of storage that does not answer."""
+    return ClusterError(
+        f"{location}: cannot be reached ({first_line(error)}). Credentials come from the usual "
+        "places, such as AWS_PROFILE or AWS_ACCESS_KEY_ID with AWS_SECRET_ACCESS_KEY, the region "
+        "from AWS_REGION, another endpoint from AWS_ENDPOINT_URL."
+    )
+
+
+def first_line(error: Exception) -> str:
+    """An error in short."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__).strip()
