@@ -101,7 +101,7 @@ def main() -> None:
 def write_plain(form: InferenceForm, calibration: list[Waveform], path: Path) -> None:
     """Writes plain int8 of a single clip's form."""
     graph = export_graph(form)
-    quantize(graph, Finer(NEVER, NEVER), {})
+    quantize(graph, Finer(NEVER, NEVER, gelu_step=False), {})
     weights = f"{path.name}.data"
     onnx_ir.save(graph, path, external_data=weights)
     correct_bias(graph, embedding_shift(path, form, calibration))

@@ -35,10 +35,12 @@ class Finer:
         two_terms: matches weights whose activations are the sum of two uint8 terms, 16 bits, for
             twice the time of those products.
         by_window: matches weights each row of whose activations has a range of its own.
+        gelu_step: quantise what comes out of GELU by a step of which GELU's minimum is a multiple.
     """
 
     two_terms: re.Pattern[str]
     by_window: re.Pattern[str]
+    gelu_step: bool = True
 
 
 FINER_LAYER_NORM = Finer(re.compile(r"front_end\.[3-9]\.|projection\."), re.compile(r"(?!)"))
@@ -79,7 +81,7 @@ def quantize(
         weights: those that are rounded already, by name; the others go to the nearest.
         in_float: names of weights whose products stay in float.
     """
-    quantised = _QuantisedValues(model.graph)
+    quantised = _QuantisedValues(model.graph, finer.gelu_step)
     for node in list(model.graph):
         if node.op_type == "MatMul" and is_quantisable(node, in_float):
             _replace_product(model.graph, node, quantised, finer, weights)
@@ -133,8 +135,9 @@ class _Term(NamedTuple):
 class _QuantisedValues:
     """The uint8 twins of the float values that products take, made when first asked for."""
 
-    def __init__(self, graph: ir.Graph) -> None:
+    def __init__(self, graph: ir.Graph, gelu_step: bool = True) -> None:
         self.graph = graph
+        self.gelu_step = gelu_step
         self.twins: dict[tuple[ir.Value, int], list[_Term]] = {}
 
     def terms(self, value: ir.Value, count: int) -> list[_Term]:
@@ -152,7 +155,7 @@ class _QuantisedValues:
         return self.twins[value, count]
 
     def _quantised(self, after: ir.Node, value: ir.Value, count: int) -> list[_Term]:
-        if after.op_type == "Gelu":
+        if after.op_type == "Gelu" and self.gelu_step:
             nodes, term = self._after_gelu(value)
         else:
             nodes = [ir.node("DynamicQuantizeLinear", [value], num_outputs=3)]
@@ -179,8 +182,11 @@ class _QuantisedValues:
         minimum = self.constant("minimum", np.float32(GELU_MINIMUM))
         most = self.constant("255", np.float32(255))
         fewest = self.constant("1", np.float32(1))
+        last = self.constant("last", np.array([-1]))
         nodes = [
-            top := ir.node("ReduceMax", [value], {"keepdims": 0}),
+            # Two steps: ONNX Runtime reduces rows on all threads, a whole tensor on one.
+            rows := ir.node("ReduceMax", [value, last], {"keepdims": 0}),
+            top := ir.node("ReduceMax", rows.outputs, {"keepdims": 0}),
             range_ := ir.node("Add", [top.outputs[0], minimum]),
             share := ir.node("Div", [minimum, range_.outputs[0]]),
             scaled := ir.node("Mul", [share.outputs[0], most]),
