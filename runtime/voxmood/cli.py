@@ -64,20 +64,24 @@ def _keyboard_interrupts() -> Iterator[None]:
         yield
         return
 
+    timers = hasattr(signal, "setitimer")  # not on Windows
+
     def once_more(unraisable: sys.UnraisableHookArgs) -> None:
         # It was raised in a __del__, which Python would print and forget.
-        if unraisable.exc_type is KeyboardInterrupt:
+        if timers and unraisable.exc_type is KeyboardInterrupt:
             signal.setitimer(signal.ITIMER_REAL, 0.01)
         else:
             sys.__unraisablehook__(unraisable)
 
     sys.unraisablehook = once_more
-    signal.signal(signal.SIGALRM, signal.default_int_handler)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if timers:
+        signal.signal(signal.SIGALRM, signal.default_int_handler)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        if timers:
+            signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 

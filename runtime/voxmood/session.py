@@ -199,7 +199,9 @@ def _bound_memory() -> None:
     memory = onnxruntime.OrtMemoryInfo(
         "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
     )
-    bound = min(MAX_RUN_BYTES, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    bound = MAX_RUN_BYTES
+    if hasattr(os, "sysconf"):  # not on Windows
+        bound = min(bound, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     # An application that registered one before us has chosen a bound of its own.
     with suppress(Exception):
         onnxruntime.create_and_register_allocator(
