@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Does int8 decide as float does? Every fold's model, on the speakers that it has not heard.
 
-    python compare_int8.py     # after train.py --fold 0 ... 4; adds to evaluation.json
+    python compare_int8.py               # after train.py --fold 0 ... 4; adds to evaluation.json
+    python compare_int8.py --folds 0 1   # of these alone
 
 Each fold's checkpoint is exported as a user would, without its test recordings, and both precisions
 label the recordings of its two test speakers.
@@ -43,14 +44,15 @@ def fold_logits(run: Path, corpus: Path) -> tuple[np.ndarray, dict[str, np.ndarr
     return np.array([model.labels.index(row["label"]) for row in rows]), logits
 
 
-def compare(runs: Path, corpus: Path) -> dict[str, Any]:
-    """Agreement of the two precisions, pooled over the folds."""
-    folds = [fold_logits(runs / f"fold-{fold}", corpus) for fold in tqdm(range(FOLDS))]
-    truth = np.concatenate([classes for classes, _ in folds])
+def compare(runs: Path, corpus: Path, folds: list[int]) -> dict[str, Any]:
+    """Agreement of the two precisions, pooled over folds."""
+    found = [fold_logits(runs / f"fold-{fold}", corpus) for fold in tqdm(folds)]
+    truth = np.concatenate([classes for classes, _ in found])
     float32, int8 = (
-        np.concatenate([logits[precision] for _, logits in folds]) for precision in ("fp32", "int8")
+        np.concatenate([logits[precision] for _, logits in found]) for precision in ("fp32", "int8")
     )
     return {
+        "folds": folds,
         "clips": len(truth),
         "same_label": round(agreement(float32, int8), 4),
         "uar_fp32": round(float(recall_score(truth, float32.argmax(1), average="macro")), 4),
@@ -65,8 +67,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--corpora", type=Path, default=HERE.parents[2] / "shared" / "corpora")
     parser.add_argument("--runs", type=Path, default=HERE / "runs")
+    parser.add_argument("--folds", type=int, nargs="+", default=list(range(FOLDS)))
     options = parser.parse_args()
-    result = compare(options.runs, options.corpora / "emodb")
+    result = compare(options.runs, options.corpora / "emodb", options.folds)
     path = HERE / "evaluation.json"
     report = json.loads(path.read_text()) | {"int8": result}
     path.write_text(json.dumps(report, indent=1) + "\n")
