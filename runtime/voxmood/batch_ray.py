@@ -45,7 +45,7 @@ except ModuleNotFoundError as error:
     raise MissingExtraError("engine ray needs Ray Data: pip install 'voxmood[ray]'.") from error
 
 DESCRIPTION = "_voxmood.json"  # readers of Parquet leave out what begins so
-BLOCK_PATHS = 16  # a task takes as many recordings; at the end one actor works and others wait
+BLOCK_PATHS = 32  # a task takes as many recordings; at the end one actor works and others wait
 CONNECT_SECONDS = 10.0
 FILE_ROWS = 1000  # the least of a file of the output, but for the last
 # Of a processor: actors that held all there are would leave none to write their rows. Reading asks
