@@ -22,9 +22,8 @@ from voxmood_export.graph import export_graph, write_graph
 from voxmood_export.inference import InferenceForm
 from voxmood_export.product import Product
 from voxmood_export.quantize import (
-    FINER_GROUP_NORM,
-    FINER_LAYER_NORM,
     KEPT_FLOAT,
+    finer_in,
     quantize,
     quantize_weight,
 )
@@ -49,8 +48,7 @@ class Int8:
         )
         self.outliers = balance(self.form, clips.calibration if clips.recorded else None)
         self._clips = clips.calibration
-        grouped = self.form.config.feat_extract_norm == "group"
-        self._finer = FINER_GROUP_NORM if grouped else FINER_LAYER_NORM
+        self._finer = finer_in(self.form.config)
         products = dict(self.form.named_modules())
         moments = second_moments(self.form, self._clips, self._finer.by_window)
         self._weights = {

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
+from transformers import PretrainedConfig
 
 from voxmood_export.rounding import round_weight
 
@@ -65,6 +66,17 @@ WINDOW_ZERO = np.uint8(96)
 loud ones hardly below it. Between 64 and 128 it was the best (base size, 12 recordings)."""
 
 MICROSOFT = "com.microsoft"
+
+
+def finer_in(config: PretrainedConfig) -> Finer:
+    """What a network of this configuration needs finer."""
+    finer = FINER_GROUP_NORM if config.feat_extract_norm == "group" else FINER_LAYER_NORM
+    if not getattr(config, "feat_proj_layer_norm", True):
+        # No norm between the front end and the encoder's first, which makes quiet moments as loud
+        # as others: the positional convolution meets a recording's full dynamic range.
+        two_terms = re.compile(rf"{finer.two_terms.pattern}|positional\.")
+        finer = replace(finer, two_terms=two_terms)
+    return finer
 
 
 def quantize(

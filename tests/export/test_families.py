@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -118,6 +119,12 @@ def test_batch_equals_single_runs(bundle: Path) -> None:
 def test_int8_drifts_little(bundle: Path) -> None:
     clips = generated_clips(RATE).waveforms
     assert sqnr(logits(bundle, "fp32", clips), logits(bundle, "int8", clips)) > 15
+
+
+def test_positional_conv_is_finer_where_no_norm_precedes_it(bundle: Path, case: Case) -> None:
+    graph = onnx.load(bundle / "model.int8.onnx", load_external_data=False).graph
+    second_terms = {node.name.split("/")[1] for node in graph.node if node.name.endswith("/rest")}
+    assert ("positional" in second_terms) is not case.settings.get("feat_proj_layer_norm", True)
 
 
 @pytest.mark.full_size
