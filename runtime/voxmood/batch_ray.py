@@ -25,7 +25,10 @@ from voxmood.commands.options import load
 from voxmood.errors import ClusterError, MissingExtraError, MissingFileError, OutputError
 from voxmood.threads import default_threads
 
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when it starts
+# Read when Ray starts.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+# Else every file of the output waits for a process to start: idle ones were ended after 1 s.
+os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", "60000")
 
 try:
     import pyarrow
