@@ -6,10 +6,12 @@ Run by `pytest -m ray`, in an environment with the extras cpu and ray, and with 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -118,11 +120,12 @@ def test_a_worker_is_killed(folder: Path, tmp_path: Path) -> None:
     sources = many(folder, tmp_path, 1500)
     output = tmp_path / "labels"
     process = start(sources, output)
+    seen = Counter[int]()
     killed = set[int]()
     while process.poll() is None and len(killed) < 2:
-        for worker in workers(sources):
-            seconds = sum(map(int, Path(f"/proc/{worker}/stat").read_text().split()[13:15])) / 100
-            if worker not in killed and seconds > 4:  # 2 of them to start
+        for worker in at_work(sources):
+            seen[worker] += 1
+            if seen[worker] == 10:
                 os.kill(worker, signal.SIGKILL)
                 killed.add(worker)
         time.sleep(0.1)
@@ -159,11 +162,12 @@ def start(sources: Path, output: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, *command], env=os.environ | {"OURS": str(sources)})
 
 
-def workers(sources: Path) -> Iterator[int]:
-    """The processes of the actors of a run of ours."""
+def at_work(sources: Path) -> Iterator[int]:
+    """The processes of those actors of a run of ours that are labelling."""
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if b"ray::MapWorker" in (process / "cmdline").read_bytes() and (
+            title = (process / "cmdline").read_bytes()  # ends with the method that it runs
+            if re.match(rb"ray::MapWorker\(.*\.submit", title) and (
                 f"OURS={sources}\0".encode() in (process / "environ").read_bytes()
             ):
                 yield int(process.name)
