@@ -13,7 +13,7 @@ trap 'rm -rf "$work"' EXIT
 
 DEBIAN="xvfb binutils libegl1 libgl1 libportaudio2 libxkbcommon-x11-0 libxcb-cursor0 libxcb-icccm4
     libxcb-keysyms1 libxcb-shape0 libxcb-xinerama0"
-if ! command -v xvfb-run strip > /dev/null || ! ldconfig -p | grep -q libxcb-cursor; then
+if ! { command -v xvfb-run && command -v strip && ldconfig -p | grep libxcb-cursor; } > /dev/null; then
     apt-get update -qq
     # shellcheck disable=SC2086
     apt-get install -y -qq $DEBIAN > /dev/null
