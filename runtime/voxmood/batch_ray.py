@@ -10,13 +10,13 @@ import argparse
 import io
 import json
 import logging
+import math
 import os
 import re
 import socket
 import sys
-from collections.abc import Iterator
 from functools import partial
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 
 from voxmood.batch import Labeller, Listing, Row
@@ -147,8 +147,7 @@ def run(options: argparse.Namespace, windows: tuple[float, float] | None) -> tup
                 stream.write(json.dumps(labeller.description, indent=2).encode())
         if len(listing):
             connect(options.address, threads)
-            tables = (pyarrow.table({"path": paths}) for paths in blocks(listing))
-            label(list(tables), options, windows, storage, folder)
+            label(listing, options, windows, storage, folder)
         failures = [
             failed for part in parts(storage, folder) for _, failed in recordings(storage, part)
         ]
@@ -160,7 +159,7 @@ def run(options: argparse.Namespace, windows: tuple[float, float] | None) -> tup
 
 
 def label(
-    tables: list[pyarrow.Table],
+    listing: Listing,
     options: argparse.Namespace,
     windows: tuple[float, float] | None,
     storage: fs.FileSystem,
@@ -172,9 +171,10 @@ def label(
     # It warns that actors hold all processors, which these leave room in.
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     actors = max(1, int(ray.cluster_resources()["CPU"]))
+    tasks = math.ceil(len(listing) / BLOCK_PATHS)
     try:
         (
-            ray.data.from_arrow(tables)
+            ray.data.from_items([{"path": path} for path in listing], override_num_blocks=tasks)
             .map(partial(read, root=str(Path.cwd())), num_cpus=ACTOR_CPUS)
             .map_batches(
                 Worker,
@@ -223,13 +223,6 @@ def connect(address: str | None, processors: int) -> None:
             f"{address or 'Ray'}: no Ray cluster answers ({first_line(error)}); `ray start --head` "
             "starts one and prints its address."
         ) from error
-
-
-def blocks(listing: Listing) -> Iterator[list[str]]:
-    """The listing, some paths at a time."""
-    paths = iter(listing)
-    while block := list(islice(paths, BLOCK_PATHS)):
-        yield block
 
 
 def cause(error: Exception) -> str:
