@@ -10,7 +10,7 @@ import pyarrow
 from pyarrow import fs, parquet
 
 from voxmood import batch
-from voxmood.errors import ClusterError, MissingFileError
+from voxmood.errors import ClusterError, ManifestError, MissingFileError
 from voxmood.recordings import is_recording
 
 
@@ -18,11 +18,20 @@ def find(source: str) -> Iterator[str]:
     """Paths of the recordings of a source, which may be a URI such as `s3://bucket/folder`.
 
     Raises:
-        MissingFileError, AudioError, ManifestError: as `voxmood.batch.find`.
+        MissingFileError, AudioError: as `voxmood.batch.find`.
+        ManifestError: as there, or a name is not UTF-8.
         ClusterError: the storage is out of reach.
     """
     if "://" not in source:
-        yield from batch.find(source)
+        for path in batch.find(source):
+            try:
+                path.encode()
+            except UnicodeEncodeError:
+                raise ManifestError(
+                    f"{path}: its name is not UTF-8, and Parquet holds no other; rename it, or go "
+                    "without --engine ray."
+                ) from None
+            yield path
         return
     storage, path = open_storage(source)
     scheme = source.partition("://")[0]

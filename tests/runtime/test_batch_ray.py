@@ -175,6 +175,18 @@ def at_work(sources: Path) -> Iterator[int]:
             continue
 
 
+def test_a_name_that_parquet_cannot_hold(
+    folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / os.fsdecode(b"latin-\xe9.wav")).symlink_to(folder / "text.wav")
+    output = tmp_path / "labels"
+    output.mkdir()
+    (output / "old.parquet").write_bytes(b"PAR1")
+    assert batch(tmp_path, "--output", output, "--engine", "ray", "--force") == 1
+    assert "its name is not UTF-8" in capfd.readouterr().err
+    assert (output / "old.parquet").read_bytes() == b"PAR1"
+
+
 def test_what_is_out_of_reach(
     folder: Path,
     tmp_path: Path,
