@@ -6,10 +6,11 @@ from collections.abc import Iterable
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import numpy.typing as npt
 
-from voxmood.audio import BLOCK_SAMPLES, MAX_CHANNELS, Converter, Waveform, check_samples, to_float
+from voxmood.audio.converter import Converter
+from voxmood.audio.decoders import BLOCK_SAMPLES
+from voxmood.audio.sources import Waveform, as_frames, as_rate, to_float
 from voxmood.errors import AudioError
 from voxmood.timeline import Segment
 from voxmood.windows import Windows
@@ -47,7 +48,9 @@ class Stream:
         newest_only: bool = False,
     ) -> None:
         self._model = model
-        self._converter = Converter("stream", sampling_rate, model.bundle.sampling_rate)
+        self._converter = Converter(
+            "stream", as_rate(sampling_rate, "stream"), model.bundle.sampling_rate
+        )
         self._windows = Windows(window, hop, model.bundle)
         self._newest_only = newest_only
         self._closed = False
@@ -71,10 +74,7 @@ class Stream:
         """
         if self._closed:
             raise AudioError("the stream is closed; open another one.")
-        check_samples(chunk, "stream")
-        frames = chunk[:, np.newaxis] if chunk.ndim == 1 else chunk
-        if frames.ndim != 2 or not 1 <= frames.shape[1] <= MAX_CHANNELS:
-            raise AudioError(f"stream: a chunk of shape {chunk.shape}; push [frames, channels].")
+        frames = as_frames(chunk, "stream", chunk=True)
         return self._label(
             window
             for start in range(0, len(frames), BLOCK_SAMPLES)

@@ -1,18 +1,158 @@
-"""The suffixes of recordings."""
+"""Which suffixes recordings have, and what a file is that libsndfile does not read."""
 
 from __future__ import annotations
 
-LIBSNDFILE_SUFFIXES = frozenset(
-    ".aif .aifc .aiff .au .bwf .caf .flac .mp1 .mp2 .mp3 .mpga .nist .oga .ogg .opus .rf64 .snd "
-    ".sph .voc .w64 .wav .wave".split()
-)
-"""What libsndfile reads, which every installation has."""
+import re
 
-PYAV_SUFFIXES = frozenset(
-    ".3g2 .3gp .aac .ac3 .amr .ape .avi .dsf .m4a .m4b .mka .mkv .mov .mp4 .oma .spx .tta .webm "
-    ".wma .wv".split()
-)
-"""What PyAV reads beside it (extra `av`); found without it as well, so that it is reported."""
+from voxmood.audio.content import Content
+from voxmood.audio.flac import is_frame
+from voxmood.audio.mpeg import is_mpeg
+from voxmood.audio.tags import begins_file, skip_tags
+from voxmood.errors import AudioError, MissingExtraError
+
+LIBSNDFILE_SUFFIXES = {
+    ".aif", ".aifc", ".aiff", ".au", ".bwf", ".caf", ".flac", ".mp1", ".mp2", ".mp3", ".mpga",
+    ".nist", ".oga", ".ogg", ".opus", ".rf64", ".snd", ".sph", ".voc", ".w64", ".wav", ".wave",
+}  # fmt: skip
+"""Suffixes of what libsndfile reads, which every installation has."""
+
+PYAV_SUFFIXES = {
+    ".3g2", ".3gp", ".aac", ".ac3", ".amr", ".ape", ".avi", ".dsf", ".eac3", ".flv", ".m4a",
+    ".m4b", ".mka", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".oma", ".spx", ".tta", ".webm",
+    ".wma", ".wmv", ".wv",
+}  # fmt: skip
+"""Suffixes of what PyAV reads beside it (extra `av`); found without it too, to be reported."""
 
 SUFFIXES = LIBSNDFILE_SUFFIXES | PYAV_SUFFIXES
-"""By which a file in a folder counts as a recording, in lower case."""
+"""Suffixes by which a file in a folder counts as a recording, in lower case."""
+
+CODED = {
+    "MPEG-4 audio (m4a, mp4, 3gp, mov)": rb"....(ftyp|moov|mdat|wide)",
+    "WebM or Matroska": rb"\x1a\x45\xdf\xa3",
+    "AMR": rb"#!AMR",
+    "AAC": rb"ADIF|\xff[\xf0\xf1\xf8\xf9]|\x56[\xe0-\xff]",
+    "Windows Media (wma)": rb"\x30\x26\xb2\x75",
+    "AC-3": rb"\x0b\x77",
+    "Monkey's Audio (ape)": rb"MAC ",
+    "WavPack": rb"wvpk",
+    "DSD (dsf, dff)": rb"DSD |FRM8",
+    "True Audio (tta)": rb"TTA[12]",
+    "AVI": rb"RIFF....AVI ",
+    "Flash video": rb"FLV\x01",
+    "MPEG video": rb"\x00\x00\x01[\xb3\xba]|G.{187}G.{187}G",
+    "RealMedia": rb"\.RMF|\.ra\xfd",
+    "Musepack": rb"MP\+|MPCK",
+    "ATRAC (oma)": rb"ea3\x03|EA3\x01",
+    "Speex in Ogg": rb"OggS.{24,80}Speex   ",
+    "video in Ogg": rb"OggS.{24,80}\x80theora",
+    "DTS": rb"\x7f\xfe\x80\x01",
+}
+"""Audio that libsndfile does not read, by how its files begin."""
+
+OTHER = {
+    "a Git LFS pointer, not the recording; `git lfs pull` fetches it": rb"version https://git-lfs",
+    "an HTML page; was it downloaded from the wrong address?": rb"(?i:\s*<(!doctype html|html))",
+    "XML": rb"\s*<\?xml",
+    "JSON": rb"\s*[{\[]\s*[\"{\[]",
+    "a ZIP archive; unpack it": rb"PK(\x03\x04|\x05\x06)",
+    "a gzip archive; unpack it": rb"\x1f\x8b",
+    "a bzip2 archive; unpack it": rb"BZh[1-9]",
+    "an xz archive; unpack it": rb"\xfd7zXZ",
+    "a 7z archive; unpack it": rb"7z\xbc\xaf",
+    "a RAR archive; unpack it": rb"Rar!",
+    "a PDF document": rb"%PDF",
+    "a picture": rb"\x89PNG|\xff\xd8\xff|GIF8|RIFF....WEBP|BM.{4}\x00{4}",
+    "a MIDI file, which has notes and no sound": rb"MThd",
+    "a playlist; name the recordings in it": rb"#EXTM3U|\[playlist\]",
+    "a NumPy array; pass numpy.load(file) with sampling_rate=": rb"\x93NUMPY",
+    "a program": rb"\x7fELF|MZ",
+    "an ONNX model": rb"\x08[\x03-\x0d]\x12.{1,20}(pytorch|onnx|voxmood)",
+}
+"""What is no audio, by how it begins."""
+
+WAV_CODECS = {
+    0x22: "TrueSpeech", 0x28: "LPC", 0x41: "G.728", 0x42: "G.723.1", 0x45: "G.726",
+    0x64: "G.726", 0x65: "G.722", 0x83: "G.729", 0x84: "G.729", 0xFF: "AAC", 0x130: "ACELP",
+    0x160: "Windows Media", 0x161: "Windows Media", 0x162: "Windows Media",
+    0x163: "Windows Media", 0x270: "ATRAC3", 0x1610: "AAC", 0x2000: "AC-3", 0x2001: "DTS",
+    0x566F: "Vorbis", 0x674F: "Vorbis", 0x6750: "Vorbis", 0x6751: "Vorbis", 0x676F: "Vorbis",
+    0x6770: "Vorbis", 0x6771: "Vorbis", 0x7A21: "AMR", 0x7A22: "AMR", 0xA109: "Speex",
+    0xF1AC: "FLAC",
+}  # fmt: skip
+"""Codecs by the format tag of a WAV file's `fmt ` chunk."""
+
+READ_BY_LIBSNDFILE = {1, 2, 3, 6, 7, 0x11, 0x31, 0x38, 0x40, 0x50, 0x55, 0xFFFE}
+"""Format tags that libsndfile reads."""
+
+
+def coded_audio(content: Content) -> str | None:
+    """Return the name of audio that libsndfile does not read; None for everything else."""
+    head = content.at(skip_tags(content, 0), 512)
+    if is_frame(head):
+        return "FLAC without its header"
+    return _match(CODED, head)
+
+
+def is_audio(content: Content) -> bool:
+    """Return whether a file is audio of a kind that is known by how it begins."""
+    start = skip_tags(content, 0)
+    return (
+        coded_audio(content) is not None or begins_file(content, start) or is_mpeg(content, start)
+    )
+
+
+def refusal(content: Content, name: str, cause: Exception | None = None) -> AudioError:
+    """Return the error for a file that no decoder reads.
+
+    Args:
+        content: of the file.
+        name: what to call it in messages.
+        cause: what PyAV said, or that it is not installed.
+    """
+    head = content.at(0, 512)
+    if not head:
+        return AudioError(f"{name}: is empty.")
+    if other := _match(OTHER, head):
+        return AudioError(f"{name}: is {other}.")
+    coded = _wav_codec(content) if _is_wav(head) else coded_audio(content)
+    if coded and isinstance(cause, MissingExtraError):
+        return AudioError(
+            f"{name}: is {coded}, which needs PyAV: pip install 'voxmood[av]'; or convert it, for "
+            "example `ffmpeg -i IN OUT.wav`."
+        )
+    if coded or is_audio(content):
+        kind = coded or "audio of a known kind"
+        return AudioError(f"{name}: is {kind} and cannot be decoded; is it cut off or damaged?")
+    if not head.strip(b"\0"):
+        return AudioError(f"{name}: begins with nothing but zeros; was it written to the end?")
+    if _is_text(head):
+        return AudioError(f"{name}: is a text file and no recording.")
+    return AudioError(
+        f"{name}: is not audio of a known format. Samples without a header are read by NumPy: "
+        "predict(numpy.fromfile(name, 'int16'), sampling_rate=16000)."
+    )
+
+
+def _is_wav(head: bytes) -> bool:
+    return head[:4] in (b"RIFF", b"RIFX", b"RF64") and head[8:12] == b"WAVE"
+
+
+def _match(names: dict[str, bytes], head: bytes) -> str | None:
+    return next((name for name, magic in names.items() if re.match(magic, head, re.DOTALL)), None)
+
+
+def _wav_codec(content: Content) -> str | None:
+    """Return the codec of a WAV file that libsndfile does not read; None where it is another."""
+    at = content.find(b"fmt ", 12, 4096)
+    tag = content.number(at + 8, 2) if at >= 0 else 0
+    if tag in (0, *READ_BY_LIBSNDFILE):
+        return None
+    return f"WAV with the codec {WAV_CODECS.get(tag, f'0x{tag:04x}')}"
+
+
+def _is_text(head: bytes) -> bool:
+    try:
+        text = head[: 512 - 4].decode()  # a character that is cut at the end is no error
+    except UnicodeDecodeError:
+        return False
+    return all(character.isprintable() or character in "\t\r\n" for character in text)

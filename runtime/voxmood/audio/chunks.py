@@ -1,0 +1,268 @@
+"""Containers with a header that says how many bytes of audio follow: WAV, AIFF, CAF, AU and kin.
+
+A recorder that dies leaves a size that is too small, a transfer that breaks off one that is too
+large, and a writer to a pipe one that means "unknown". Each of them is told from the others by what
+stands behind the audio: chunks, tags and other files are known by their form, samples are not.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from voxmood.audio.content import Content
+from voxmood.audio.mpeg import is_mpeg
+from voxmood.audio.parts import Part
+from voxmood.audio.tags import begins_file, only_zeros, skip_tags
+
+UNKNOWN_BYTES = 0x7FFF0000  # what writes to a pipe declares 2 or 4 GB, not knowing the length
+SLACK_BYTES = 64  # of padding or miscounting, a few milliseconds
+MAX_CHUNKS = 10_000
+_CUT_CHUNKS = re.compile(
+    rb"LIST|INFO|JUNK|PAD |FLLR|bext|cue |fact|PEAK|smpl|inst|i[dD]3 |ID3 |iXML|axml|_PMX|afsp|"
+    rb"NAME|AUTH|ANNO|\(c\) |COMT|APPL|MARK|INST|MIDI|AESD|CHAN|free|pakt|info|strg|umid|uuid"
+)
+"""Chunks that are known even where the end of the file cuts them off."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a family of containers is cut into chunks, each a name, a size and a body.
+
+    Attributes:
+        kind: what the container is called.
+        header: bytes in front of the first chunk.
+        name_bytes: bytes of a chunk's name.
+        size_bytes: bytes of a chunk's size.
+        order: of the bytes of a size, `little` or `big`.
+        align: chunks begin at multiples of it.
+        inclusive: whether a size counts the chunk's name and size, too.
+        total: offset of the size of the whole file, and how many bytes in front of and with it the
+            size leaves out; None where there is none.
+    """
+
+    kind: str
+    header: int
+    name_bytes: int
+    size_bytes: int
+    order: str
+    align: int
+    inclusive: bool
+    total: tuple[int, int] | None
+
+
+LAYOUTS = {
+    rb"(RIFF|RF64)....WAVE": Layout("WAV", 12, 4, 4, "little", 2, False, (4, 8)),
+    rb"RIFX....WAVE": Layout("WAV", 12, 4, 4, "big", 2, False, (4, 8)),
+    rb"FORM....AIF[FC]": Layout("AIFF", 12, 4, 4, "big", 2, False, (4, 8)),
+    rb"FORM....(8SVX|16SV)": Layout("SVX", 12, 4, 4, "big", 2, False, (4, 8)),
+    rb"riff\x2e\x91\xcf\x11": Layout("W64", 40, 16, 8, "little", 8, True, (16, 0)),
+    rb"caff\x00\x01": Layout("CAF", 8, 4, 8, "big", 1, False, None),
+}
+"""By how a file begins."""
+
+AUDIO_CHUNKS = (b"data", b"SSND", b"BODY")
+
+VOC_END, VOC_MORE = 0, 2
+VOC_AUDIO = {1: 2, 2: 0, 9: 12}
+"""Bytes of the header of a VOC block with audio, by its kind; 2 goes on with the one before it."""
+
+
+@dataclass(frozen=True)
+class _Audio:
+    """The audio of a container, as its header has it.
+
+    Attributes:
+        body: offset of the first sample.
+        declared: bytes of audio; None where the header means that it does not know.
+        align: what follows the audio begins at a multiple of it.
+        total: offset of the file's end by the size of the whole, 0 where there is none.
+        patches: what to write into the header where the audio goes to the end of the file.
+    """
+
+    body: int
+    declared: int | None
+    align: int
+    total: int
+    patches: Mapping[int, bytes]
+
+
+def chunked_part(content: Content, start: int) -> Part | None:
+    """Return what a container of chunks holds; None where there is none, or no audio in it."""
+    head = content.at(start, 12)
+    found = (layout for magic, layout in LAYOUTS.items() if re.match(magic, head, re.DOTALL))
+    layout = next(found, None)
+    if layout is None:
+        return None
+    at, wide = start + layout.header, 0
+    for _ in range(MAX_CHUNKS):
+        body = at + layout.name_bytes + layout.size_bytes
+        name = content.at(at, layout.name_bytes)
+        size = content.number(at + layout.name_bytes, layout.size_bytes, layout.order)
+        if body > content.size:
+            return None
+        if name[:4] in AUDIO_CHUNKS:
+            audio = _audio(content, start, layout, at, size, wide)
+            return _settled(content, start, layout.kind, audio, layout)
+        if name == b"ds64":  # of RF64, where 32 bits do not hold a size
+            wide = body
+        at = _end(at, size, layout)
+    return None
+
+
+def au_part(content: Content, start: int) -> Part | None:
+    """Return what a Sun or NeXT audio file holds."""
+    magic = content.at(start, 4)
+    if magic not in (b".snd", b"dns."):
+        return None
+    order = "big" if magic == b".snd" else "little"
+    body = start + content.number(start + 4, 4, order)
+    declared = content.number(start + 8, 4, order)
+    known = None if declared >= UNKNOWN_BYTES else declared
+    audio = _Audio(body, known, 1, 0, {start + 8: b"\xff" * 4})
+    return _settled(content, start, "AU", audio, None)
+
+
+def nist_part(content: Content, start: int) -> Part | None:
+    """Return what a NIST SPHERE file holds, which libsndfile reads to its end."""
+    header = content.at(start, 1024)
+    if not header.startswith(b"NIST_1A\n"):
+        return None
+    sizes = re.findall(rb"(?:sample_count|channel_count|sample_n_bytes) -i (\d{1,15})\s", header)
+    length = re.match(rb"NIST_1A\n\s*(\d{1,9})\s", header)
+    there = content.size - start - (int(length[1]) if length else 1024)
+    declared = math.prod(map(int, sizes)) if len(sizes) == 3 else 0
+    cut = 0 < there < declared - SLACK_BYTES
+    ratio = declared / there if cut else 1.0
+    return Part(((start, content.size),), "NIST SPHERE", declared_ratio=ratio)
+
+
+def voc_part(content: Content, start: int) -> Part | None:
+    """Return what a Creative Voice file holds; its blocks of audio are put together as one."""
+    if content.at(start, 20) != b"Creative Voice File\x1a":
+        return None
+    at = start + content.number(start + 20, 2)
+    pieces: list[tuple[int, int]] = []
+    first, audio, cut = 0, 0, 1.0
+    for _ in range(MAX_CHUNKS):
+        kind, size = content.number(at, 1), content.number(at + 1, 3)
+        if kind == VOC_END or at >= content.size:
+            break
+        stop = at + 4 + size
+        if kind in VOC_AUDIO and (kind == VOC_MORE or not first):
+            header = VOC_AUDIO[kind]
+            there = min(stop, content.size) - at - 4 - header
+            if stop > content.size + SLACK_BYTES and there > 0:
+                cut = (audio + size - header) / (audio + there)
+            pieces.append((at + 4 + header if first else start, min(stop, content.size)))
+            first, audio = first or at, audio + size - header
+        elif kind in VOC_AUDIO:  # of another rate, perhaps
+            break
+        at = stop
+    if not first:
+        return None
+    if len(pieces) == 1:
+        return Part(((start, content.size),), "VOC", declared_ratio=cut)
+    size = audio + VOC_AUDIO[content.number(first, 1)]
+    patches = {first + 1: size.to_bytes(3, "little")} if size < 1 << 24 else {}
+    return Part(tuple(pieces), "VOC", patches=patches, declared_ratio=cut)
+
+
+def _audio(content: Content, start: int, layout: Layout, at: int, size: int, wide: int) -> _Audio:
+    """Return the audio chunk at an offset; `wide` is where the body of `ds64` begins, or 0."""
+    head = layout.name_bytes + layout.size_bytes
+    size_at, size_bytes = at + layout.name_bytes, layout.size_bytes
+    known = size < UNKNOWN_BYTES or size <= content.size - at
+    if wide:
+        size_at, size_bytes = wide + 8, 8
+        size = content.number(size_at, 8)
+    if size_bytes == 8:
+        known = size < 1 << 62
+    order: Literal["little", "big"] = "big" if layout.order == "big" else "little"
+    left_out = 0 if layout.inclusive else head
+    patches = {size_at: (content.size - at - left_out).to_bytes(size_bytes, order)}
+    total = 0
+    if layout.total:
+        offset, before = layout.total
+        total = content.number(start + offset, layout.size_bytes, layout.order)
+        total = start + before + total if total < UNKNOWN_BYTES else 0
+        whole = min(content.size - start - before, 256**layout.size_bytes - 1)
+        patches[start + offset] = whole.to_bytes(layout.size_bytes, order)
+    declared = max(0, size - (head if layout.inclusive else 0))
+    return _Audio(at + head, declared if known else None, layout.align, total, patches)
+
+
+def _settled(
+    content: Content, start: int, kind: str, audio: _Audio, layout: Layout | None
+) -> Part | None:
+    """Return where the audio really ends, by its declared size and by what stands behind it."""
+    there = content.size - audio.body
+    if there <= 0:
+        return None
+    whole = Part(((start, content.size),), kind)
+    if audio.declared is None:
+        return whole
+    if audio.declared > there:
+        if audio.declared - there <= SLACK_BYTES:
+            return whole
+        # libsndfile refuses a CAF file that is cut off.
+        patches = audio.patches if kind == "CAF" else {}
+        return replace(whole, patches=patches, declared_ratio=audio.declared / there)
+    end, known = _what_follows(content, audio, layout)
+    if known:
+        return Part(((start, end),), kind) if end < content.size else whole
+    rest = content.size - end
+    if audio.declared == 0:
+        return replace(whole, patches=audio.patches)
+    goes_on = 2 * rest > audio.declared or audio.total > end + SLACK_BYTES
+    if rest <= SLACK_BYTES or not goes_on:
+        return whole
+    return replace(whole, patches=audio.patches, declared_ratio=audio.declared / there)
+
+
+def _what_follows(content: Content, audio: _Audio, layout: Layout | None) -> tuple[int, bool]:
+    """Return how far what stands behind the audio is known, and whether it all is.
+
+    It ends where the file does, or where another recording begins.
+    """
+    declared = audio.declared or 0
+    at = audio.body + declared
+    padded = at + -(at - audio.body) % audio.align
+    # Some writers leave out the byte that pads an odd size.
+    if padded != at and not (layout and _is_chunk(content, at, layout)):
+        at = min(padded, content.size)
+    for _ in range(MAX_CHUNKS):
+        at = skip_tags(content, at)
+        if at >= content.size or only_zeros(content, at):
+            return content.size, True
+        if begins_file(content, at) or is_mpeg(content, at):
+            return at, True
+        if not (layout and _is_chunk(content, at, layout)):
+            return at, False
+        size = content.number(at + layout.name_bytes, layout.size_bytes, layout.order)
+        at = _end(at, size, layout)
+    return at, False
+
+
+def _is_chunk(content: Content, at: int, layout: Layout) -> bool:
+    name = content.at(at, layout.name_bytes)
+    if _CUT_CHUNKS.match(name):
+        return True
+    size = content.number(at + layout.name_bytes, layout.size_bytes, layout.order)
+    whole = at + layout.name_bytes + layout.size_bytes + size <= content.size + 1
+    return (
+        whole
+        and len(name) == layout.name_bytes
+        and name[:4].decode("latin-1").isprintable()
+        and name[:4].isascii()
+    )
+
+
+def _end(at: int, size: int, layout: Layout) -> int:
+    """Return where the chunk at an offset ends, its padding included."""
+    length = size if layout.inclusive else layout.name_bytes + layout.size_bytes + size
+    length = max(length, layout.name_bytes + layout.size_bytes)
+    return at + length + -length % layout.align

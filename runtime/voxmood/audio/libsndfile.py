@@ -1,0 +1,176 @@
+"""Decoding by libsndfile, part by part."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from typing import BinaryIO
+
+import numpy as np
+import soundfile
+
+from voxmood.audio.content import Content, View
+from voxmood.audio.decoders import BLOCK_SAMPLES, Block, UnreadableError
+from voxmood.audio.parts import Part
+from voxmood.audio.sources import MAX_CHANNELS
+from voxmood.errors import AudioError
+
+UNKNOWN_FRAMES = 1 << 62  # libsndfile says 2^63 - 1 where it cannot know
+TOLERANCE_SECONDS = 0.1  # of what codecs add and take away at both ends
+STREAMS = {"MP3", "Ogg", "FLAC"}
+"""What players read on to the end where two files were put together."""
+
+_COUNTED = re.compile(r"(?:Frames|Cols)\s*: (\d+)")
+"""libsndfile's log of how many frames a header of another kind declares."""
+
+
+class LibsndfileDecoder:
+    """A file that libsndfile reads.
+
+    Args:
+        content: of the file.
+        parts: as `find_parts` found them; none where the structure is not known.
+        name: what to call it in messages.
+
+    Attributes:
+        duration, rate, warnings: as `Decoder` has them.
+
+    Raises:
+        UnreadableError: libsndfile does not know the file.
+        AudioError: it has more channels than any recording.
+    """
+
+    def __init__(self, content: Content, parts: Sequence[Part], name: str) -> None:
+        self._content = content
+        self._name = name
+        self._parts = parts or [Part(((0, content.size),), "")]
+        self.warnings: list[str] = []
+        self._sound = self._open(self._parts[0])
+        self.rate: int = self._sound.samplerate
+        self.duration = _duration(self._parts[0], self._sound)
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield all samples; raise UnreadableError where there is none before a failure."""
+        seconds = 0.0
+        for number, part in enumerate(self._parts):
+            if number:
+                try:
+                    self._sound = self._open(part)
+                except UnreadableError as error:
+                    self.warnings.append(
+                        f"{self._others(number)} at {seconds:.1f} s cannot be read ({error})"
+                    )
+                    return
+            for block in self._part(part):
+                seconds += len(block.frames) / block.rate
+                yield block
+        kinds = {part.kind for part in self._parts}
+        if len(self._parts) > 1 and not (len(kinds) == 1 and kinds <= STREAMS):
+            self.warnings.append(
+                f"holds {len(self._parts)} recordings one after the other, {seconds:.1f} s in all; "
+                "all of them were read"
+            )
+
+    def close(self) -> None:
+        """Close libsndfile's side of the file."""
+        self._sound.close()
+
+    def _others(self, number: int) -> str:
+        return f"the recording that begins in it as number {number + 1} of {len(self._parts)}"
+
+    def _open(self, part: Part) -> soundfile.SoundFile:
+        file = self._content.file
+        source: int | BinaryIO | View
+        if part.pieces == ((0, self._content.size),) and not (part.patches or part.prefix):
+            file.seek(0)
+            # A descriptor where there is one: file objects are read through Python callbacks,
+            # which cannot be interrupted.
+            source = file.fileno() if isinstance(file, io.FileIO) else file
+        else:
+            source = View(file, part.pieces, part.patches, part.prefix)
+        try:
+            sound = _SoundFile(source, closefd=False)
+        except (soundfile.SoundFileError, OSError, TypeError, ValueError) as error:
+            # libsndfile's own words, without the number or address of the file
+            raise UnreadableError(getattr(error, "error_string", str(error))) from error
+        if sound.channels > MAX_CHANNELS:
+            sound.close()
+            raise AudioError(
+                f"{self._name}: has {sound.channels} channels, more than the {MAX_CHANNELS} that "
+                "are read; is its header damaged?"
+            )
+        return sound
+
+    def _part(self, part: Part) -> Iterator[Block]:
+        sound = self._sound
+        frames = 0
+        buffer = np.empty((BLOCK_SAMPLES // sound.channels, sound.channels), np.float32)
+        failure: Exception | None = None
+        while failure is None:
+            try:
+                count = len(sound.read(out=buffer))
+            except (soundfile.SoundFileError, OSError) as error:
+                failure = error
+                count = sound.tell() - frames  # what it decoded before it failed
+            if not count:
+                break
+            frames += count
+            yield Block(buffer[:count].copy(), sound.samplerate)
+        if failure is not None and not frames:
+            raise UnreadableError(getattr(failure, "error_string", str(failure))) from failure
+        if warning := _missing(part, sound, frames, failure is not None):
+            self.warnings.append(warning)
+        sound.close()
+
+
+class _SoundFile(soundfile.SoundFile):  # type: ignore[misc]
+    """Reads straight on.
+
+    The parent seeks after each block to where it already is. That changes the samples of an MP3,
+    and fails at the end of a FLAC file that was cut off.
+    """
+
+    def seekable(self) -> bool:
+        return False
+
+
+def _duration(part: Part, sound: soundfile.SoundFile) -> float | None:
+    if part.kind == "MP3":  # libsndfile guesses
+        return part.held
+    known = sound.frames < UNKNOWN_FRAMES
+    return sound.frames / sound.samplerate if known else None
+
+
+def _missing(part: Part, sound: soundfile.SoundFile, frames: int, failed: bool) -> str | None:
+    """Return what to say of a recording that is not all there, as far as its format tells."""
+    seconds = frames / sound.samplerate
+    if part.rate_changes:
+        return (
+            f"its sampling rate changes on the way; only {seconds:.1f} s could be read as "
+            f"{sound.samplerate} Hz"
+        )
+    if part.declared_ratio < 1:
+        return (
+            f"its header declares {seconds * part.declared_ratio:.1f} s; read on to the end of "
+            f"the file, {seconds:.1f} s"
+        )
+    early = f"cut off or damaged: only {seconds:.1f} s could be read"
+    if part.declared_ratio > 1:
+        return f"{early} of {seconds * part.declared_ratio:.1f} s that its header declares"
+    declared = part.declared
+    if not part.kind:
+        counted = _COUNTED.findall(sound.extra_info)
+        known = sound.frames if sound.frames < UNKNOWN_FRAMES else 0
+        declared = max([known, *map(int, counted[-1:])]) / sound.samplerate
+    if declared is not None and seconds < declared - _tolerance(part):
+        return f"{early} of {declared:.1f} s that its header declares"
+    if part.held is not None and seconds < part.held - TOLERANCE_SECONDS:
+        return f"{early} of {part.held:.1f} s"
+    if part.unfinished or (failed and part.held is None and declared is None):
+        return early
+    return None
+
+
+def _tolerance(part: Part) -> float:
+    return TOLERANCE_SECONDS if part.kind == "MP3" else 0.0

@@ -1,0 +1,255 @@
+"""MP3, MP2 and MP1: a walk over the frames, which no header counts reliably.
+
+An MPEG audio stream is frames one after the other, each of which can be decoded after the few
+before it. Whatever else stands between them is skipped: tags, padding, junk. Two files that were
+put together with `cat` are told by the second one's header frame, or by another rate or number of
+channels. Frame headers: ISO/IEC 11172-3, 2.4.1.3. Header frames: the Xing and LAME tags, and
+Fraunhofer's VBRI.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import NamedTuple
+
+from voxmood.audio.content import Content
+from voxmood.audio.parts import Part
+from voxmood.audio.tags import begins_file, only_zeros, skip_tags, tag_length
+
+MAX_JUNK_BYTES = 256 << 10  # in front of the first frame
+CONFIRMED = 4  # frames in a row that no other kind of data has by chance
+MAX_PARTS = 1000
+
+BITRATES = {  # kbit/s by version 1 or not, and layer
+    (True, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
+    (True, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
+    (True, 3): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    (False, 1): (32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
+    (False, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+    (False, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
+"""Hz by the version's bits: MPEG 1, MPEG 2, MPEG 2.5."""
+
+SIDE_BYTES = {(True, 2): 32, (True, 1): 17, (False, 2): 17, (False, 1): 9}
+"""Bytes of side information behind a frame's header, by version 1 or not, and channels."""
+
+
+class Frame(NamedTuple):
+    """What a frame's four bytes of header say; frames of one stream agree in `form`."""
+
+    length: int
+    samples: int
+    form: tuple[int, int, int, int]
+    """The version's bits, layer, sampling rate in Hz and number of channels."""
+
+
+def frame_at(content: Content, offset: int) -> Frame | None:
+    """Return the frame whose header stands at an offset; None where there is none."""
+    header = content.at(offset, 4)
+    if len(header) < 4 or header[0] != 0xFF or header[1] < 0xE0:
+        return None
+    return _frame(header[1], header[2], header[3] >> 6)
+
+
+@lru_cache(4096)
+def _frame(second: int, third: int, mode: int) -> Frame | None:
+    version, layer = second >> 3 & 3, 4 - (second >> 1 & 3)
+    bitrate, rate = third >> 4, third >> 2 & 3
+    if version == 1 or layer == 4 or bitrate in (0, 15) or rate == 3:
+        return None
+    kbits, hertz = BITRATES[version == 3, layer][bitrate - 1], RATES[version][rate]
+    samples = 384 if layer == 1 else 576 if layer == 3 and version != 3 else 1152
+    slot = 4 if layer == 1 else 1  # bytes that padding adds
+    length = (samples // 8 * kbits * 1000 // hertz // slot + (third >> 1 & 1)) * slot
+    return Frame(length, samples, (version, layer, hertz, 1 if mode == 3 else 2))
+
+
+@dataclass
+class _Stream:
+    """The frames of one stream, and what its header frame says of them."""
+
+    form: tuple[int, int, int, int]
+    header: _Header | None
+    pieces: list[tuple[int, int]] = field(default_factory=list)
+    frames: int = 0
+    samples: int = 0
+    shortest: int = 1 << 20
+    longest: int = 0
+
+    @property
+    def stop(self) -> int:
+        return self.pieces[-1][1]
+
+    @property
+    def constant(self) -> bool:
+        """Whether all frames have the same bitrate, but for padding."""
+        return self.longest - self.shortest <= 4
+
+    def add(self, at: int, stop: int) -> None:
+        if self.pieces and self.pieces[-1][1] == at:
+            self.pieces[-1] = (self.pieces[-1][0], stop)
+        else:
+            self.pieces.append((at, stop))
+
+
+@dataclass(frozen=True)
+class _Header:
+    """The frame in front of a stream that counts it and has no sound.
+
+    Attributes:
+        frames: how many frames follow; 0 where it does not say.
+        length: of the frame itself, in bytes.
+        trimmed: samples that the encoder added at both ends, which decoders take away.
+        size_at: offset of the number of bytes of the stream, 0 where there is none.
+        size: that number.
+    """
+
+    frames: int
+    length: int
+    trimmed: int
+    size_at: int
+    size: int
+
+
+def is_mpeg(content: Content, offset: int) -> bool:
+    """Return whether several frames in a row begin at an offset."""
+    return _is_run(content, offset, CONFIRMED)
+
+
+def mpeg_parts(content: Content, start: int) -> list[Part]:
+    """Return the streams of frames that begin at an offset or soon after it, in their order."""
+    first = _next_run(content, start, min(content.size, start + MAX_JUNK_BYTES), CONFIRMED)
+    if first < 0:
+        return []
+    streams: list[_Stream] = []
+    for at, frame in _frames(content, first):
+        header = _header(content, at, frame)
+        if not streams or header or frame.form != streams[-1].form:
+            if len(streams) == MAX_PARTS:
+                break
+            streams.append(_Stream(frame.form, header))
+        streams[-1].add(at, min(at + frame.length, content.size))
+        if header is None:
+            streams[-1].frames += 1
+            streams[-1].samples += frame.samples
+            streams[-1].shortest = min(streams[-1].shortest, frame.length)
+            streams[-1].longest = max(streams[-1].longest, frame.length)
+    streams = [stream for stream in streams if stream.frames]
+    if len(streams) == 1 and len(streams[0].pieces) == 1 and first == start:
+        # As it is, tags behind it included, which decoders know.
+        end = content.size if _only_tags(content, streams[0].pieces[0][1]) else streams[0].stop
+        streams[0].pieces = [(start, end)]
+    return [_part(content, stream) for stream in streams]
+
+
+def _part(content: Content, stream: _Stream) -> Part:
+    _, _, rate, _ = stream.form
+    part = Part(tuple(stream.pieces), "MP3", held=stream.samples / rate)
+    header = stream.header
+    if header is None or not header.frames:
+        # A decoder guesses the number of frames by the length of the first one.
+        return part if stream.constant else replace(part, prefix=_counting_frame(content, stream))
+    if stream.frames > header.frames + 1:
+        # A decoder would stop where the header frame says.
+        (first, stop), *others = stream.pieces
+        pieces = ((first + header.length, stop), *others)
+        counting = _counting_frame(content, stream)
+        ratio = header.frames / stream.frames
+        return replace(part, pieces=pieces, prefix=counting, declared_ratio=ratio)
+    per_frame = stream.samples // stream.frames
+    declared = max(0, header.frames * per_frame - header.trimmed) / rate
+    held = max(0, stream.samples - header.trimmed) / rate
+    patches = {}
+    fed = sum(stop - start for start, stop in stream.pieces)
+    if header.size_at and abs(fed - header.size) > header.size // 200:
+        # A decoder would complain of a wrong size on standard error.
+        patches[header.size_at] = fed.to_bytes(4, "big")
+    return replace(part, patches=patches, declared=declared, held=held)
+
+
+def _counting_frame(content: Content, stream: _Stream) -> bytes:
+    """Return a frame without sound that says how many frames follow, as Xing's does."""
+    at = stream.pieces[0][0] + (stream.header.length if stream.header else 0)
+    frame = frame_at(content, at)
+    version, layer, _, channels = stream.form
+    tag = 4 + SIDE_BYTES[version == 3, channels]
+    size = sum(stop - start for start, stop in stream.pieces)
+    if frame is None or layer != 3 or frame.length < tag + 16:
+        return b""
+    counts = stream.frames.to_bytes(4, "big") + (frame.length + size).to_bytes(4, "big")
+    first, second, third, fourth = content.at(at, 4)
+    head = bytes([first, second | 1, third, fourth])  # without a checksum
+    return (head.ljust(tag, b"\0") + b"Info\0\0\0\3" + counts).ljust(frame.length, b"\0")
+
+
+def _frames(content: Content, at: int) -> Iterator[tuple[int, Frame]]:
+    """Yield all frames from a first one on, and skip what is between them."""
+    form = None
+    while at < content.size:
+        frame = frame_at(content, at)
+        if frame and (frame.form == form or _is_run(content, at, CONFIRMED)):
+            form = frame.form
+            yield at, frame
+            at += frame.length
+            continue
+        if begins_file(content, at):
+            return
+        behind = skip_tags(content, at)
+        at = behind if behind > at else _next_run(content, at + 1, content.size, CONFIRMED)
+        if at < 0:
+            return
+
+
+def _is_run(content: Content, at: int, count: int) -> bool:
+    """Return whether so many frames of one form follow each other, or two and then the end."""
+    form = None
+    for number in range(count):
+        frame = frame_at(content, at)
+        if frame is None or (form and frame.form != form):
+            return number > 1 and (at >= content.size or tag_length(content, at) > 0)
+        form = frame.form
+        at += frame.length
+    return True
+
+
+def _next_run(content: Content, start: int, stop: int, count: int) -> int:
+    """Return the offset of the next frame that others follow, or -1."""
+    while (start := content.find(b"\xff", start, stop)) >= 0:
+        if _is_run(content, start, count):
+            return start
+        start += 1
+    return -1
+
+
+def _header(content: Content, at: int, frame: Frame) -> _Header | None:
+    data = content.at(at, min(frame.length, 256))
+    version, layer, _, channels = frame.form
+    if layer != 3:
+        return None
+    if data[36:40] == b"VBRI":
+        return _Header(int.from_bytes(data[50:54], "big"), frame.length, 0, 0, 0)
+    tag = (
+        4 + SIDE_BYTES[version == 3, channels] + (0 if data[1] & 1 else 2)
+    )  # behind a checksum where there is one
+    if data[tag : tag + 4] not in (b"Xing", b"Info"):
+        return None
+    flags, offset = data[tag + 7], tag + 8
+    frames = size_at = size = trimmed = 0
+    if flags & 1:
+        frames, offset = int.from_bytes(data[offset : offset + 4], "big"), offset + 4
+    if flags & 2:
+        size_at, size = at + offset, int.from_bytes(data[offset : offset + 4], "big")
+        offset += 4
+    offset += (100 if flags & 4 else 0) + (4 if flags & 8 else 0)
+    if data[offset : offset + 3] in (b"LAM", b"Lav"):
+        added = int.from_bytes(data[offset + 21 : offset + 24], "big")
+        trimmed = (added >> 12) + (added & 0xFFF)
+    return _Header(frames, frame.length, trimmed, size_at, size)
+
+
+def _only_tags(content: Content, at: int) -> bool:
+    at = skip_tags(content, at)
+    return at >= content.size or only_zeros(content, at)

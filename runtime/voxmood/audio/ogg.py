@@ -1,0 +1,126 @@
+"""Ogg: a walk over its pages, of which several streams may follow each other (RFC 3533).
+
+Where streams were put together, decoders read the first one. Each is told by pages that begin a
+stream after others that did not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from voxmood.audio.content import Content
+from voxmood.audio.parts import Part
+from voxmood.audio.tags import begins_file
+
+HEADER_BYTES = 27
+BEGINS, ENDS = 2, 4  # flags of a page
+NO_POSITION = (1 << 64) - 1  # of a page on which no packet ends
+OPUS_RATE = 48_000  # Hz, in which Opus counts whatever it was made of
+MAX_PARTS = 1000
+
+
+class _Page(NamedTuple):
+    at: int
+    stop: int
+    body: int
+    flags: int
+    position: int
+    serial: int
+
+
+@dataclass
+class _Link:
+    """One of the streams that follow each other.
+
+    Attributes:
+        start: offset of its first page.
+        stop: offset behind its last one.
+        begun: whether all pages that begin it are read.
+        serial: of the audio in it; None where there is none that is known.
+        rate: what its positions count, in Hz.
+        skipped: positions in front of the audio.
+        last: position at which it ends.
+        ended: whether the mark at its end was there.
+    """
+
+    start: int
+    stop: int
+    begun: bool = False
+    serial: int | None = None
+    rate: int = 0
+    skipped: int = 0
+    first: int | None = None
+    last: int = 0
+    ended: bool = False
+
+
+def ogg_parts(content: Content, start: int) -> list[Part]:
+    """Return the streams that follow each other from an offset on; usually one."""
+    links: list[_Link] = []
+    for page in _pages(content, start):
+        if page.flags & BEGINS and (not links or links[-1].begun):
+            if len(links) == MAX_PARTS:
+                break
+            links.append(_Link(page.at, page.stop))
+        elif not links:
+            return []
+        link = links[-1]
+        link.stop = min(page.stop, content.size)
+        if page.flags & BEGINS:
+            _identify(content.at(page.body, 64), page.serial, link)
+            continue
+        link.begun = True
+        if page.serial == link.serial and page.stop <= content.size:
+            if page.position != NO_POSITION:
+                if link.first is None and page.position:
+                    link.first = page.position
+                link.last = max(link.last, page.position)
+            link.ended = bool(page.flags & ENDS)
+    if len(links) == 1 and links[0].stop < content.size:
+        behind = begins_file(content, links[0].stop)
+        links[0].stop = links[0].stop if behind else content.size
+    return [_part(link) for link in links]
+
+
+def _part(link: _Link) -> Part:
+    held = None
+    if link.rate and link.first is not None:
+        # A recording that was cut out of a longer one does not begin at 0.
+        begin = link.first if link.first > 2 * link.rate else link.skipped
+        held = max(0, link.last - begin) / link.rate
+    return Part(((link.start, link.stop),), "Ogg", held=held, unfinished=not link.ended)
+
+
+def _identify(packet: bytes, serial: int, link: _Link) -> None:
+    if packet[:7] == b"\x01vorbis":
+        link.serial, link.rate = serial, int.from_bytes(packet[12:16], "little")
+    elif packet[:8] == b"OpusHead":
+        link.serial, link.rate = serial, OPUS_RATE
+        link.skipped = int.from_bytes(packet[10:12], "little")
+    elif packet[:5] == b"\x7fFLAC":  # then a header of 8 bytes, fLaC, and STREAMINFO
+        link.serial, link.rate = serial, int.from_bytes(packet[27:30], "big") >> 4
+    elif packet[:8] == b"Speex   ":
+        link.serial, link.rate = serial, int.from_bytes(packet[36:40], "little")
+
+
+def _pages(content: Content, at: int) -> Iterator[_Page]:
+    while at >= 0:
+        header = content.at(at, HEADER_BYTES + 255)
+        if header[:4] != b"OggS" or len(header) < HEADER_BYTES:
+            if begins_file(content, at) and not header.startswith(b"OggS"):
+                return
+            at = content.find(b"OggS", at + 1, content.size)
+            continue
+        body = at + HEADER_BYTES + header[26]
+        stop = body + sum(header[HEADER_BYTES : HEADER_BYTES + header[26]])
+        yield _Page(
+            at,
+            stop,
+            body,
+            header[5],
+            int.from_bytes(header[6:14], "little"),
+            int.from_bytes(header[14:18], "little"),
+        )
+        at = stop if stop < content.size else -1

@@ -1,0 +1,131 @@
+"""Decoding by PyAV, which is FFmpeg: what libsndfile does not read (extra `av`).
+
+FFmpeg reads whatever a file asks for, playlists and addresses of other files included. So only
+formats that are one recording in one file are opened, from bytes and never by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from voxmood.audio.content import Content, View
+from voxmood.audio.decoders import Block, UnreadableError
+from voxmood.audio.sources import MAX_CHANNELS, to_float
+from voxmood.errors import AudioError, MissingExtraError
+
+try:
+    import av
+except ModuleNotFoundError as error:
+    raise MissingExtraError("PyAV is not installed: pip install 'voxmood[av]'.") from error
+
+FORMATS = (
+    "aac,ac3,aiff,amr,ape,asf,avi,caf,dsf,dts,dtshd,eac3,flac,flv,iff,loas,matroska,webm,mov,mp4,"
+    "mp3,mpc,mpc8,mpeg,mpegts,ogg,oma,rm,tak,tta,voc,w64,wav,wv"
+)
+TIMED = {"ape", "asf", "avi", "caf", "dsf", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2", "tta", "wv"}
+"""Formats whose header says how long they are; of others FFmpeg guesses."""
+
+TOLERANCE_SECONDS = 0.1
+TOLERANCE_FRAMES = 3  # that encoders add in front, and that the last one is short of
+MICROSECONDS = 1_000_000
+
+
+class PyAvDecoder:
+    """A file that FFmpeg reads; of a video, its sound.
+
+    Args:
+        content: of the file.
+        name: what to call it in messages.
+
+    Attributes:
+        duration, rate, warnings: as `Decoder` has them.
+
+    Raises:
+        UnreadableError: FFmpeg does not know the file, or it has no sound.
+        AudioError: it has more channels than any recording.
+    """
+
+    def __init__(self, content: Content, name: str) -> None:
+        self._name = name
+        self.warnings: list[str] = []
+        whole = View(content.file, [(0, content.size)])
+        try:
+            self._container = av.open(
+                whole,
+                container_options={"format_whitelist": FORMATS, "protocol_whitelist": ""},
+                metadata_errors="replace",
+            )
+        except (av.FFmpegError, ValueError, OSError) as error:
+            raise UnreadableError(_words(error)) from error
+        stream = self._container.streams.best("audio")
+        if stream is None or stream.codec_context is None or not stream.rate:
+            self.close()
+            raise UnreadableError("has no sound")
+        self._stream = stream
+        self.rate: int = stream.rate
+        self.duration = self._declared()
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield all samples; raise UnreadableError where there is none before a failure."""
+        seconds, longest = 0.0, 0.0
+        failure: Exception | None = None
+        packets = self._container.demux(self._stream)
+        while True:
+            try:
+                packet = next(packets, None)
+                frames = packet.decode() if packet is not None else []
+            except (av.FFmpegError, ValueError, OSError) as error:
+                failure = error
+                if not isinstance(error, av.error.InvalidDataError) or packet is None:
+                    break
+                continue  # as players do: only this packet is lost
+            if packet is None:
+                break
+            for frame in frames:
+                block = Block(self._samples(frame), frame.sample_rate)
+                longest = max(longest, len(block.frames) / block.rate)
+                seconds += len(block.frames) / block.rate
+                yield block
+        if failure is not None and not seconds:
+            raise UnreadableError(_words(failure)) from failure
+        tolerance = TOLERANCE_SECONDS + TOLERANCE_FRAMES * longest
+        early = f"cut off or damaged: only {seconds:.1f} s could be read"
+        if self.duration is not None and seconds < self.duration - tolerance:
+            self.warnings.append(f"{early} of {self.duration:.1f} s that its header declares")
+        elif failure is not None:
+            self.warnings.append(early)
+
+    def close(self) -> None:
+        """Close FFmpeg's side of the file."""
+        self._container.close()
+
+    def _declared(self) -> float | None:
+        container, stream = self._container, self._stream
+        if container.format.name not in TIMED:
+            return None
+        if stream.duration and stream.time_base:
+            return float(stream.duration * stream.time_base)
+        if container.duration and len(container.streams) == 1:  # else it is the video's
+            return float(container.duration) / MICROSECONDS
+        return None
+
+    def _samples(self, frame: av.AudioFrame) -> npt.NDArray[np.float32]:
+        channels = len(frame.layout.channels)
+        if not 1 <= channels <= MAX_CHANNELS:
+            raise AudioError(
+                f"{self._name}: has {channels} channels, more than the {MAX_CHANNELS} that are "
+                "read; is its header damaged?"
+            )
+        array: npt.NDArray[Any] = frame.to_ndarray()
+        samples = array.T if frame.format.is_planar else array.reshape(-1, channels)
+        if samples.dtype == np.uint8:
+            return (samples.astype(np.float32) - 128) / np.float32(128)
+        return to_float(samples)
+
+
+def _words(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error)

@@ -1,0 +1,160 @@
+"""Recordings to waveforms, block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, closing
+
+import numpy as np
+
+from voxmood.audio.content import Content
+from voxmood.audio.converter import Converter
+from voxmood.audio.decoders import BLOCK_SAMPLES, Block, Decoder, UnreadableError
+from voxmood.audio.formats import coded_audio, is_audio, refusal
+from voxmood.audio.libsndfile import LibsndfileDecoder
+from voxmood.audio.sources import AudioSource, Samples, Waveform, name_of, resolve, to_float
+from voxmood.audio.structure import find_parts
+from voxmood.errors import AudioError, MissingExtraError
+
+
+def read_waveform(
+    source: AudioSource, *, rate: int, max_seconds: float, sampling_rate: int | None = None
+) -> Waveform:
+    """Decode, downmix and resample a recording as a whole.
+
+    Args:
+        source: see `AudioSource`.
+        rate: the sampling rate wanted, in Hz.
+        max_seconds: the longest recording to accept.
+        sampling_rate: the rate of samples, in Hz; files bring their own.
+
+    Returns:
+        The waveform, float32 [samples].
+
+    Raises:
+        AudioError: the source is no audio, empty, too long, or has unusable samples.
+        MissingFileError: the path does not exist.
+    """
+    recording = Recording(source, rate=rate, sampling_rate=sampling_rate)
+    blocks = []
+    for block in recording:
+        blocks.append(block)
+        if recording.samples > max_seconds * rate:
+            raise AudioError(
+                f"{recording.name}: is longer than the {max_seconds:g} s that can be taken at "
+                "once; cut it into pieces."
+            )
+    return np.concatenate(blocks)
+
+
+class Recording:
+    """An audio source, converted block by block while it is iterated over, once.
+
+    Args:
+        source: see `AudioSource`.
+        rate: the sampling rate wanted, in Hz.
+        sampling_rate: the rate of samples, in Hz; files bring their own.
+
+    Attributes:
+        name: what to call it in messages.
+        duration: in seconds as the header claims, or None where it does not know.
+
+    Raises:
+        AudioError: the source is no audio, empty, or has unusable samples.
+        MissingFileError: the path does not exist.
+    """
+
+    def __init__(self, source: AudioSource, *, rate: int, sampling_rate: int | None = None) -> None:
+        self.name = name_of(source)
+        self.duration: float | None
+        self._rate = rate
+        self._decoder: Decoder | None = None
+        self._blocks: Generator[Block, None, None]
+        resolved = resolve(source, sampling_rate)
+        if isinstance(resolved, Samples):
+            self.duration = len(resolved.frames) / resolved.rate if resolved.rate else None
+            self._blocks = _sample_blocks(resolved)
+            self._converters = [Converter(self.name, resolved.rate, rate)]
+            return
+        with ExitStack() as stack:
+            if resolved is not source:
+                stack.enter_context(resolved)
+            content = Content(resolved)
+            decoder = stack.enter_context(closing(open_decoder(content, self.name)))
+            self._converters = [Converter(self.name, decoder.rate, rate)]
+            self.duration = decoder.duration
+            self._decoder = decoder
+            self._blocks = self._file_blocks(content, decoder, stack.pop_all())
+
+    def __iter__(self) -> Iterator[Waveform]:
+        empty = True
+        with closing(self._blocks):
+            for block in self._blocks:
+                empty = False
+                if block.rate != self._converters[-1].sampling_rate:
+                    yield self._converters[-1].close()
+                    self._converters.append(Converter(self.name, block.rate, self._rate))
+                yield self._converters[-1].push(block.frames)
+        if empty:
+            raise AudioError(f"{self.name}: holds no samples; was the recording cut off?")
+        yield self._converters[-1].close()
+
+    @property
+    def samples(self) -> int:
+        """The number of samples that iteration has yielded so far, at the rate wanted."""
+        return sum(converter.given for converter in self._converters)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a careful listener would want to know; complete once it is iterated over."""
+        of_samples = (warning for each in self._converters for warning in each.warnings)
+        of_file = self._decoder.warnings if self._decoder else ()
+        return tuple(dict.fromkeys([*of_samples, *of_file]))
+
+    def _file_blocks(
+        self, content: Content, decoder: Decoder, opened: ExitStack
+    ) -> Generator[Block, None, None]:
+        with opened:
+            try:
+                yield from decoder.blocks()
+            except UnreadableError as error:
+                # Its header can be read and its samples cannot.
+                if not isinstance(decoder, LibsndfileDecoder):
+                    raise refusal(content, self.name) from error
+                other = opened.enter_context(closing(_open_pyav(content, self.name, error)))
+                self._decoder = other
+                try:
+                    yield from other.blocks()
+                except UnreadableError as reason:
+                    raise refusal(content, self.name) from reason
+
+
+def open_decoder(content: Content, name: str) -> Decoder:
+    """Return the decoder that reads a file: libsndfile where it can, else PyAV.
+
+    Raises:
+        AudioError: neither can; the message says what the file is.
+    """
+    if coded_audio(content) is None:
+        try:
+            return LibsndfileDecoder(content, find_parts(content), name)
+        except UnreadableError as error:
+            return _open_pyav(content, name, error)
+    return _open_pyav(content, name, None)
+
+
+def _open_pyav(content: Content, name: str, cause: Exception | None) -> Decoder:
+    if not is_audio(content):  # FFmpeg would take noise for one thing or the other
+        raise refusal(content, name) from cause
+    try:
+        from voxmood.audio.pyav import PyAvDecoder
+
+        return PyAvDecoder(content, name)
+    except (UnreadableError, MissingExtraError) as error:
+        raise refusal(content, name, error) from error
+
+
+def _sample_blocks(samples: Samples) -> Generator[Block, None, None]:
+    step = max(1, BLOCK_SAMPLES // samples.frames.shape[1])
+    for start in range(0, len(samples.frames), step):
+        yield Block(to_float(samples.frames[start : start + step]), samples.rate)
