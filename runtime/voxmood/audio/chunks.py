@@ -14,9 +14,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from voxmood.audio.content import Content
+from voxmood.audio.formats import begins_coded
 from voxmood.audio.mpeg import is_mpeg
 from voxmood.audio.parts import Part
-from voxmood.audio.tags import begins_file, only_zeros, skip_tags
+from voxmood.audio.tags import begins_file, next_file, skip_tags, skip_zeros, tail_tags
 
 UNKNOWN_BYTES = 0x7FFF0000  # what writes to a pipe declares 2 or 4 GB, not knowing the length
 SLACK_BYTES = 64  # of padding or miscounting, a few milliseconds
@@ -70,6 +71,8 @@ VOC_END, VOC_MORE = 0, 2
 VOC_AUDIO = {1: 2, 2: 0, 9: 12}
 """Bytes of the header of a VOC block with audio, by its kind; 2 goes on with the one before it."""
 
+SDS_BYTES = 127  # of a packet of a sample dump
+
 
 @dataclass(frozen=True)
 class _Audio:
@@ -106,7 +109,7 @@ def chunked_part(content: Content, start: int) -> Part | None:
             return None
         if name[:4] in AUDIO_CHUNKS:
             audio = _audio(content, start, layout, at, size, wide)
-            return _settled(content, start, layout.kind, audio, layout)
+            return _settled(content, start, "RF64" if wide else layout.kind, audio, layout)
         if name == b"ds64":  # of RF64, where 32 bits do not hold a size
             wide = body
         at = _end(at, size, layout)
@@ -131,7 +134,7 @@ def nist_part(content: Content, start: int) -> Part | None:
     header = content.at(start, 1024)
     if not header.startswith(b"NIST_1A\n"):
         return None
-    sizes = re.findall(rb"(?:sample_count|channel_count|sample_n_bytes) -i (\d{1,15})\s", header)
+    sizes = re.findall(rb"(?:sample_count|channel_count|sample_n_bytes) -\w+ (\d{1,15})\s", header)
     length = re.match(rb"NIST_1A\n\s*(\d{1,9})\s", header)
     there = content.size - start - (int(length[1]) if length else 1024)
     declared = math.prod(map(int, sizes)) if len(sizes) == 3 else 0
@@ -151,24 +154,40 @@ def voc_part(content: Content, start: int) -> Part | None:
         kind, size = content.number(at, 1), content.number(at + 1, 3)
         if kind == VOC_END or at >= content.size:
             break
-        stop = at + 4 + size
+        stop = at + 4 + size if size or kind not in VOC_AUDIO else content.size
         if kind in VOC_AUDIO and (kind == VOC_MORE or not first):
             header = VOC_AUDIO[kind]
             there = min(stop, content.size) - at - 4 - header
             if stop > content.size + SLACK_BYTES and there > 0:
-                cut = (audio + size - header) / (audio + there)
+                cut = (audio + stop - at - 4 - header) / (audio + there)
             pieces.append((at + 4 + header if first else start, min(stop, content.size)))
-            first, audio = first or at, audio + size - header
+            first, audio = first or at, audio + stop - at - 4 - header
         elif kind in VOC_AUDIO:  # of another rate, perhaps
             break
         at = stop
     if not first:
         return None
-    if len(pieces) == 1:
-        return Part(((start, content.size),), "VOC", declared_ratio=cut)
+    behind = min(content.size, at + 1) if kind == VOC_END else pieces[-1][1]
+    part = Part(tuple(pieces), "VOC", declared_ratio=cut, behind=behind)
     size = audio + VOC_AUDIO[content.number(first, 1)]
-    patches = {first + 1: size.to_bytes(3, "little")} if size < 1 << 24 else {}
-    return Part(tuple(pieces), "VOC", patches=patches, declared_ratio=cut)
+    if size != content.number(first + 1, 3) and size < 1 << 24:
+        part = replace(part, patches={first + 1: size.to_bytes(3, "little")})
+    return part
+
+
+def sds_part(content: Content, start: int) -> Part | None:
+    """Return what a MIDI sample dump holds: packets of 120 bytes of audio, seven bits each."""
+    head = content.at(start, 21)
+    if len(head) < 21 or head[:2] != b"\xf0\x7e" or head[3] != 1 or not 8 <= head[6] <= 28:
+        return None
+    period = head[7] | head[8] << 7 | head[9] << 14  # ns
+    packets = 0
+    while content.at(start + 21 + packets * SDS_BYTES, SDS_BYTES).startswith(b"\xf0\x7e"):
+        packets += 1
+    stop = min(content.size, start + 21 + packets * SDS_BYTES)
+    per_packet = 60 if head[6] < 15 else 40 if head[6] < 22 else 30
+    held = packets * per_packet * period / 1e9
+    return Part(((start, stop),), "SDS", held=held)
 
 
 def _audio(content: Content, start: int, layout: Layout, at: int, size: int, wide: int) -> _Audio:
@@ -204,61 +223,68 @@ def _settled(
         return None
     whole = Part(((start, content.size),), kind)
     if audio.declared is None:
-        return whole
+        return replace(whole, pieces=((start, tail_tags(content, content.size)),))
     if audio.declared > there:
         if audio.declared - there <= SLACK_BYTES:
             return whole
         # libsndfile refuses a CAF file that is cut off.
         patches = audio.patches if kind == "CAF" else {}
         return replace(whole, patches=patches, declared_ratio=audio.declared / there)
-    end, known = _what_follows(content, audio, layout)
-    if known:
-        return Part(((start, end),), kind) if end < content.size else whole
-    rest = content.size - end
-    if audio.declared == 0:
-        return replace(whole, patches=audio.patches)
+    end, behind, known = _what_follows(content, audio, layout)
+    rest = behind - end
+    if not known and audio.declared == 0:
+        # Players read WAV to its end then, and nothing of other files.
+        ratio = 1.0 if kind == "WAV" else 0.0
+        return replace(whole, patches=audio.patches, declared_ratio=ratio)
     goes_on = 2 * rest > audio.declared or audio.total > end + SLACK_BYTES
-    if rest <= SLACK_BYTES or not goes_on:
-        return whole
-    return replace(whole, patches=audio.patches, declared_ratio=audio.declared / there)
+    if not known and rest > SLACK_BYTES and goes_on:
+        return replace(whole, patches=audio.patches, declared_ratio=audio.declared / there)
+    left_out = rest / audio.declared if kind == "AU" and behind == content.size else 0.0
+    if kind in ("W64", "SVX", "AU"):  # libsndfile would take what follows for audio
+        end = audio.body + audio.declared
+    remark = None
+    if kind == "AIFF" and 0 < audio.total <= audio.body:  # where players stop
+        remark = "its header declares less than it holds; all of it was read"
+    return replace(whole, pieces=((start, end),), behind=behind, left_out=left_out, remark=remark)
 
 
-def _what_follows(content: Content, audio: _Audio, layout: Layout | None) -> tuple[int, bool]:
-    """Return how far what stands behind the audio is known, and whether it all is.
+def _what_follows(content: Content, audio: _Audio, layout: Layout | None) -> tuple[int, int, bool]:
+    """Return where the container ends, where the next recording begins, and what is between.
 
-    It ends where the file does, or where another recording begins.
+    The second is the end of the file where there is no other recording; the third is whether
+    everything behind the audio is known.
     """
-    declared = audio.declared or 0
-    at = audio.body + declared
-    padded = at + -(at - audio.body) % audio.align
+    end = min(content.size, audio.body + (audio.declared or 0))
+    padded = end + -(end - audio.body) % audio.align
     # Some writers leave out the byte that pads an odd size.
-    if padded != at and not (layout and _is_chunk(content, at, layout)):
-        at = min(padded, content.size)
+    if not (layout and _is_chunk(content, end, layout, audio.total)):
+        end = min(padded, content.size)
     for _ in range(MAX_CHUNKS):
-        at = skip_tags(content, at)
-        if at >= content.size or only_zeros(content, at):
-            return content.size, True
-        if begins_file(content, at) or is_mpeg(content, at):
-            return at, True
-        if not (layout and _is_chunk(content, at, layout)):
-            return at, False
-        size = content.number(at + layout.name_bytes, layout.size_bytes, layout.order)
-        at = _end(at, size, layout)
-    return at, False
+        if not (layout and _is_chunk(content, end, layout, audio.total)):
+            break
+        size = content.number(end + layout.name_bytes, layout.size_bytes, layout.order)
+        end = min(content.size, _end(end, size, layout))
+    behind = skip_zeros(content, skip_tags(content, end))
+    if behind >= content.size or begins_file(content, behind) or is_mpeg(content, behind):
+        return end, behind, True
+    if begins_coded(content, behind):
+        return end, content.size, True
+    other = next_file(content, behind)
+    return end, other if other >= 0 else content.size, other >= 0
 
 
-def _is_chunk(content: Content, at: int, layout: Layout) -> bool:
+def _is_chunk(content: Content, at: int, layout: Layout, total: int) -> bool:
+    """Return whether a chunk begins at an offset; the file may end within it."""
     name = content.at(at, layout.name_bytes)
+    if len(name) < layout.name_bytes:
+        return False
     if _CUT_CHUNKS.match(name):
         return True
+    if not (name[:4].isascii() and name[:4].decode("ascii").isprintable()):
+        return False
     size = content.number(at + layout.name_bytes, layout.size_bytes, layout.order)
-    whole = at + layout.name_bytes + layout.size_bytes + size <= content.size + 1
-    return (
-        whole
-        and len(name) == layout.name_bytes
-        and name[:4].decode("latin-1").isprintable()
-        and name[:4].isascii()
-    )
+    end = _end(at, size, layout)
+    return end <= content.size + 1 or 0 <= end - total <= 1
 
 
 def _end(at: int, size: int, layout: Layout) -> int:

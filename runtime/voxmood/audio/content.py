@@ -10,6 +10,7 @@ from itertools import accumulate
 from typing import BinaryIO
 
 CACHE_BYTES = 64 << 10
+TAG_BYTES = 128  # of ID3v1
 
 
 class Content:
@@ -67,7 +68,8 @@ class View(io.RawIOBase):
         file: the other one; anything with `read` and `seek`.
         pieces: offsets in it, from and to, in ascending order.
         patches: bytes that take the place of those at an offset of the other file.
-        prefix: bytes in front of the pieces.
+        claimed: the size that it is said to have, where that is more than there is. Its last bytes,
+            in which decoders look for a tag, are zeros; there is nothing in front of them.
     """
 
     def __init__(
@@ -75,14 +77,13 @@ class View(io.RawIOBase):
         file: BinaryIO,
         pieces: Sequence[tuple[int, int]],
         patches: Mapping[int, bytes] | None = None,
-        prefix: bytes = b"",
+        claimed: int = 0,
     ) -> None:
         self._file = file
         self._pieces = pieces
-        lengths = (stop - start for start, stop in pieces)
-        self._ends = list(accumulate(lengths, initial=len(prefix)))  # in this file
+        self._ends = list(accumulate(stop - start for start, stop in pieces))  # in this file
         self._patches = patches or {}
-        self._prefix = prefix
+        self._size = max(claimed, self._ends[-1])
         self._position = 0
 
     def readable(self) -> bool:
@@ -95,8 +96,7 @@ class View(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Move to an offset; return it."""
-        size = self._ends[-1]
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: size}[whence]
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
         self._position = max(0, base + offset)
         return self._position
 
@@ -107,15 +107,16 @@ class View(io.RawIOBase):
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
         """Fill a buffer, or as much of it as there are bytes left; return how many it has."""
         filled = 0
+        if self._ends[-1] < self._size - TAG_BYTES <= self._position:
+            filled = min(len(buffer), self._size - self._position)
+            buffer[:filled] = bytes(filled)
+            self._position += filled
         # To the end of the buffer, over pieces: libsndfile takes fewer bytes for the end.
         while filled < len(buffer) and self._position < self._ends[-1]:
             piece = bisect_right(self._ends, self._position)
-            count = min(len(buffer) - filled, self._ends[piece] - self._position)
-            if piece == 0:
-                data = self._prefix[self._position : self._position + count]
-            else:
-                begin = self._pieces[piece - 1][1] - (self._ends[piece] - self._position)
-                data = self._read(begin, begin + count)
+            stop = self._pieces[piece][1]
+            begin = stop - (self._ends[piece] - self._position)
+            data = self._read(begin, min(stop, begin + len(buffer) - filled))
             if not data:
                 break
             buffer[filled : filled + len(data)] = data

@@ -11,6 +11,7 @@ from voxmood.audio.parts import Part
 from voxmood.audio.tags import tail_tags
 
 MARKER = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
+MARKER_BYTES = b"fLaC"
 STREAMINFO_BYTES = 42  # with the marker and the header of its block
 TOTAL_AT = 21  # from the marker on: 4 bits and 32 of how many samples there are
 TAIL_BYTES = 1 << 20  # in which the last frame begins
@@ -54,11 +55,13 @@ def _part(content: Content, start: int, stop: int) -> Part:
     end = tail_tags(content, stop)
     end = end if end > start + STREAMINFO_BYTES else stop
     whole = Part(((start, end),), "FLAC", declared=total / rate if rate and total else None)
+    whole = replace(whole, form=(rate, info[20] >> 1 & 7))
     last = _last_frame(content, info, start + STREAMINFO_BYTES, end) if rate else None
     if last is None:
         return whole
     held = last.start + last.samples
-    whole = replace(whole, held=held / rate, rate_changes=last.rate not in (0, rate))
+    mixed = last.rate not in (0, rate) or _begins_anew(content, info, start, end)
+    whole = replace(whole, held=held / rate, mixed=mixed)
     if not 0 < total < held:
         return whole
     # The decoder would stop where the header says.
@@ -75,7 +78,7 @@ def is_frame(head: bytes) -> bool:
 
 def _next_marker(content: Content, start: int) -> int:
     """Return the offset of the next file that begins, or -1."""
-    while (start := content.find(b"fLaC", start, content.size)) >= 0:
+    while (start := content.find(MARKER_BYTES, start, content.size)) >= 0:
         info = content.at(start, STREAMINFO_BYTES)
         if MARKER.match(info) and int.from_bytes(info[18:21], "big") >> 4:
             return start
@@ -92,6 +95,17 @@ def _last_frame(content: Content, info: bytes, start: int, stop: int) -> _Frame 
         if frame := _frame(tail[at : at + 20], info):
             return frame
     return None
+
+
+def _begins_anew(content: Content, info: bytes, start: int, stop: int) -> bool:
+    """Return whether the header of the first frame comes again."""
+    at = start + len(MARKER_BYTES)
+    last = False
+    while not last and at < stop:
+        block = content.at(at, 4)
+        last, at = bool(block[0] & 0x80), at + 4 + int.from_bytes(block[1:], "big")
+    first = content.at(at, 6)  # with its checksum, since its number takes one byte
+    return _frame(content.at(at, 20), info) is not None and content.find(first, at + 6, stop) >= 0
 
 
 def _frame(header: bytes, info: bytes | None) -> _Frame | None:

@@ -7,7 +7,7 @@ import re
 from voxmood.audio.content import Content
 from voxmood.audio.flac import is_frame
 from voxmood.audio.mpeg import is_mpeg
-from voxmood.audio.tags import begins_file, skip_tags
+from voxmood.audio.tags import begins_file, skip_front, skip_tags
 from voxmood.errors import AudioError, MissingExtraError
 
 LIBSNDFILE_SUFFIXES = {
@@ -49,6 +49,12 @@ CODED = {
 }
 """Audio that libsndfile does not read, by how its files begin."""
 
+WEAKLY_MARKED = {"AAC", "AC-3", "MPEG video"}
+"""Formats that begin with so little that other data may begin so by chance."""
+
+STREAM_SUFFIXES = {".aac", ".ac3", ".eac3", ".mpeg", ".mpg"}
+"""Suffixes of streams of frames, in which FFmpeg finds the first one wherever it is."""
+
 OTHER = {
     "a Git LFS pointer, not the recording; `git lfs pull` fetches it": rb"version https://git-lfs",
     "an HTML page; was it downloaded from the wrong address?": rb"(?i:\s*<(!doctype html|html))",
@@ -65,6 +71,7 @@ OTHER = {
     "a MIDI file, which has notes and no sound": rb"MThd",
     "a playlist; name the recordings in it": rb"#EXTM3U|\[playlist\]",
     "a NumPy array; pass numpy.load(file) with sampling_rate=": rb"\x93NUMPY",
+    "a tar archive; unpack it": rb".{257}ustar",
     "a program": rb"\x7fELF|MZ",
     "an ONNX model": rb"\x08[\x03-\x0d]\x12.{1,20}(pytorch|onnx|voxmood)",
 }
@@ -87,17 +94,33 @@ READ_BY_LIBSNDFILE = {1, 2, 3, 6, 7, 0x11, 0x31, 0x38, 0x40, 0x50, 0x55, 0xFFFE}
 
 def coded_audio(content: Content) -> str | None:
     """Return the name of audio that libsndfile does not read; None for everything else."""
-    head = content.at(skip_tags(content, 0), 512)
-    if is_frame(head):
-        return "FLAC without its header"
-    return _match(CODED, head)
+    # Zeros may be of the format, as in front of `ftyp`, or padding.
+    for start in (skip_tags(content, 0), skip_front(content)):
+        head = content.at(start, 512)
+        if name := "FLAC without its header" if is_frame(head) else _match(CODED, head):
+            return name
+    return None
 
 
-def is_audio(content: Content) -> bool:
-    """Return whether a file is audio of a kind that is known by how it begins."""
-    start = skip_tags(content, 0)
+def begins_coded(content: Content, offset: int) -> bool:
+    """Return whether a file that only PyAV reads begins at an offset, by four bytes or more."""
+    name = _match(CODED, content.at(offset, 512))
+    return name is not None and name not in WEAKLY_MARKED
+
+
+def other_kind(content: Content) -> str | None:
+    """Return what a file is that is no audio, or None where that is not plain."""
+    return _match(OTHER, content.at(0, 512))
+
+
+def is_audio(content: Content, name: str) -> bool:
+    """Return whether a file is audio of a known kind, by how it begins or by its suffix."""
+    start = skip_front(content)
     return (
-        coded_audio(content) is not None or begins_file(content, start) or is_mpeg(content, start)
+        coded_audio(content) is not None
+        or begins_file(content, start)
+        or is_mpeg(content, start)
+        or (name.lower().endswith(tuple(STREAM_SUFFIXES)) and not _is_text(content.at(0, 512)))
     )
 
 
@@ -112,7 +135,7 @@ def refusal(content: Content, name: str, cause: Exception | None = None) -> Audi
     head = content.at(0, 512)
     if not head:
         return AudioError(f"{name}: is empty.")
-    if other := _match(OTHER, head):
+    if other := other_kind(content):
         return AudioError(f"{name}: is {other}.")
     coded = _wav_codec(content) if _is_wav(head) else coded_audio(content)
     if coded and isinstance(cause, MissingExtraError):
@@ -120,7 +143,7 @@ def refusal(content: Content, name: str, cause: Exception | None = None) -> Audi
             f"{name}: is {coded}, which needs PyAV: pip install 'voxmood[av]'; or convert it, for "
             "example `ffmpeg -i IN OUT.wav`."
         )
-    if coded or is_audio(content):
+    if coded or is_audio(content, name):
         kind = coded or "audio of a known kind"
         return AudioError(f"{name}: is {kind} and cannot be decoded; is it cut off or damaged?")
     if not head.strip(b"\0"):

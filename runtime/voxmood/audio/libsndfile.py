@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import BinaryIO
 
 import numpy as np
@@ -18,9 +19,6 @@ from voxmood.errors import AudioError
 
 UNKNOWN_FRAMES = 1 << 62  # libsndfile says 2^63 - 1 where it cannot know
 TOLERANCE_SECONDS = 0.1  # of what codecs add and take away at both ends
-STREAMS = {"MP3", "Ogg", "FLAC"}
-"""What players read on to the end where two files were put together."""
-
 _COUNTED = re.compile(r"(?:Frames|Cols)\s*: (\d+)")
 """libsndfile's log of how many frames a header of another kind declares."""
 
@@ -30,7 +28,7 @@ class LibsndfileDecoder:
 
     Args:
         content: of the file.
-        parts: as `find_parts` found them; none where the structure is not known.
+        parts: as `find_parts` found them.
         name: what to call it in messages.
 
     Attributes:
@@ -44,7 +42,7 @@ class LibsndfileDecoder:
     def __init__(self, content: Content, parts: Sequence[Part], name: str) -> None:
         self._content = content
         self._name = name
-        self._parts = parts or [Part(((0, content.size),), "")]
+        self._parts = parts
         self.warnings: list[str] = []
         self._sound = self._open(self._parts[0])
         self.rate: int = self._sound.samplerate
@@ -65,8 +63,7 @@ class LibsndfileDecoder:
             for block in self._part(part):
                 seconds += len(block.frames) / block.rate
                 yield block
-        kinds = {part.kind for part in self._parts}
-        if len(self._parts) > 1 and not (len(kinds) == 1 and kinds <= STREAMS):
+        if not _is_stream(self._parts):
             self.warnings.append(
                 f"holds {len(self._parts)} recordings one after the other, {seconds:.1f} s in all; "
                 "all of them were read"
@@ -82,13 +79,13 @@ class LibsndfileDecoder:
     def _open(self, part: Part) -> soundfile.SoundFile:
         file = self._content.file
         source: int | BinaryIO | View
-        if part.pieces == ((0, self._content.size),) and not (part.patches or part.prefix):
+        if part.pieces == ((0, self._content.size),) and not (part.patches or part.claimed):
             file.seek(0)
             # A descriptor where there is one: file objects are read through Python callbacks,
             # which cannot be interrupted.
             source = file.fileno() if isinstance(file, io.FileIO) else file
         else:
-            source = View(file, part.pieces, part.patches, part.prefix)
+            source = View(file, part.pieces, part.patches, part.claimed)
         try:
             sound = _SoundFile(source, closefd=False)
         except (soundfile.SoundFileError, OSError, TypeError, ValueError) as error:
@@ -121,6 +118,8 @@ class LibsndfileDecoder:
             raise UnreadableError(getattr(failure, "error_string", str(failure))) from failure
         if warning := _missing(part, sound, frames, failure is not None):
             self.warnings.append(warning)
+        if part.remark:
+            self.warnings.append(part.remark)
         sound.close()
 
 
@@ -135,6 +134,22 @@ class _SoundFile(soundfile.SoundFile):  # type: ignore[misc]
         return False
 
 
+def _is_stream(parts: Sequence[Part]) -> bool:
+    """Return whether players read on from each part to the next."""
+    return len(parts) == 1 or all(
+        first.kind == second.kind
+        and (
+            first.kind == "MP3"
+            or (
+                first.kind in ("Ogg", "FLAC")
+                and first.form == second.form
+                and first.stop == second.pieces[0][0]
+            )
+        )
+        for first, second in pairwise(parts)
+    )
+
+
 def _duration(part: Part, sound: soundfile.SoundFile) -> float | None:
     if part.kind == "MP3":  # libsndfile guesses
         return part.held
@@ -145,15 +160,24 @@ def _duration(part: Part, sound: soundfile.SoundFile) -> float | None:
 def _missing(part: Part, sound: soundfile.SoundFile, frames: int, failed: bool) -> str | None:
     """Return what to say of a recording that is not all there, as far as its format tells."""
     seconds = frames / sound.samplerate
-    if part.rate_changes:
+    if part.mixed:
         return (
-            f"its sampling rate changes on the way; only {seconds:.1f} s could be read as "
-            f"{sound.samplerate} Hz"
+            f"its sampling rate changes on the way, or it is put together of several: only "
+            f"{seconds:.1f} s could be read, of {max(part.held or 0, seconds):.1f} s or more"
         )
     if part.declared_ratio < 1:
         return (
             f"its header declares {seconds * part.declared_ratio:.1f} s; read on to the end of "
             f"the file, {seconds:.1f} s"
+        )
+    if part.kind == "SDS" and part.held is not None and part.held < seconds - TOLERANCE_SECONDS:
+        return (
+            f"cut off: only {part.held:.1f} s of its {seconds:.1f} s are there, the rest is silent"
+        )
+    if part.left_out * seconds > TOLERANCE_SECONDS:
+        return (
+            f"what stands behind its {seconds:.1f} s of audio is a tag or other data, and was not "
+            "read"
         )
     early = f"cut off or damaged: only {seconds:.1f} s could be read"
     if part.declared_ratio > 1:
@@ -167,10 +191,10 @@ def _missing(part: Part, sound: soundfile.SoundFile, frames: int, failed: bool) 
         return f"{early} of {declared:.1f} s that its header declares"
     if part.held is not None and seconds < part.held - TOLERANCE_SECONDS:
         return f"{early} of {part.held:.1f} s"
-    if part.unfinished or (failed and part.held is None and declared is None):
+    if part.unfinished or (failed and declared is None):
         return early
     return None
 
 
 def _tolerance(part: Part) -> float:
-    return TOLERANCE_SECONDS if part.kind == "MP3" else 0.0
+    return TOLERANCE_SECONDS if part.kind in ("MP3", "", "SDS") else 0.0

@@ -16,11 +16,12 @@ from typing import NamedTuple
 
 from voxmood.audio.content import Content
 from voxmood.audio.parts import Part
-from voxmood.audio.tags import begins_file, only_zeros, skip_tags, tag_length
+from voxmood.audio.tags import begins_file, skip_tags, skip_zeros, tag_length
 
 MAX_JUNK_BYTES = 256 << 10  # in front of the first frame
 CONFIRMED = 4  # frames in a row that no other kind of data has by chance
 MAX_PARTS = 1000
+AUDIBLE_SECONDS = 0.1
 
 BITRATES = {  # kbit/s by version 1 or not, and layer
     (True, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
@@ -142,23 +143,29 @@ def mpeg_parts(content: Content, start: int) -> list[Part]:
         # As it is, tags behind it included, which decoders know.
         end = content.size if _only_tags(content, streams[0].pieces[0][1]) else streams[0].stop
         streams[0].pieces = [(start, end)]
-    return [_part(content, stream) for stream in streams]
+    parts = [_part(content, stream, number) for number, stream in enumerate(streams)]
+    if parts and start != first:
+        parts[0] = replace(parts[0], remark=_padding(streams[0], first - start))
+    return parts
 
 
-def _part(content: Content, stream: _Stream) -> Part:
+def _part(content: Content, stream: _Stream, number: int) -> Part:
     _, _, rate, _ = stream.form
     part = Part(tuple(stream.pieces), "MP3", held=stream.samples / rate)
     header = stream.header
+    # A decoder guesses the number of frames by the size of the file and the length of the first.
+    claimed = 0 if stream.constant else stream.frames * stream.longest
     if header is None or not header.frames:
-        # A decoder guesses the number of frames by the length of the first one.
-        return part if stream.constant else replace(part, prefix=_counting_frame(content, stream))
-    if stream.frames > header.frames + 1:
-        # A decoder would stop where the header frame says.
+        return replace(part, claimed=claimed)
+    if stream.frames > header.frames + 1 or number:
+        # A decoder would stop where the header frame says. Behind another stream, none is known as
+        # such by players, which keep what encoders add at both ends.
         (first, stop), *others = stream.pieces
-        pieces = ((first + header.length, stop), *others)
-        counting = _counting_frame(content, stream)
-        ratio = header.frames / stream.frames
-        return replace(part, pieces=pieces, prefix=counting, declared_ratio=ratio)
+        part = replace(part, pieces=((first + header.length, stop), *others), claimed=claimed)
+    if stream.frames > header.frames + 1:
+        return replace(part, declared_ratio=header.frames / stream.frames)
+    if number:
+        return replace(part, declared=header.frames * stream.samples / stream.frames / rate)
     per_frame = stream.samples // stream.frames
     declared = max(0, header.frames * per_frame - header.trimmed) / rate
     held = max(0, stream.samples - header.trimmed) / rate
@@ -170,19 +177,15 @@ def _part(content: Content, stream: _Stream) -> Part:
     return replace(part, patches=patches, declared=declared, held=held)
 
 
-def _counting_frame(content: Content, stream: _Stream) -> bytes:
-    """Return a frame without sound that says how many frames follow, as Xing's does."""
-    at = stream.pieces[0][0] + (stream.header.length if stream.header else 0)
-    frame = frame_at(content, at)
-    version, layer, _, channels = stream.form
-    tag = 4 + SIDE_BYTES[version == 3, channels]
-    size = sum(stop - start for start, stop in stream.pieces)
-    if frame is None or layer != 3 or frame.length < tag + 16:
-        return b""
-    counts = stream.frames.to_bytes(4, "big") + (frame.length + size).to_bytes(4, "big")
-    first, second, third, fourth = content.at(at, 4)
-    head = bytes([first, second | 1, third, fourth])  # without a checksum
-    return (head.ljust(tag, b"\0") + b"Info\0\0\0\3" + counts).ljust(frame.length, b"\0")
+def _padding(stream: _Stream, skipped: int) -> str | None:
+    """Return what to say where players that look for the header frame in front do not find it."""
+    added = stream.header.trimmed / stream.form[2] if stream.header else 0.0
+    if added < AUDIBLE_SECONDS:
+        return None
+    return (
+        f"{skipped} bytes in front of its first frame are no audio and were skipped; players may "
+        f"find it {added:.1f} s longer"
+    )
 
 
 def _frames(content: Content, at: int) -> Iterator[tuple[int, Frame]]:
@@ -251,5 +254,4 @@ def _header(content: Content, at: int, frame: Frame) -> _Header | None:
 
 
 def _only_tags(content: Content, at: int) -> bool:
-    at = skip_tags(content, at)
-    return at >= content.size or only_zeros(content, at)
+    return skip_zeros(content, skip_tags(content, at)) >= content.size

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from voxmood.audio.content import Content
+from voxmood.audio.mpeg import is_mpeg
 from voxmood.audio.parts import Part
-from voxmood.audio.tags import begins_file
+from voxmood.audio.tags import begins_file, skip_tags
 
 HEADER_BYTES = 27
 BEGINS, ENDS = 2, 4  # flags of a page
@@ -40,6 +41,7 @@ class _Link:
         begun: whether all pages that begin it are read.
         serial: of the audio in it; None where there is none that is known.
         rate: what its positions count, in Hz.
+        channels: of the audio.
         skipped: positions in front of the audio.
         last: position at which it ends.
         ended: whether the mark at its end was there.
@@ -50,6 +52,7 @@ class _Link:
     begun: bool = False
     serial: int | None = None
     rate: int = 0
+    channels: int = 0
     skipped: int = 0
     first: int | None = None
     last: int = 0
@@ -79,8 +82,9 @@ def ogg_parts(content: Content, start: int) -> list[Part]:
                 link.last = max(link.last, page.position)
             link.ended = bool(page.flags & ENDS)
     if len(links) == 1 and links[0].stop < content.size:
-        behind = begins_file(content, links[0].stop)
-        links[0].stop = links[0].stop if behind else content.size
+        behind = skip_tags(content, links[0].stop)
+        if not (begins_file(content, behind) or is_mpeg(content, behind)):
+            links[0].stop = content.size
     return [_part(link) for link in links]
 
 
@@ -90,17 +94,27 @@ def _part(link: _Link) -> Part:
         # A recording that was cut out of a longer one does not begin at 0.
         begin = link.first if link.first > 2 * link.rate else link.skipped
         held = max(0, link.last - begin) / link.rate
-    return Part(((link.start, link.stop),), "Ogg", held=held, unfinished=not link.ended)
+    return Part(
+        ((link.start, link.stop),),
+        "Ogg",
+        held=held,
+        form=(link.rate, link.channels),
+        unfinished=not link.ended,
+    )
 
 
 def _identify(packet: bytes, serial: int, link: _Link) -> None:
-    if packet[:7] == b"\x01vorbis":
+    if packet[:7] == b"\x01vorbis" and len(packet) > 15:
         link.serial, link.rate = serial, int.from_bytes(packet[12:16], "little")
-    elif packet[:8] == b"OpusHead":
-        link.serial, link.rate = serial, OPUS_RATE
+        link.channels = packet[11]
+    elif packet[:8] == b"OpusHead" and len(packet) > 11:
+        link.serial, link.rate, link.channels = serial, OPUS_RATE, packet[9]
         link.skipped = int.from_bytes(packet[10:12], "little")
-    elif packet[:5] == b"\x7fFLAC":  # then a header of 8 bytes, fLaC, and STREAMINFO
+    elif (
+        packet[:5] == b"\x7fFLAC" and len(packet) > 29
+    ):  # then a header of 8 bytes, fLaC, and STREAMINFO
         link.serial, link.rate = serial, int.from_bytes(packet[27:30], "big") >> 4
+        link.channels = (packet[29] >> 1 & 7) + 1
     elif packet[:8] == b"Speex   ":
         link.serial, link.rate = serial, int.from_bytes(packet[36:40], "little")
 

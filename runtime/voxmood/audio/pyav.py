@@ -26,8 +26,11 @@ FORMATS = (
     "aac,ac3,aiff,amr,ape,asf,avi,caf,dsf,dts,dtshd,eac3,flac,flv,iff,loas,matroska,webm,mov,mp4,"
     "mp3,mpc,mpc8,mpeg,mpegts,ogg,oma,rm,tak,tta,voc,w64,wav,wv"
 )
-TIMED = {"ape", "asf", "avi", "caf", "dsf", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2", "tta", "wv"}
+TIMED = {"ape", "avi", "caf", "dsf", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2", "tta", "wv"}
 """Formats whose header says how long they are; of others FFmpeg guesses."""
+
+UNCHECKED = "amr"
+"""A format without checksums, in which what cannot be decoded says little."""
 
 TOLERANCE_SECONDS = 0.1
 TOLERANCE_FRAMES = 3  # that encoders add in front, and that the last one is short of
@@ -71,24 +74,29 @@ class PyAvDecoder:
 
     def blocks(self) -> Iterator[Block]:
         """Yield all samples; raise UnreadableError where there is none before a failure."""
-        seconds, longest = 0.0, 0.0
+        seconds = longest = 0.0
         failure: Exception | None = None
+        failed_at = 0.0
+        damaged = False  # with sound in front of it and behind: elsewhere it may be a tag
         packets = self._container.demux(self._stream)
         while True:
             try:
                 packet = next(packets, None)
-                frames = packet.decode() if packet is not None else []
             except (av.FFmpegError, ValueError, OSError) as error:
                 failure = error
-                if not isinstance(error, av.error.InvalidDataError) or packet is None:
-                    break
-                continue  # as players do: only this packet is lost
+                break
             if packet is None:
                 break
+            try:
+                frames = packet.decode()
+            except (av.FFmpegError, ValueError) as error:
+                failure, failed_at = error, seconds  # as players do: only this packet is lost
+                continue
             for frame in frames:
                 block = Block(self._samples(frame), frame.sample_rate)
                 longest = max(longest, len(block.frames) / block.rate)
                 seconds += len(block.frames) / block.rate
+                damaged = damaged or (failure is not None and failed_at > 0)
                 yield block
         if failure is not None and not seconds:
             raise UnreadableError(_words(failure)) from failure
@@ -96,7 +104,7 @@ class PyAvDecoder:
         early = f"cut off or damaged: only {seconds:.1f} s could be read"
         if self.duration is not None and seconds < self.duration - tolerance:
             self.warnings.append(f"{early} of {self.duration:.1f} s that its header declares")
-        elif failure is not None:
+        elif self.duration is None and damaged and self._container.format.name != UNCHECKED:
             self.warnings.append(early)
 
     def close(self) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 
 import numpy as np
 
 from voxmood.audio.content import Content
 from voxmood.audio.converter import Converter
 from voxmood.audio.decoders import BLOCK_SAMPLES, Block, Decoder, UnreadableError
-from voxmood.audio.formats import coded_audio, is_audio, refusal
+from voxmood.audio.formats import coded_audio, is_audio, other_kind, refusal
 from voxmood.audio.libsndfile import LibsndfileDecoder
 from voxmood.audio.sources import AudioSource, Samples, Waveform, name_of, resolve, to_float
 from voxmood.audio.structure import find_parts
@@ -135,16 +135,22 @@ def open_decoder(content: Content, name: str) -> Decoder:
     Raises:
         AudioError: neither can; the message says what the file is.
     """
-    if coded_audio(content) is None:
-        try:
-            return LibsndfileDecoder(content, find_parts(content), name)
-        except UnreadableError as error:
-            return _open_pyav(content, name, error)
-    return _open_pyav(content, name, None)
+    if not content.size or other_kind(content):
+        raise refusal(content, name)
+    if coded_audio(content) is not None:
+        return _open_pyav(content, name, None)
+    parts = find_parts(content)
+    if any(part.mixed for part in parts):
+        with suppress(AudioError):  # libsndfile reads as far as it is of one kind
+            return _open_pyav(content, name, None)
+    try:
+        return LibsndfileDecoder(content, parts, name)
+    except UnreadableError as error:
+        return _open_pyav(content, name, error)
 
 
 def _open_pyav(content: Content, name: str, cause: Exception | None) -> Decoder:
-    if not is_audio(content):  # FFmpeg would take noise for one thing or the other
+    if not is_audio(content, name):  # FFmpeg would take noise for one thing or the other
         raise refusal(content, name) from cause
     try:
         from voxmood.audio.pyav import PyAvDecoder

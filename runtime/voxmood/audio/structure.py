@@ -5,36 +5,47 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from voxmood.audio.chunks import au_part, chunked_part, nist_part, voc_part
+from voxmood.audio.chunks import au_part, chunked_part, nist_part, sds_part, voc_part
 from voxmood.audio.content import Content
 from voxmood.audio.flac import flac_parts
 from voxmood.audio.mpeg import mpeg_parts
 from voxmood.audio.ogg import ogg_parts
 from voxmood.audio.parts import Part
-from voxmood.audio.tags import skip_tags, tag_length
+from voxmood.audio.tags import skip_front, skip_tags, tag_length, tail_tags
 
 MAX_PARTS = 1000
+PADDING_BYTES = 64
 
 SINGLE: tuple[Callable[[Content, int], Part | None], ...] = (
     chunked_part,
     au_part,
     nist_part,
+    sds_part,
     voc_part,
 )
 
 
 def find_parts(content: Content) -> list[Part]:
-    """Return the recordings of a file in their order; none where its structure is not known."""
+    """Return the recordings of a file in their order; at least one."""
     parts: list[Part] = []
-    at = 0
+    at = skip_tags(content, 0)
     while at < content.size and len(parts) < MAX_PARTS:
-        at = skip_tags(content, at)
         found = _parts_at(content, at)
+        if not found and not parts and (behind := skip_front(content)) > at:
+            found = _parts_at(content, behind)
+            if (
+                found and found[0].kind == "FLAC" and behind - at > PADDING_BYTES
+            ):  # players lose a frame
+                remark = f"{behind - at} bytes in front of it are no audio and were skipped"
+                found[0] = replace(found[0], remark=remark)
         if not found:
             break
         parts += found
-        at = parts[-1].stop
-    if len(parts) == 1:
+        at = skip_tags(content, parts[-1].stop)
+    if not parts:
+        stop = tail_tags(content, content.size) or content.size
+        return [Part(((0, stop),), "", left_out=(content.size - stop) / stop)]
+    if len(parts) == 1 and parts[0].kind == "MP3":
         # libsndfile skips one tag in front by itself.
         (first, stop), *others = parts[0].pieces
         if first and first == tag_length(content, 0):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
-from voxmood.audio.content import Content
+from voxmood.audio.content import CACHE_BYTES, Content
 
 MAX_LYRICS_BYTES = 64 << 10
+SEARCH_BYTES = 1 << 20
 _BEGINS_FILE = re.compile(
     rb"(RIFF|RIFX|RF64).{4}WAVE|FORM.{4}(AIFF|AIFC|8SVX|16SV)|riff\x2e\x91\xcf\x11"
     rb"|fLaC[\x00\x80]\x00\x00\x22|OggS\x00\x02|caff\x00\x01|\.snd\x00\x00|NIST_1A\n"
@@ -52,6 +53,36 @@ def skip_tags(content: Content, offset: int) -> int:
     return min(offset, content.size)
 
 
+def skip_front(content: Content) -> int:
+    """Return the offset of the first byte of a file that is neither of a tag nor a zero."""
+    start = -1
+    at = 0
+    while start != at:
+        start = at
+        at = skip_zeros(content, skip_tags(content, at))
+    return at
+
+
+def skip_zeros(content: Content, offset: int) -> int:
+    """Return the offset of the first byte from one on that is not zero."""
+    while block := content.at(offset, CACHE_BYTES):
+        if rest := block.lstrip(b"\0"):
+            return offset + len(block) - len(rest)
+        offset += len(block)
+    return min(offset, content.size)
+
+
+def next_file(content: Content, start: int) -> int:
+    """Return the offset of the next header of an audio file from one on, or -1."""
+    while block := content.at(start, SEARCH_BYTES):
+        if found := _BEGINS_FILE.search(block):
+            return start + found.start()
+        if len(block) < SEARCH_BYTES:
+            break
+        start += SEARCH_BYTES - 20
+    return -1
+
+
 def tail_tags(content: Content, stop: int) -> int:
     """Return where the tags that end at an offset begin; the offset itself if there are none."""
     while True:
@@ -63,12 +94,3 @@ def tail_tags(content: Content, stop: int) -> int:
             stop -= int.from_bytes(footer[12:16], "little") + (32 if has_header else 0)
         else:
             return max(0, stop)
-
-
-def only_zeros(content: Content, start: int) -> bool:
-    """Return whether nothing but zeros follows an offset."""
-    while block := content.at(start, 1 << 20):
-        if block.strip(b"\0"):
-            return False
-        start += len(block)
-    return True
