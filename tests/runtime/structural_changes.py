@@ -104,7 +104,8 @@ def declare(case: Case, files: Sequence[Case], random: np.random.Generator) -> C
     elif field.tells(case.content) and (
         name == "double" or (name in ("few", "half") and field.role is Role.LENGTH)
     ):
-        missing = True
+        # What is behind the audio may be as long as what is declared too much.
+        missing = True if name != "double" or case.end == len(case.content) else None
     content = field.write(case.content, number)
     return _after(case, f"{field.name} size {name}", missing, content=content)
 
@@ -229,7 +230,7 @@ def tag_behind(case: Case, files: Sequence[Case], random: np.random.Generator) -
     """Puts a tag behind the audio."""
     kind = _pick(random, ["ID3v1", "APE", "APE with cover", "APE and ID3v1", "Lyrics3", "ID3v2"])
     data = {
-        "ID3v1": id3v1,
+        "ID3v1": lambda: id3v1(),
         "APE": lambda: ape(random),
         "APE with cover": lambda: ape(random, 80_000),
         "APE and ID3v1": lambda: ape(random) + id3v1(),
@@ -317,6 +318,19 @@ def flac_block(case: Case, files: Sequence[Case], random: np.random.Generator) -
 # Several files in one
 
 
+def flac_frames(case: Case, files: Sequence[Case], random: np.random.Generator) -> Case | None:
+    """Puts the frames of another FLAC file behind those of a FLAC file."""
+    if not case.content.startswith(b"fLaC"):
+        return None
+    others = [file for file in files if file.content.startswith(b"fLaC")]
+    other = others[int(random.integers(len(others)))].content
+    at, last = 4, False
+    while not last:
+        last = other[at] >= 0x80
+        at += 4 + int.from_bytes(other[at + 1 : at + 4], "big")
+    return _behind(case, other[at:], "frames of another FLAC behind", None)
+
+
 def concatenate_same(case: Case, files: Sequence[Case], random: np.random.Generator) -> Case:
     """Puts another file of the same format behind it."""
     same = [file for file in files if file.form == case.form]
@@ -350,5 +364,6 @@ def raw(case: Case, files: Sequence[Case], random: np.random.Generator) -> Case 
 
 CHANGES: list[Change] = [
     declare, cut, cut_behind, start_inside, junk_before, junk_behind, tag_before, tag_behind,
-    chunk_before, chunk_behind, flac_block, concatenate_same, concatenate_any, zipped, raw,
+    chunk_before, chunk_behind, flac_block, flac_frames, concatenate_same, concatenate_any,
+    zipped, raw,
 ]  # fmt: skip

@@ -228,12 +228,12 @@ def encode(writer: Writer, samples: npt.NDArray[np.float64], rate: int) -> bytes
 def _pictures(stream: Any, seconds: float) -> list[Any]:
     stream.width = stream.height = 64
     stream.pix_fmt = "yuv420p"
-    packets = []
+    packets: list[Any] = []
     for number in range(round(10 * seconds)):
         picture = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), "rgb24")
         picture.pts, picture.time_base = number, Fraction(1, 10)
         packets += stream.encode(picture)
-    return packets + stream.encode(None)
+    return [*packets, *stream.encode(None)]
 
 
 MP3_BIT_RATES = {
