@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
 import signal
 import sys
 import tempfile
@@ -190,6 +191,7 @@ def try_case(number: int, case: Case, path: Path) -> Result:
 
 def _work(numbers: range, seed: int, files: Sequence[Case], results: Connection) -> None:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # kills, also inside a decoder
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # some decoders write on standard output
     with tempfile.TemporaryDirectory() as folder:
         for number in numbers:
             case = make_case(seed, number, files)
