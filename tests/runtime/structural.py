@@ -248,8 +248,9 @@ def main() -> int:
             continue
         print(f"{verdict}: {counts[verdict]}")
         for (changes, form), results in sorted(groups[verdict].items()):
-            one = results[0]
-            print(f"  {len(results)}  {form}: {changes} (e.g. {one.number}: {one.detail})")
+            numbers = ", ".join(str(result.number) for result in results)
+            what = f"{form}: {changes}" if changes else form
+            print(f"  {what}. Numbers {numbers}; the first: {results[0].detail}")
     totals: dict[str, float] = {str(verdict): count for verdict, count in counts.items() if count}
     totals["formats"] = len({file.form for file in files})
     totals["seconds"] = round(time.perf_counter() - began, 1)

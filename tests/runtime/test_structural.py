@@ -15,7 +15,7 @@ def run(count: int, *options: str) -> dict[str, float]:
     """Runs the script; what it prints of each failure is what the test then says."""
     command = [sys.executable, str(SCRIPT), str(SEED), str(count), *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == 0, f"seed {SEED}\n{done.stdout}{done.stderr[-2000:]}"
     counts: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return counts
 
