@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from voxmood.audio.content import Content
-from voxmood.audio.formats import begins_coded
+from voxmood.audio.formats import begins_coded, is_text
 from voxmood.audio.mpeg import is_mpeg
 from voxmood.audio.parts import Part
 from voxmood.audio.tags import begins_file, next_file, skip_tags, skip_zeros, tail_tags
@@ -112,7 +112,8 @@ def chunked_part(content: Content, start: int) -> Part | None:
             return _settled(content, start, "RF64" if wide else layout.kind, audio, layout)
         if name == b"ds64":  # of RF64, where 32 bits do not hold a size
             wide = body
-        at = _end(at, size, layout)
+        end = _end(at, size, layout)
+        at = end + -(end - at) % layout.align
     return None
 
 
@@ -223,7 +224,9 @@ def _settled(
         return None
     whole = Part(((start, content.size),), kind)
     if audio.declared is None:
-        return replace(whole, pieces=((start, tail_tags(content, content.size)),))
+        stop = tail_tags(content, content.size)
+        left_out = (content.size - stop) / max(1, stop - audio.body)
+        return replace(whole, pieces=((start, stop),), left_out=left_out)
     if audio.declared > there:
         if audio.declared - there <= SLACK_BYTES:
             return whole
@@ -237,15 +240,12 @@ def _settled(
         ratio = 1.0 if kind == "WAV" else 0.0
         return replace(whole, patches=audio.patches, declared_ratio=ratio)
     goes_on = 2 * rest > audio.declared or audio.total > end + SLACK_BYTES
-    if not known and rest > SLACK_BYTES and goes_on:
+    if not known and rest > SLACK_BYTES and goes_on and not is_text(content.at(end, 512)):
         return replace(whole, patches=audio.patches, declared_ratio=audio.declared / there)
     left_out = rest / audio.declared if kind == "AU" and behind == content.size else 0.0
     if kind in ("W64", "SVX", "AU"):  # libsndfile would take what follows for audio
         end = audio.body + audio.declared
-    remark = None
-    if kind == "AIFF" and 0 < audio.total <= audio.body:  # where players stop
-        remark = "its header declares less than it holds; all of it was read"
-    return replace(whole, pieces=((start, end),), behind=behind, left_out=left_out, remark=remark)
+    return replace(whole, pieces=((start, end),), behind=behind, left_out=left_out)
 
 
 def _what_follows(content: Content, audio: _Audio, layout: Layout | None) -> tuple[int, int, bool]:
@@ -254,16 +254,19 @@ def _what_follows(content: Content, audio: _Audio, layout: Layout | None) -> tup
     The second is the end of the file where there is no other recording; the third is whether
     everything behind the audio is known.
     """
-    end = min(content.size, audio.body + (audio.declared or 0))
-    padded = end + -(end - audio.body) % audio.align
-    # Some writers leave out the byte that pads an odd size.
-    if not (layout and _is_chunk(content, end, layout, audio.total)):
-        end = min(padded, content.size)
+    end = audio.body + (audio.declared or 0)
     for _ in range(MAX_CHUNKS):
-        if not (layout and _is_chunk(content, end, layout, audio.total)):
+        # Some writers leave out the byte that pads an odd size.
+        padded = end + -(end - audio.body) % audio.align
+        chunk = next(
+            (at for at in (end, padded) if layout and _is_chunk(content, at, layout, audio.total)),
+            None,
+        )
+        if layout is None or chunk is None:
+            end = min(content.size, padded)
             break
-        size = content.number(end + layout.name_bytes, layout.size_bytes, layout.order)
-        end = min(content.size, _end(end, size, layout))
+        size = content.number(chunk + layout.name_bytes, layout.size_bytes, layout.order)
+        end = min(content.size, _end(chunk, size, layout))
     behind = skip_zeros(content, skip_tags(content, end))
     if behind >= content.size or begins_file(content, behind) or is_mpeg(content, behind):
         return end, behind, True
@@ -284,11 +287,10 @@ def _is_chunk(content: Content, at: int, layout: Layout, total: int) -> bool:
         return False
     size = content.number(at + layout.name_bytes, layout.size_bytes, layout.order)
     end = _end(at, size, layout)
-    return end <= content.size + 1 or 0 <= end - total <= 1
+    return end <= content.size + 1 or abs(end - total) <= 1
 
 
 def _end(at: int, size: int, layout: Layout) -> int:
-    """Return where the chunk at an offset ends, its padding included."""
-    length = size if layout.inclusive else layout.name_bytes + layout.size_bytes + size
-    length = max(length, layout.name_bytes + layout.size_bytes)
-    return at + length + -length % layout.align
+    """Return where the chunk at an offset ends."""
+    head = layout.name_bytes + layout.size_bytes
+    return at + max(head, size if layout.inclusive else head + size)

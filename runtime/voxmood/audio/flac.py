@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from voxmood.audio.content import Content
 from voxmood.audio.parts import Part
-from voxmood.audio.tags import tail_tags
+from voxmood.audio.tags import tail_tags, tail_zeros
 
 MARKER = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
 MARKER_BYTES = b"fLaC"
@@ -52,15 +52,17 @@ def _part(content: Content, start: int, stop: int) -> Part:
     rate = int.from_bytes(info[18:21], "big") >> 4
     packed = int.from_bytes(info[TOTAL_AT : TOTAL_AT + 5], "big")
     total = packed & (1 << 36) - 1
-    end = tail_tags(content, stop)
+    end = tail_zeros(content, tail_tags(content, stop))
     end = end if end > start + STREAMINFO_BYTES else stop
     whole = Part(((start, end),), "FLAC", declared=total / rate if rate and total else None)
     whole = replace(whole, form=(rate, info[20] >> 1 & 7))
-    last = _last_frame(content, info, start + STREAMINFO_BYTES, end) if rate else None
-    if last is None:
+    if not rate:
         return whole
+    last, mixed = _last_frame(content, info, start + STREAMINFO_BYTES, end)
+    if last is None:
+        return replace(whole, mixed=mixed)
     held = last.start + last.samples
-    mixed = last.rate not in (0, rate) or _begins_anew(content, info, start, end)
+    mixed = mixed or last.rate not in (0, rate) or _begins_anew(content, info, start, end)
     whole = replace(whole, held=held / rate, mixed=mixed)
     if not 0 < total < held:
         return whole
@@ -86,15 +88,17 @@ def _next_marker(content: Content, start: int) -> int:
     return -1
 
 
-def _last_frame(content: Content, info: bytes, start: int, stop: int) -> _Frame | None:
-    """Return the last frame that begins within a range."""
+def _last_frame(content: Content, info: bytes, start: int, stop: int) -> tuple[_Frame | None, bool]:
+    """Return the last frame of the file within a range, and whether others' stand behind it."""
     first = max(start, stop - TAIL_BYTES)
     tail = content.at(first, stop - first)
-    at = len(tail)
+    at, others = len(tail), 0
     while (at := max(tail.rfind(b"\xff\xf8", 0, at), tail.rfind(b"\xff\xf9", 0, at))) >= 0:
-        if frame := _frame(tail[at : at + 20], info):
-            return frame
-    return None
+        header = tail[at : at + 20]
+        if frame := _frame(header, info):
+            return frame, others > 1
+        others += _frame(header, None) is not None  # one may be chance
+    return None, others > 1
 
 
 def _begins_anew(content: Content, info: bytes, start: int, stop: int) -> bool:

@@ -120,7 +120,7 @@ def is_audio(content: Content, name: str) -> bool:
         coded_audio(content) is not None
         or begins_file(content, start)
         or is_mpeg(content, start)
-        or (name.lower().endswith(tuple(STREAM_SUFFIXES)) and not _is_text(content.at(0, 512)))
+        or (name.lower().endswith(tuple(STREAM_SUFFIXES)) and not is_text(content.at(0, 512)))
     )
 
 
@@ -148,7 +148,7 @@ def refusal(content: Content, name: str, cause: Exception | None = None) -> Audi
         return AudioError(f"{name}: is {kind} and cannot be decoded; is it cut off or damaged?")
     if not head.strip(b"\0"):
         return AudioError(f"{name}: begins with nothing but zeros; was it written to the end?")
-    if _is_text(head):
+    if is_text(head):
         return AudioError(f"{name}: is a text file and no recording.")
     return AudioError(
         f"{name}: is not audio of a known format. Samples without a header are read by NumPy: "
@@ -173,7 +173,8 @@ def _wav_codec(content: Content) -> str | None:
     return f"WAV with the codec {WAV_CODECS.get(tag, f'0x{tag:04x}')}"
 
 
-def _is_text(head: bytes) -> bool:
+def is_text(head: bytes) -> bool:
+    """Return whether bytes are text in UTF-8."""
     try:
         text = head[: 512 - 4].decode()  # a character that is cut at the end is no error
     except UnicodeDecodeError:

@@ -19,6 +19,9 @@ from voxmood.errors import AudioError
 
 UNKNOWN_FRAMES = 1 << 62  # libsndfile says 2^63 - 1 where it cannot know
 TOLERANCE_SECONDS = 0.1  # of what codecs add and take away at both ends
+UNSIZED = {"AVR", "IRCAM", "PAF", "PVF"}
+"""Formats that players read to the end of the file, whatever stands there."""
+
 _COUNTED = re.compile(r"(?:Frames|Cols)\s*: (\d+)")
 """libsndfile's log of how many frames a header of another kind declares."""
 
@@ -174,7 +177,8 @@ def _missing(part: Part, sound: soundfile.SoundFile, frames: int, failed: bool) 
         return (
             f"cut off: only {part.held:.1f} s of its {seconds:.1f} s are there, the rest is silent"
         )
-    if part.left_out * seconds > TOLERANCE_SECONDS:
+    unsized = bool(part.kind) or sound.format in UNSIZED
+    if unsized and part.left_out * seconds > TOLERANCE_SECONDS:
         return (
             f"what stands behind its {seconds:.1f} s of audio is a tag or other data, and was not "
             "read"

@@ -21,7 +21,7 @@ from voxmood.audio.tags import begins_file, skip_tags, skip_zeros, tag_length
 MAX_JUNK_BYTES = 256 << 10  # in front of the first frame
 CONFIRMED = 4  # frames in a row that no other kind of data has by chance
 MAX_PARTS = 1000
-AUDIBLE_SECONDS = 0.1
+AUDIBLE_SECONDS = 0.09
 
 BITRATES = {  # kbit/s by version 1 or not, and layer
     (True, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
@@ -104,6 +104,7 @@ class _Header:
         frames: how many frames follow; 0 where it does not say.
         length: of the frame itself, in bytes.
         trimmed: samples that the encoder added at both ends, which decoders take away.
+        trimmed_at: offset of the numbers of samples at both ends, 12 bits each; 0 where none are.
         size_at: offset of the number of bytes of the stream, 0 where there is none.
         size: that number.
     """
@@ -111,6 +112,7 @@ class _Header:
     frames: int
     length: int
     trimmed: int
+    trimmed_at: int
     size_at: int
     size: int
 
@@ -143,13 +145,14 @@ def mpeg_parts(content: Content, start: int) -> list[Part]:
         # As it is, tags behind it included, which decoders know.
         end = content.size if _only_tags(content, streams[0].pieces[0][1]) else streams[0].stop
         streams[0].pieces = [(start, end)]
-    parts = [_part(content, stream, number) for number, stream in enumerate(streams)]
+    last = len(streams) - 1
+    parts = [_part(content, stream, number, last) for number, stream in enumerate(streams)]
     if parts and start != first:
         parts[0] = replace(parts[0], remark=_padding(streams[0], first - start))
     return parts
 
 
-def _part(content: Content, stream: _Stream, number: int) -> Part:
+def _part(content: Content, stream: _Stream, number: int, last: int) -> Part:
     _, _, rate, _ = stream.form
     part = Part(tuple(stream.pieces), "MP3", held=stream.samples / rate)
     header = stream.header
@@ -158,8 +161,8 @@ def _part(content: Content, stream: _Stream, number: int) -> Part:
     if header is None or not header.frames:
         return replace(part, claimed=claimed)
     if stream.frames > header.frames + 1 or number:
-        # A decoder would stop where the header frame says. Behind another stream, none is known as
-        # such by players, which keep what encoders add at both ends.
+        # A decoder would stop where the header frame says. Behind another stream, players take it
+        # for a frame like others, and keep what the encoder added at both ends.
         (first, stop), *others = stream.pieces
         part = replace(part, pieces=((first + header.length, stop), *others), claimed=claimed)
     if stream.frames > header.frames + 1:
@@ -174,12 +177,18 @@ def _part(content: Content, stream: _Stream, number: int) -> Part:
     if header.size_at and abs(fed - header.size) > header.size // 200:
         # A decoder would complain of a wrong size on standard error.
         patches[header.size_at] = fed.to_bytes(4, "big")
+    if last and header.trimmed_at:
+        # In front of another stream, players keep what the encoder added at the end.
+        added = content.number(header.trimmed_at, 3, "big")
+        patches[header.trimmed_at] = (added & ~0xFFF).to_bytes(3, "big")
     return replace(part, patches=patches, declared=declared, held=held)
 
 
 def _padding(stream: _Stream, skipped: int) -> str | None:
     """Return what to say where players that look for the header frame in front do not find it."""
-    added = stream.header.trimmed / stream.form[2] if stream.header else 0.0
+    if not (stream.header and stream.header.trimmed):
+        return None
+    added = (stream.header.trimmed + stream.samples / stream.frames) / stream.form[2]
     if added < AUDIBLE_SECONDS:
         return None
     return (
@@ -206,13 +215,20 @@ def _frames(content: Content, at: int) -> Iterator[tuple[int, Frame]]:
             return
 
 
-def _is_run(content: Content, at: int, count: int) -> bool:
-    """Return whether so many frames of one form follow each other, or two and then the end."""
+def _is_run(content: Content, at: int, count: int, *, alone: bool = True) -> bool:
+    """Return whether so many frames of one form follow each other.
+
+    Two are enough in front of the end, of a tag, and, if `alone` is set, of a run of another form.
+    """
     form = None
     for number in range(count):
         frame = frame_at(content, at)
         if frame is None or (form and frame.form != form):
-            return number > 1 and (at >= content.size or tag_length(content, at) > 0)
+            return number > 1 and (
+                at >= content.size
+                or tag_length(content, at) > 0
+                or (alone and _is_run(content, at, count, alone=False))
+            )
         form = frame.form
         at += frame.length
     return True
@@ -233,14 +249,14 @@ def _header(content: Content, at: int, frame: Frame) -> _Header | None:
     if layer != 3:
         return None
     if data[36:40] == b"VBRI":
-        return _Header(int.from_bytes(data[50:54], "big"), frame.length, 0, 0, 0)
+        return _Header(int.from_bytes(data[50:54], "big"), frame.length, 0, 0, 0, 0)
     tag = (
         4 + SIDE_BYTES[version == 3, channels] + (0 if data[1] & 1 else 2)
     )  # behind a checksum where there is one
     if data[tag : tag + 4] not in (b"Xing", b"Info"):
         return None
     flags, offset = data[tag + 7], tag + 8
-    frames = size_at = size = trimmed = 0
+    frames = size_at = size = trimmed = trimmed_at = 0
     if flags & 1:
         frames, offset = int.from_bytes(data[offset : offset + 4], "big"), offset + 4
     if flags & 2:
@@ -248,9 +264,10 @@ def _header(content: Content, at: int, frame: Frame) -> _Header | None:
         offset += 4
     offset += (100 if flags & 4 else 0) + (4 if flags & 8 else 0)
     if data[offset : offset + 3] in (b"LAM", b"Lav"):
-        added = int.from_bytes(data[offset + 21 : offset + 24], "big")
+        trimmed_at = at + offset + 21
+        added = content.number(trimmed_at, 3, "big")
         trimmed = (added >> 12) + (added & 0xFFF)
-    return _Header(frames, frame.length, trimmed, size_at, size)
+    return _Header(frames, frame.length, trimmed, trimmed_at, size_at, size)
 
 
 def _only_tags(content: Content, at: int) -> bool:

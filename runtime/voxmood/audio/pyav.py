@@ -7,7 +7,6 @@ formats that are one recording in one file are opened, from bytes and never by n
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +30,9 @@ TIMED = {"ape", "avi", "caf", "dsf", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2",
 
 UNCHECKED = "amr"
 """A format without checksums, in which what cannot be decoded says little."""
+
+TYPES = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": "f8"}
+"""NumPy's types by FFmpeg's formats of samples."""
 
 TOLERANCE_SECONDS = 0.1
 TOLERANCE_FRAMES = 3  # that encoders add in front, and that the last one is short of
@@ -128,10 +130,20 @@ class PyAvDecoder:
                 f"{self._name}: has {channels} channels, more than the {MAX_CHANNELS} that are "
                 "read; is its header damaged?"
             )
-        array: npt.NDArray[Any] = frame.to_ndarray()
-        samples = array.T if frame.format.is_planar else array.reshape(-1, channels)
-        if samples.dtype == np.uint8:
+        # Not frame.to_ndarray(), which reads beyond the planes that there are: PyAV looks for an
+        # end mark behind them that frames of eight channels and more do not have.
+        kind = TYPES[frame.format.packed.name]
+        if frame.format.is_planar:
+            count = frame.samples
+            planes = (np.frombuffer(plane, kind, count) for plane in frame.planes[:channels])
+            samples = np.stack(list(planes), axis=1)
+        else:
+            count = frame.samples * channels
+            samples = np.frombuffer(frame.planes[0], kind, count).reshape(-1, channels)
+        if kind == "u1":
             return (samples.astype(np.float32) - 128) / np.float32(128)
+        if kind == "i8":
+            return samples.astype(np.float32) / np.float32(2**63)
         return to_float(samples)
 
 

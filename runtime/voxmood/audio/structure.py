@@ -14,7 +14,6 @@ from voxmood.audio.parts import Part
 from voxmood.audio.tags import skip_front, skip_tags, tag_length, tail_tags
 
 MAX_PARTS = 1000
-PADDING_BYTES = 64
 
 SINGLE: tuple[Callable[[Content, int], Part | None], ...] = (
     chunked_part,
@@ -31,13 +30,9 @@ def find_parts(content: Content) -> list[Part]:
     at = skip_tags(content, 0)
     while at < content.size and len(parts) < MAX_PARTS:
         found = _parts_at(content, at)
-        if not found and not parts and (behind := skip_front(content)) > at:
-            found = _parts_at(content, behind)
-            if (
-                found and found[0].kind == "FLAC" and behind - at > PADDING_BYTES
-            ):  # players lose a frame
-                remark = f"{behind - at} bytes in front of it are no audio and were skipped"
-                found[0] = replace(found[0], remark=remark)
+        if not found and not parts:
+            at = skip_front(content)
+            found = _parts_at(content, at)
         if not found:
             break
         parts += found

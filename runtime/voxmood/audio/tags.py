@@ -8,6 +8,7 @@ from voxmood.audio.content import CACHE_BYTES, Content
 
 MAX_LYRICS_BYTES = 64 << 10
 SEARCH_BYTES = 1 << 20
+PADDING_BYTES = 64
 _BEGINS_FILE = re.compile(
     rb"(RIFF|RIFX|RF64).{4}WAVE|FORM.{4}(AIFF|AIFC|8SVX|16SV)|riff\x2e\x91\xcf\x11"
     rb"|fLaC[\x00\x80]\x00\x00\x22|OggS\x00\x02|caff\x00\x01|\.snd\x00\x00|NIST_1A\n"
@@ -70,6 +71,17 @@ def skip_zeros(content: Content, offset: int) -> int:
             return offset + len(block) - len(rest)
         offset += len(block)
     return min(offset, content.size)
+
+
+def tail_zeros(content: Content, stop: int) -> int:
+    """Return where the zeros that end at an offset begin, if they are padding and not a few."""
+    start = stop
+    while block := content.at(max(0, start - CACHE_BYTES), min(start, CACHE_BYTES)):
+        kept = len(block.rstrip(b"\0"))
+        start -= len(block) - kept
+        if kept:
+            break
+    return start if stop - start >= PADDING_BYTES else stop
 
 
 def next_file(content: Content, start: int) -> int:
