@@ -141,7 +141,9 @@ def nist_part(content: Content, start: int) -> Part | None:
     declared = math.prod(map(int, sizes)) if len(sizes) == 3 else 0
     cut = 0 < there < declared - SLACK_BYTES
     ratio = declared / there if cut else 1.0
-    return Part(((start, content.size),), "NIST SPHERE", declared_ratio=ratio)
+    stop = tail_tags(content, content.size)
+    left_out = (content.size - stop) / max(1, there)
+    return Part(((start, stop),), "NIST SPHERE", declared_ratio=ratio, left_out=left_out)
 
 
 def voc_part(content: Content, start: int) -> Part | None:
@@ -150,27 +152,29 @@ def voc_part(content: Content, start: int) -> Part | None:
         return None
     at = start + content.number(start + 20, 2)
     pieces: list[tuple[int, int]] = []
-    first, audio, cut = 0, 0, 1.0
+    first = declared = there = 0
     for _ in range(MAX_CHUNKS):
         kind, size = content.number(at, 1), content.number(at + 1, 3)
         if kind == VOC_END or at >= content.size:
             break
-        stop = at + 4 + size if size or kind not in VOC_AUDIO else content.size
-        if kind in VOC_AUDIO and (kind == VOC_MORE or not first):
-            header = VOC_AUDIO[kind]
-            there = min(stop, content.size) - at - 4 - header
-            if stop > content.size + SLACK_BYTES and there > 0:
-                cut = (audio + stop - at - 4 - header) / (audio + there)
-            pieces.append((at + 4 + header if first else start, min(stop, content.size)))
-            first, audio = first or at, audio + stop - at - 4 - header
-        elif kind in VOC_AUDIO:  # of another rate, perhaps
-            break
+        stop = at + 4 + size
+        if kind in VOC_AUDIO:
+            if first and kind != VOC_MORE:  # of another rate, perhaps
+                break
+            if size == 0:
+                stop = content.size
+            body = at + 4 + VOC_AUDIO[kind]
+            pieces.append((body if first else start, min(stop, content.size)))
+            declared += stop - body
+            there += max(0, min(stop, content.size) - body)
+            first = first or at
         at = stop
-    if not first:
+    if not there:
         return None
-    behind = min(content.size, at + 1) if kind == VOC_END else pieces[-1][1]
-    part = Part(tuple(pieces), "VOC", declared_ratio=cut, behind=behind)
-    size = audio + VOC_AUDIO[content.number(first, 1)]
+    behind = min(content.size, at + 1) if content.number(at, 1) == VOC_END else pieces[-1][1]
+    ratio = declared / there if declared - there > SLACK_BYTES else 1.0
+    part = Part(tuple(pieces), "VOC", declared_ratio=ratio, behind=behind)
+    size = there + VOC_AUDIO[content.number(first, 1)]
     if size != content.number(first + 1, 3) and size < 1 << 24:
         part = replace(part, patches={first + 1: size.to_bytes(3, "little")})
     return part
@@ -207,10 +211,10 @@ def _audio(content: Content, start: int, layout: Layout, at: int, size: int, wid
     total = 0
     if layout.total:
         offset, before = layout.total
-        total = content.number(start + offset, layout.size_bytes, layout.order)
-        total = start + before + total if total < UNKNOWN_BYTES else 0
-        whole = min(content.size - start - before, 256**layout.size_bytes - 1)
-        patches[start + offset] = whole.to_bytes(layout.size_bytes, order)
+        total_at, total_bytes = (wide, 8) if wide else (start + offset, layout.size_bytes)
+        size_of_all = content.number(total_at, total_bytes, layout.order)
+        total = start + before + size_of_all if size_of_all <= content.size else 0
+        patches[total_at] = (content.size - start - before).to_bytes(total_bytes, order)
     declared = max(0, size - (head if layout.inclusive else 0))
     return _Audio(at + head, declared if known else None, layout.align, total, patches)
 

@@ -101,6 +101,7 @@ class _Header:
     """The frame in front of a stream that counts it and has no sound.
 
     Attributes:
+        is_xing: whether it is Xing's, which decoders know, or Fraunhofer's.
         frames: how many frames follow; 0 where it does not say.
         length: of the frame itself, in bytes.
         trimmed: samples that the encoder added at both ends, which decoders take away.
@@ -109,6 +110,7 @@ class _Header:
         size: that number.
     """
 
+    is_xing: bool
     frames: int
     length: int
     trimmed: int
@@ -134,6 +136,8 @@ def mpeg_parts(content: Content, start: int) -> list[Part]:
             if len(streams) == MAX_PARTS:
                 break
             streams.append(_Stream(frame.form, header))
+        if at + frame.length > content.size and streams[-1].frames:
+            break  # decoders fail on a frame that is cut off
         streams[-1].add(at, min(at + frame.length, content.size))
         if header is None:
             streams[-1].frames += 1
@@ -160,14 +164,14 @@ def _part(content: Content, stream: _Stream, number: int, last: int) -> Part:
     claimed = 0 if stream.constant else stream.frames * stream.longest
     if header is None or not header.frames:
         return replace(part, claimed=claimed)
-    if stream.frames > header.frames + 1 or number:
-        # A decoder would stop where the header frame says. Behind another stream, players take it
-        # for a frame like others, and keep what the encoder added at both ends.
+    if stream.frames > header.frames + 1 or number or not header.is_xing:
+        # A decoder would stop where the header frame says, or does not know it. Behind another
+        # stream, players take it for a frame like others, and keep what encoders add at both ends.
         (first, stop), *others = stream.pieces
         part = replace(part, pieces=((first + header.length, stop), *others), claimed=claimed)
     if stream.frames > header.frames + 1:
         return replace(part, declared_ratio=header.frames / stream.frames)
-    if number:
+    if number or not header.is_xing:
         return replace(part, declared=header.frames * stream.samples / stream.frames / rate)
     per_frame = stream.samples // stream.frames
     declared = max(0, header.frames * per_frame - header.trimmed) / rate
@@ -249,7 +253,7 @@ def _header(content: Content, at: int, frame: Frame) -> _Header | None:
     if layer != 3:
         return None
     if data[36:40] == b"VBRI":
-        return _Header(int.from_bytes(data[50:54], "big"), frame.length, 0, 0, 0, 0)
+        return _Header(False, int.from_bytes(data[50:54], "big"), frame.length, 0, 0, 0, 0)
     tag = (
         4 + SIDE_BYTES[version == 3, channels] + (0 if data[1] & 1 else 2)
     )  # behind a checksum where there is one
@@ -267,7 +271,7 @@ def _header(content: Content, at: int, frame: Frame) -> _Header | None:
         trimmed_at = at + offset + 21
         added = content.number(trimmed_at, 3, "big")
         trimmed = (added >> 12) + (added & 0xFFF)
-    return _Header(frames, frame.length, trimmed, trimmed_at, size_at, size)
+    return _Header(True, frames, frame.length, trimmed, trimmed_at, size_at, size)
 
 
 def _only_tags(content: Content, at: int) -> bool:

@@ -45,6 +45,7 @@ class PyAvDecoder:
     Args:
         content: of the file.
         name: what to call it in messages.
+        declared_ratio: how much audio its header declares, of what is there; see `Part`.
 
     Attributes:
         duration, rate, warnings: as `Decoder` has them.
@@ -54,8 +55,9 @@ class PyAvDecoder:
         AudioError: it has more channels than any recording.
     """
 
-    def __init__(self, content: Content, name: str) -> None:
+    def __init__(self, content: Content, name: str, declared_ratio: float = 1.0) -> None:
         self._name = name
+        self._declared_ratio = declared_ratio
         self.warnings: list[str] = []
         whole = View(content.file, [(0, content.size)])
         try:
@@ -104,9 +106,12 @@ class PyAvDecoder:
             raise UnreadableError(_words(failure)) from failure
         tolerance = TOLERANCE_SECONDS + TOLERANCE_FRAMES * longest
         early = f"cut off or damaged: only {seconds:.1f} s could be read"
-        if self.duration is not None and seconds < self.duration - tolerance:
-            self.warnings.append(f"{early} of {self.duration:.1f} s that its header declares")
-        elif self.duration is None and damaged and self._container.format.name != UNCHECKED:
+        declared = self.duration
+        if self._declared_ratio > 1:
+            declared = seconds * self._declared_ratio
+        if declared is not None and seconds < declared - tolerance:
+            self.warnings.append(f"{early} of {declared:.1f} s that its header declares")
+        elif declared is None and damaged and self._container.format.name != UNCHECKED:
             self.warnings.append(early)
 
     def close(self) -> None:

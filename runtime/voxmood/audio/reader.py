@@ -152,10 +152,12 @@ def open_decoder(content: Content, name: str) -> Decoder:
 def _open_pyav(content: Content, name: str, cause: Exception | None) -> Decoder:
     if not is_audio(content, name):  # FFmpeg would take noise for one thing or the other
         raise refusal(content, name) from cause
+    parts = find_parts(content)
+    ratio = parts[0].declared_ratio if len(parts) == 1 else 1.0
     try:
         from voxmood.audio.pyav import PyAvDecoder
 
-        return PyAvDecoder(content, name)
+        return PyAvDecoder(content, name, ratio)
     except (UnreadableError, MissingExtraError) as error:
         raise refusal(content, name, error) from error
 

@@ -41,9 +41,9 @@ def find_parts(content: Content) -> list[Part]:
         stop = tail_tags(content, content.size) or content.size
         return [Part(((0, stop),), "", left_out=(content.size - stop) / stop)]
     if len(parts) == 1 and parts[0].kind == "MP3":
-        # libsndfile skips one tag in front by itself.
+        # libsndfile skips one ID3v2 tag in front by itself.
         (first, stop), *others = parts[0].pieces
-        if first and first == tag_length(content, 0):
+        if content.at(0, 3) == b"ID3" and first == tag_length(content, 0):
             parts[0] = replace(parts[0], pieces=((0, stop), *others))
     return parts
 
