@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import combinations
 from pathlib import Path
 
 from voxmood.errors import OutputError
@@ -34,6 +35,23 @@ def check_output(output: Path, inputs: Iterable[Path], *, inside: bool = False) 
             raise OutputError(f"{output}: an input ({path}) lies inside it; choose another output.")
 
 
+def check_outputs(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
+    """Check that outputs of one command are none of its inputs, and each another file.
+
+    Args:
+        outputs: the files to write, which need not exist.
+        inputs: the files to read.
+
+    Raises:
+        OutputError: an output is an input, or two outputs are the same.
+    """
+    for output in outputs:
+        check_output(output, inputs)
+    for one, other in combinations(outputs, 2):
+        if _same(one, other) and not _is_device(one):
+            raise OutputError(f"{other}: is named for two outputs; choose another for one of them.")
+
+
 def _is_device(path: Path) -> bool:
     try:
         mode = path.stat().st_mode
@@ -47,9 +65,7 @@ def _lies_in(path: Path, folder: Path) -> bool:
 
 
 def _same(one: Path, other: Path) -> bool:
-    if os.path.realpath(one) == os.path.realpath(other):
-        return True
     try:
         return one.samefile(other)
-    except OSError:  # one of them does not exist
-        return False
+    except OSError:  # one of them does not exist, or cannot be reached
+        return os.path.realpath(one) == os.path.realpath(other)

@@ -21,6 +21,7 @@ import soundfile
 import voxmood
 from voxmood.batch import Listing
 from voxmood.cli import main
+from voxmood.rows import Entry
 
 # A comma, a quote, line breaks of every kind, what is no UTF-8, and what a glob would take.
 NAMES = ['a, "b".wav', "line\nbreak\r.wav", os.fsdecode(b"latin-\xe9.wav"), "z[1].wav", "ü.flac"]
@@ -156,7 +157,7 @@ def test_what_a_source_stands_for(folder: Path, tmp_path: Path) -> None:
     gone = folder / "not there.wav"
     assert rows == {
         **{str(folder / name): None for name in (NAMES[0], NAMES[3], NAMES[4])},
-        str(gone): f"{gone}: no such file.",
+        str(gone): f"{gone}: no such file. [{manifest}, line 3: recordings/not there.wav]",
     }
 
 
@@ -171,7 +172,7 @@ def test_what_a_source_stands_for(folder: Path, tmp_path: Path) -> None:
         (["{0}/recordings", "--output", "{0}/new.parquet"], "takes --engine ray"),
         (["{0}/recordings", "--output", "{0}/no/new.csv"], "cannot be written"),
         (["{0}/recordings", "--output", "{0}/old.csv"], "--resume goes on with it, --force"),
-        (["{0}/recordings", "--output", "{0}/old.csv", "--resume"], "was not made by the model"),
+        (["{0}/recordings", "--output", "{0}/old.csv", "--resume"], "was not made with the model"),
         (["{0}/recordings", "--output", "{0}/new.csv", "--timeline", "--hop", "0"], "a hop of 0 s"),
     ],
 )
@@ -199,7 +200,7 @@ def test_another_model_is_not_mixed_in(
     rows = output.read_bytes()
     for other in (("--model", f"{bundle}@fp32"), ("--timeline",)):
         assert batch(folder, "--output", output, "--resume", *other) == 1
-        assert "was not made by the model, precision and windows" in capsys.readouterr().err
+        assert "was not made with the model, precision, windows" in capsys.readouterr().err
         assert output.read_bytes() == rows
     assert batch(folder, "--output", output, "--force", "--timeline") == 1
     assert "start" in read(output)[0]
@@ -208,7 +209,7 @@ def test_another_model_is_not_mixed_in(
 def test_a_long_listing_takes_no_memory() -> None:
     tracemalloc.start()
     try:
-        listing = Listing(f"archive/{index:060}.wav" for index in range(100_000))
+        listing = Listing(Entry(f"archive/{index:060}.wav") for index in range(100_000))
         assert listing.discard(f"archive/{7:060}.wav")
         assert sum(1 for _ in listing) == len(listing) == 99_999
         _, peak = tracemalloc.get_traced_memory()

@@ -19,7 +19,7 @@ import voxmood
 from voxmood import AudioError, BundleError, ManifestError, MissingFileError
 from voxmood.bundle import sha256
 from voxmood.cli import main
-from voxmood.model import shipped_bundle
+from voxmood.locate import shipped_bundle
 from voxmood_export.signals import speech_like
 
 RATE = 16000
