@@ -17,7 +17,7 @@ import pytest
 import soundfile
 
 from voxmood.audio import pipes
-from voxmood.audio.hints import missing_file_hint, unreadable_file_hint
+from voxmood.audio.hints import missing_file_hint
 from voxmood.audio.pipes import seekable
 from voxmood.errors import AudioError
 
@@ -131,11 +131,3 @@ def test_hints_about_missing_files(name: str, hint: str) -> None:
 @pytest.mark.parametrize("name", ["a.wav", "a~.wav", "/tmp/a: b.wav", "C:/a.wav", "C:\\a.wav", ""])
 def test_names_that_need_no_hint(name: str) -> None:
     assert missing_file_hint(name) == ""
-
-
-def test_hints_about_unreadable_files() -> None:
-    for name in ("a.raw", "folder/B.PCM"):
-        assert "sampling_rate=" in unreadable_file_hint(name)
-        assert "ffmpeg" in unreadable_file_hint(name)
-    for name in ("a.wav", "raw", "a.raw.wav", ""):
-        assert unreadable_file_hint(name) == ""
