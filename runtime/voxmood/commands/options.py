@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import io
 import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import voxmood
-from voxmood.errors import AudioError
 from voxmood.providers import PROVIDERS
 from voxmood.report import Report, write_whole
 
@@ -59,16 +59,10 @@ def bundle_files(model: str | None) -> list[Path]:
 
 
 def open_source(name: str) -> str | BinaryIO:
-    """Return what to read for an argument: the path that it is, or for `-` standard input.
-
-    Raises:
-        AudioError: standard input is closed.
-    """
+    """Return what to read for an argument: the path that it is, or for `-` standard input."""
     if name != "-":
         return name
-    if sys.stdin is None:
-        raise AudioError("-: standard input is closed.")
-    return sys.stdin.buffer
+    return io.BytesIO() if sys.stdin is None else sys.stdin.buffer  # None where it is closed
 
 
 def add_bounds(parser: argparse.ArgumentParser, min_agreement: float | None) -> None:
