@@ -55,6 +55,8 @@ class Search:
         if not source:
             raise MissingFileError("the name of a source is empty; is a variable not set?")
         path = Path(source)
+        there = os.path.lexists(path)
+        is_glob = not there and glob.has_magic(source)
         if path.is_dir():
             empty, skipped = True, Counter[str]()
             for file in walk(str(path), skipped):
@@ -63,18 +65,18 @@ class Search:
             if empty:
                 raise AudioError(f"{source}: holds no recordings. {skipped_text(skipped)}".rstrip())
             self.skipped += skipped
-        elif source.lower().endswith(".csv"):
+        elif source.lower().endswith(".csv") and not is_glob:
             self.manifests.append(path)
             for recording in manifest_lines(path, path.parent):
                 listed = f"{recording.listed}: {recording.name}"
                 place = recording.name if "://" in recording.name else str(recording.path)
                 yield Entry(place, recording.columns, listed)
-        elif os.path.lexists(path):
+        elif there:
             yield Entry(str(path))
         elif source == "-":
             raise MissingFileError("-: standard input is not read here; name files or folders.")
         else:
-            found = glob.iglob(source, recursive=True) if glob.has_magic(source) else ()  # noqa: PTH207
+            found = glob.iglob(source, recursive=True) if is_glob else ()  # noqa: PTH207
             empty = True
             for name in found:
                 empty = False

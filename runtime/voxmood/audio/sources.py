@@ -207,7 +207,7 @@ def _open(source: Any, name: str) -> BinaryIO:
     if isinstance(source, (str, os.PathLike)):
         try:
             # Unbuffered, since libsndfile takes the descriptor and not Python's position.
-            opened = Path(source).open("rb", buffering=0)
+            opened = Path(source).open("rb", buffering=0)  # noqa: SIM115 - it is returned
         except FileNotFoundError:
             hint = missing_file_hint(name)
             raise MissingFileError(f"{name}: no such file. {hint}".rstrip()) from None
