@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 import signal
 import subprocess
@@ -426,3 +427,20 @@ def test_clock() -> None:
         "10:00:00.0",
     ]
     assert re.fullmatch(r"\d+:\d\d:\d\d\.\d", clock(1e6))
+
+
+@pytest.mark.parametrize("output", ["a.png", "./a.png", "link/../a.png", "link.png", "hard.png"])
+def test_a_plot_is_never_the_recording(
+    talk: Path, output: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib", reason="the extra plot is not installed")
+    monkeypatch.chdir(talk.parent)
+    talk.rename("a.png")
+    Path("folder").mkdir()
+    Path("link").symlink_to("folder")
+    Path("link.png").symlink_to("a.png")
+    os.link("a.png", "hard.png")
+    content = Path("a.png").read_bytes()
+    assert main(["timeline", "a.png", "--plot", output]) == 1
+    assert "is also an input" in capsys.readouterr().err
+    assert Path("a.png").read_bytes() == content
