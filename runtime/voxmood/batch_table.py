@@ -18,7 +18,7 @@ SUFFIXES = (".csv", ".jsonl")
 
 def exists(table: object) -> OutputError:
     """What to say of a table that is there."""
-    return OutputError(f"{table}: is there; --resume goes on with it, --force replaces it.")
+    return OutputError(f"{table}: already exists; --resume goes on with it, --force replaces it.")
 
 
 def description_of(table: Path) -> Path:

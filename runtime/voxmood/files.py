@@ -4,60 +4,47 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Sequence
-from itertools import combinations
+from collections.abc import Iterable
 from pathlib import Path
 
 from voxmood.errors import OutputError
 
 
 def check_output(output: Path, inputs: Iterable[Path], *, inside: bool = False) -> None:
-    """Check that an output is none of the inputs, whatever either of them is called.
+    """Check that an output is none of the inputs and holds none, whatever each of them is called.
 
     Devices and pipes, such as /dev/stdout, can be read and written at once and are not checked.
 
     Args:
         output: the file or folder to write, which need not exist.
         inputs: the files and folders to read.
-        inside: also refuse an output inside an input folder and an input inside the output folder.
+        inside: also refuse an output that lies inside an input folder.
 
     Raises:
-        OutputError: the output is an input.
+        OutputError: the output is an input, or one of the two lies inside the other.
     """
     if _is_device(output):
         return
+    folder = stat.S_ISDIR(_mode(output))
     for path in inputs:
         if _same(output, path):
             raise OutputError(f"{output}: is also an input ({path}); choose another output.")
         if inside and _lies_in(output, path):
             raise OutputError(f"{output}: lies inside an input ({path}); choose another output.")
-        if inside and _lies_in(path, output):
+        if folder and _lies_in(path, output):
             raise OutputError(f"{output}: an input ({path}) lies inside it; choose another output.")
 
 
-def check_outputs(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
-    """Check that outputs of one command are none of its inputs, and each another file.
-
-    Args:
-        outputs: the files to write, which need not exist.
-        inputs: the files to read.
-
-    Raises:
-        OutputError: an output is an input, or two outputs are the same.
-    """
-    for output in outputs:
-        check_output(output, inputs)
-    for one, other in combinations(outputs, 2):
-        if _same(one, other) and not _is_device(one):
-            raise OutputError(f"{other}: is named for two outputs; choose another for one of them.")
-
-
 def _is_device(path: Path) -> bool:
+    mode = _mode(path)
+    return mode != 0 and not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def _mode(path: Path) -> int:
     try:
-        mode = path.stat().st_mode
+        return path.stat().st_mode
     except OSError:  # nothing is there, or nothing can be
-        return False
-    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+        return 0
 
 
 def _lies_in(path: Path, folder: Path) -> bool:

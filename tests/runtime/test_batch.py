@@ -177,6 +177,7 @@ def test_what_a_source_stands_for(folder: Path, tmp_path: Path) -> None:
         (["{0}/recordings", "--output", "{0}/new.parquet"], "takes --engine ray"),
         (["{0}/recordings", "--output", "{0}/no/new.csv"], "cannot be written"),
         (["{0}/recordings", "--output", "{0}/old.csv"], "--resume goes on with it, --force"),
+        (["{0}/recordings", "--output", "{0}/lone.csv"], "lone.csv.json: already exists"),
         (["{0}/recordings", "--output", "{0}/old.csv", "--resume"], "was not made with the model"),
         (["{0}/recordings", "--output", "{0}/new.csv", "--timeline", "--hop", "0"], "a hop of 0 s"),
     ],
@@ -189,10 +190,12 @@ def test_bad_input(
     message: str,
 ) -> None:
     (tmp_path / "none").mkdir()
-    (tmp_path / "old.csv").write_text("mine\n")
+    for name in ("old.csv", "lone.csv.json"):
+        (tmp_path / name).write_text("mine\n")
     assert batch(*(argument.format(tmp_path) for argument in arguments)) == 1
     assert message in capsys.readouterr().err
     assert (tmp_path / "old.csv").read_text() == "mine\n"
+    assert (tmp_path / "lone.csv.json").read_text() == "mine\n"
     assert not (tmp_path / "new.csv").exists()
 
 

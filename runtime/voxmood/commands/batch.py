@@ -9,10 +9,17 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voxmood.commands.options import add_model, add_windows, bundle_files, load, named
+from voxmood.commands.options import (
+    add_model,
+    add_windows,
+    bundle_files,
+    check_outputs,
+    load,
+    named,
+)
 from voxmood.commands.progress import progress
 from voxmood.errors import OutputError
-from voxmood.files import check_output, check_outputs
+from voxmood.files import check_output
 from voxmood.threads import default_threads
 
 if TYPE_CHECKING:
@@ -75,10 +82,12 @@ def _locally(options: argparse.Namespace, search: Search) -> Tally:
     output = Path(options.output)
     if output.suffix.lower() not in SUFFIXES:
         raise OutputError(f"{output}: name it OUT.csv or OUT.jsonl; Parquet takes --engine ray.")
-    if output.exists() and not (options.resume or options.force):
-        raise exists(output)
+    outputs = [output, description_of(output)]
+    for each in outputs:
+        if each.exists() and not (options.resume or options.force):
+            raise exists(each)
     listing = Listing(chain.from_iterable(map(search.find, options.sources)))
-    _check_outputs([output, description_of(output)], options.model, search, listing)
+    _check_outputs(outputs, options.model, search, listing)
     threads = options.threads or default_threads()
     workers = min(threads, len(listing))
     options.threads = threads // workers

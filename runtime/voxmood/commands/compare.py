@@ -10,13 +10,13 @@ from voxmood.commands.options import (
     add_bounds,
     add_report,
     bundle_files,
+    check_outputs,
     count,
     named,
     path,
     positive,
     write_report,
 )
-from voxmood.files import check_outputs
 from voxmood.recordings import choose_recordings
 
 

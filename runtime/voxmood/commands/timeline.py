@@ -17,6 +17,7 @@ from voxmood.commands.options import (
     add_model,
     add_windows,
     bundle_files,
+    check_outputs,
     load,
     named,
     open_source,
@@ -24,7 +25,6 @@ from voxmood.commands.options import (
 )
 from voxmood.console import complain
 from voxmood.display import segment_text
-from voxmood.files import check_outputs
 
 if TYPE_CHECKING:
     from voxmood.rows import Row
