@@ -33,7 +33,7 @@ REPORT = """
 import json, sys
 from importlib.metadata import version
 import voxmood
-from voxmood.model import shipped_bundle
+from voxmood.locate import shipped_bundle
 
 hello, bundle = sys.argv[1], shipped_bundle()
 assert version("voxmood") == voxmood.__version__

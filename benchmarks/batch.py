@@ -32,9 +32,7 @@ FEW = 64
 LOOP = """
 import sys, voxmood
 from pathlib import Path
-from voxmood.bundle import split_precision
-folder, precision = split_precision(sys.argv[2] if len(sys.argv) > 2 else None)
-model = voxmood.load(folder, precision=precision, threads=1)
+model = voxmood.load(sys.argv[2] if len(sys.argv) > 2 else None, threads=1)
 for path in sorted(Path(sys.argv[1]).iterdir()):
     print(path, model.predict(path).probabilities)
 """

@@ -28,7 +28,7 @@ import soundfile
 
 import voxmood
 from voxmood.bundle import read_bundle
-from voxmood.model import shipped_bundle
+from voxmood.locate import shipped_bundle
 from voxmood.statistics import agreement, centred
 from voxmood_bench.emulator import CACHE, CPUS, Cpu, arm_environment, emulator
 from voxmood_bench.machine import describe, machine

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from voxmood.commands.options import positive
+from voxmood.commands.options import named, positive
 from voxmood_bench import gate
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check.set_defaults(bench=gate.run)
 
     profile = commands.add_parser("profile", help="where the time of one run goes")
-    profile.add_argument("model", metavar="BUNDLE[@PRECISION]")
+    profile.add_argument("model", metavar="BUNDLE[@PRECISION]", type=named)
     profile.add_argument("--seconds", type=_seconds, default=5.0, help="default: %(default)g")
     profile.add_argument("--threads", type=positive, metavar="N", help="default: all there are")
     profile.add_argument("--json", action="store_true", help="one JSON object")
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("bundle", metavar="BUNDLE", type=Path)
+    parser.add_argument("bundle", metavar="BUNDLE", type=named)
     parser.add_argument(
         "--reference", required=True, metavar="CHECKPOINT", help="its original: folder or hub id"
     )
@@ -153,12 +153,22 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _plan(options: argparse.Namespace) -> Plan:
-    from voxmood.bundle import read_bundle
+    from voxmood.bundle import DESCRIPTION, read_bundle
+    from voxmood.locate import locate
     from voxmood_bench.datasets import fit_labels
     from voxmood_bench.environments import DEFAULT_FOLDER
+    from voxmood_bench.errors import BenchmarkError
     from voxmood_bench.suite import Plan
 
-    bundle = read_bundle(options.bundle)
+    location = locate(options.bundle)
+    if location.precision != "auto":
+        raise BenchmarkError(
+            f"{options.bundle}: every precision is measured; leave out @{location.precision}."
+        )
+    folder = location.fetch([DESCRIPTION])
+    bundle = read_bundle(folder)
+    for precision in bundle.precisions.values():
+        location.fetch(precision.files)
     dataset, recordings = _recordings(options, bundle.sampling_rate)
     left_out: dict[str, int] = {}
     if options.dataset:
@@ -168,7 +178,7 @@ def _plan(options: argparse.Namespace) -> Plan:
             recordings[index * len(recordings) // options.clips] for index in range(options.clips)
         ]
     return Plan(
-        bundle=options.bundle,
+        bundle=folder,
         reference=options.reference,
         recordings=recordings,
         dataset=dataset,
@@ -206,7 +216,7 @@ def _providers(names: str | None) -> list[str]:
     import onnxruntime
 
     from voxmood import ProviderError
-    from voxmood.session import PROVIDERS
+    from voxmood.providers import PROVIDERS
 
     if names is None:
         there = onnxruntime.get_available_providers()
@@ -231,10 +241,8 @@ def _peers(names: str) -> list[str]:
 
 
 def _profile(options: argparse.Namespace) -> int:
-    from voxmood.bundle import split_precision
     from voxmood_bench.profile import as_text, report
 
-    folder, precision = split_precision(options.model)
-    facts = report(folder, precision, seconds=options.seconds, threads=options.threads)
+    facts = report(options.model, seconds=options.seconds, threads=options.threads)
     print(json.dumps(facts) if options.json else as_text(facts))
     return 0

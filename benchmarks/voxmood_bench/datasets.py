@@ -108,7 +108,7 @@ def _read_session(folder: Path, fold: str) -> list[Utterance]:
             path = folder / "sentences" / "wav" / name.rpartition("_")[0] / f"{name}.wav"
             speaker = name[:5] + name.rpartition("_")[2][0]
             label = IEMOCAP_LABELS[found["label"]]
-            recordings.append(Utterance(path.name, path, label, speaker, fold))
+            recordings.append(Utterance(path.name, path, label, speaker, fold=fold))
     return recordings
 
 
@@ -134,9 +134,9 @@ def manifest(root: Path) -> list[Recording]:
     recordings = read_manifest(file, file.parent)
     for recording in recordings:
         if not recording.label:
-            raise ManifestError(f"{file}: {recording.name} has no label.")
+            raise ManifestError(f"{recording.listed}: {recording.name} has no label.")
         if not recording.path.is_file():
-            raise MissingFileError(f"{file}: lists {recording.name}, which is not there.")
+            raise MissingFileError(f"{recording.listed}: {recording.name} is not there.")
     return recordings
 
 

@@ -1,6 +1,6 @@
 """The errors of benchmarks."""
 
-from voxmood import VoxmoodError
+from voxmood.errors import VoxmoodError
 
 
 class BenchmarkError(VoxmoodError, RuntimeError):

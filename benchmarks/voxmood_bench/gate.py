@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from voxmood import MissingFileError
 from voxmood.bounds import Measure
 from voxmood.commands.options import add_bounds, add_report, finite, write_report
+from voxmood.errors import MissingFileError
 from voxmood.report import Report
 from voxmood_bench.errors import ReportError
 from voxmood_bench.machine import describe

@@ -15,8 +15,9 @@ import numpy as np
 import onnxruntime
 
 from voxmood.audio import Waveform
-from voxmood.bundle import model_file, read_bundle
-from voxmood.model import choose_precision, shipped_bundle
+from voxmood.bundle import DESCRIPTION, model_file, read_bundle
+from voxmood.locate import locate
+from voxmood.model import choose_precision
 from voxmood.session import create_session, resolve_provider
 from voxmood.threads import default_threads
 from voxmood_bench.machine import describe, machine
@@ -129,14 +130,16 @@ def part_of(name: str) -> str:
 
 
 def report(
-    source: str | None, precision: str, *, seconds: float, threads: int | None
+    source: str | None, precision: str = "auto", *, seconds: float, threads: int | None
 ) -> dict[str, Any]:
     """Profiles a bundle on generated speech; what `voxmood bench profile --json` prints."""
     from voxmood_export.signals import speech_like
 
-    folder = Path(source) if source is not None else shipped_bundle()
+    location = locate(source, precision)
+    folder = location.fetch([DESCRIPTION])
     bundle = read_bundle(folder)
-    precision = choose_precision(bundle, precision, "CPUExecutionProvider")
+    precision = choose_precision(bundle, location.precision, "CPUExecutionProvider")
+    location.fetch(bundle.precisions[precision].files)
     waveform = speech_like(seconds, bundle.sampling_rate, seed=0)
     result = profile(folder, precision, waveform, threads=threads)
     parts, operators = result.by(lambda node: node.part), result.by(lambda node: node.operator)

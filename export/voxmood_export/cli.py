@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Exports; returns the exit status."""
-    from voxmood import VoxmoodError
+    from voxmood.errors import VoxmoodError
     from voxmood_export.export import PRECISIONS, export_bundle, steps
     from voxmood_export.verify import Bounds
 

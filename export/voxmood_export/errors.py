@@ -1,6 +1,6 @@
 """What can go wrong between a checkpoint and a bundle."""
 
-from voxmood import VoxmoodError
+from voxmood.errors import VoxmoodError
 
 
 class CheckpointError(VoxmoodError, ValueError):

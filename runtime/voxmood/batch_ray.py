@@ -19,10 +19,17 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from voxmood.batch import Labeller, Listing, Row
+from voxmood.batch import Listing, Search, Tally
 from voxmood.batch_table import check_same, exists
 from voxmood.commands.options import load
-from voxmood.errors import ClusterError, MissingExtraError, MissingFileError, OutputError
+from voxmood.errors import (
+    ClusterError,
+    MissingExtraError,
+    MissingFileError,
+    OutputError,
+    VoxmoodError,
+)
+from voxmood.rows import Entry, Labeller, Row
 from voxmood.threads import default_threads
 
 # Read when Ray starts.
@@ -63,23 +70,29 @@ class Worker:
     Args:
         options: of `voxmood batch`, for one thread.
         windows: as `Labeller` takes them.
+        columns: of the manifests, as `Labeller` takes them.
     """
 
-    def __init__(self, options: argparse.Namespace, windows: tuple[float, float] | None) -> None:
-        self._labeller = Labeller(load(options), windows)
+    def __init__(
+        self,
+        options: argparse.Namespace,
+        windows: tuple[float, float] | None,
+        columns: tuple[str, ...],
+    ) -> None:
+        self._labeller = Labeller(load(options), windows, columns)
         self._schema = schema(self._labeller)
 
     def __call__(self, recordings: pyarrow.Table) -> pyarrow.Table:
         """Labels recordings that `read` has read."""
         rows: list[Row] = []
-        for path, audio, cause in zip(*recordings.columns, strict=True):
-            name = path.as_py()
+        for path, more, audio, cause in zip(*recordings.columns, strict=True):
+            entry = Entry(path.as_py(), *json.loads(more.as_py()))
             if audio.is_valid:
-                rows += self._labeller(name, Audio(audio.as_buffer(), name))
-            elif "://" in name:
-                rows += [self._labeller.failed(name, cause.as_py())]
+                rows += self._labeller(entry, Audio(audio.as_buffer(), entry.path))
+            elif "://" in entry.path:
+                rows += [self._labeller.failed(entry, VoxmoodError(cause.as_py()))]
             else:
-                rows += self._labeller(name)  # which finds the cause, as the local engine does
+                rows += self._labeller(entry)  # which finds the cause, as the local engine does
         return pyarrow.Table.from_pylist(rows, schema=self._schema)
 
 
@@ -118,8 +131,8 @@ def schema(labeller: Labeller) -> pyarrow.Schema:
     return pyarrow.schema([(name, types.get(name, text)) for name in labeller.fields])
 
 
-def run(options: argparse.Namespace, windows: tuple[float, float] | None) -> tuple[int, int]:
-    """Labels what is listed; returns how many recordings the output has, and how many failed.
+def run(options: argparse.Namespace, windows: tuple[float, float] | None, search: Search) -> Tally:
+    """Label what is listed; return what the output has.
 
     Raises:
         ClusterError: Ray or the storage is out of reach, or the job failed.
@@ -130,9 +143,11 @@ def run(options: argparse.Namespace, windows: tuple[float, float] | None) -> tup
         there = parts(storage, folder)
         if there and not (options.resume or options.force):
             raise exists(options.output)
-        listing = Listing(chain.from_iterable(map(find, options.sources)))
+        listing = Listing(chain.from_iterable(find(source, search) for source in options.sources))
         threads, options.threads = options.threads or default_threads(), 1
-        labeller = Labeller(load(options), windows)  # here too: what is wrong is told at once
+        labeller = Labeller(
+            load(options), windows, listing.columns
+        )  # here too: what is wrong is told at once
         description = f"{folder}/{DESCRIPTION}"
         if there and options.resume:
             with storage.open_input_stream(description) as stream:
@@ -148,14 +163,15 @@ def run(options: argparse.Namespace, windows: tuple[float, float] | None) -> tup
         if len(listing):
             connect(options.address, threads)
             label(listing, options, windows, storage, folder)
-        failures = [
-            failed for part in parts(storage, folder) for _, failed in recordings(storage, part)
-        ]
+        tally = Tally()
+        for part in parts(storage, folder):
+            for path, error in recordings(storage, part):
+                tally.add(path, error)
     except OSError as error:
         if isinstance(error, OutputError | ClusterError | MissingFileError):
             raise
         raise unreachable(options.output, error) from error
-    return len(failures), sum(failures)
+    return tally
 
 
 def label(
@@ -174,11 +190,17 @@ def label(
     tasks = math.ceil(len(listing) / BLOCK_PATHS)
     try:
         (
-            ray.data.from_items([{"path": path} for path in listing], override_num_blocks=tasks)
+            ray.data.from_items(
+                [
+                    {"path": entry.path, "more": json.dumps([entry.columns, entry.listed])}
+                    for entry in listing
+                ],
+                override_num_blocks=tasks,
+            )
             .map(partial(read, root=str(Path.cwd())), num_cpus=ACTOR_CPUS)
             .map_batches(
                 Worker,
-                fn_constructor_args=(options, windows),
+                fn_constructor_args=(options, windows, listing.columns),
                 batch_format="pyarrow",
                 batch_size=BLOCK_PATHS,
                 num_cpus=ACTOR_CPUS,

@@ -9,45 +9,52 @@ from pathlib import Path
 import pyarrow
 from pyarrow import fs, parquet
 
-from voxmood import batch
+from voxmood.batch import Search
 from voxmood.errors import ClusterError, ManifestError, MissingFileError
-from voxmood.recordings import is_recording
+from voxmood.recordings import is_recording, suffix_of
+from voxmood.rows import Entry
 
 
-def find(source: str) -> Iterator[str]:
-    """Paths of the recordings of a source, which may be a URI such as `s3://bucket/folder`.
+def find(source: str, search: Search) -> Iterator[Entry]:
+    """Yield the recordings of a source, which may be a URI such as `s3://bucket/folder`.
 
     Raises:
-        MissingFileError, AudioError: as `voxmood.batch.find`.
+        MissingFileError, AudioError: as `Search.find`.
         ManifestError: as there, or a name is not UTF-8.
         ClusterError: the storage is out of reach.
     """
     if "://" not in source:
-        for path in batch.find(source):
+        for entry in search.find(source):
             try:
-                path.encode()
+                f"{entry.path}{entry.listed}".encode()
             except UnicodeEncodeError:
                 raise ManifestError(
-                    f"{path}: its name is not UTF-8, and Parquet holds no other; rename it, or go "
-                    "without --engine ray."
+                    f"{entry.path}: its name is not UTF-8, and Parquet holds no other; rename it, "
+                    "or go without --engine ray."
                 ) from None
-            yield path
+            yield entry
         return
     storage, path = open_storage(source)
     scheme = source.partition("://")[0]
     try:
         if storage.get_file_info(path).is_file:
-            yield source
+            yield Entry(source)
             return
         below = storage.get_file_info(fs.FileSelector(path, recursive=True, allow_not_found=True))
     except OSError as error:
         raise unreachable(source, error) from error
-    found = [
-        file.path for file in below if file.is_file and is_recording(posixpath.basename(file.path))
-    ]
-    if not found:
+    empty = True
+    for file in below:
+        name = posixpath.basename(file.path)
+        if not file.is_file or name.startswith("."):
+            continue
+        if is_recording(name):
+            empty = False
+            yield Entry(f"{scheme}://{file.path}")
+        else:
+            search.skipped[suffix_of(name)] += 1
+    if empty:
         raise MissingFileError(f"{source}: holds no recordings, or is not there.")
-    yield from (f"{scheme}://{path}" for path in found)
 
 
 def open_storage(location: str, root: str = ".") -> tuple[fs.FileSystem, str]:
@@ -73,17 +80,15 @@ def parts(storage: fs.FileSystem, folder: str) -> list[str]:
     return [file.path for file in below if file.extension == "parquet"]
 
 
-def recordings(storage: fs.FileSystem, part: str) -> Iterator[tuple[str, bool]]:
-    """Yields the recordings in a file, and whether each failed; removes a file that was cut off."""
+def recordings(storage: fs.FileSystem, part: str) -> Iterator[tuple[str, str | None]]:
+    """Yield the recordings in a file with their errors; remove a file that was cut off."""
     try:
         with storage.open_input_file(part) as file:
             columns = parquet.read_table(file).select(["path", "error"]).to_pydict()
     except pyarrow.ArrowInvalid:  # it has no end
         storage.delete_file(part)
         return
-    failed = dict(zip(columns["path"], columns["error"], strict=True))
-    for path, cause in failed.items():
-        yield path, cause is not None
+    yield from dict(zip(columns["path"], columns["error"], strict=True)).items()
 
 
 def unreachable(location: str, error: Exception) -> ClusterError:

@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from voxmood.batch import Row
 from voxmood.errors import OutputError
 from voxmood.report import write_whole
+from voxmood.rows import Row, as_csv, as_json, csv_head
 
 SUFFIXES = (".csv", ".jsonl")
 
 
 def exists(table: object) -> OutputError:
     """What to say of a table that is there."""
-    return OutputError(f"{table}: is there; --resume goes on with it, --force replaces it.")
+    return OutputError(f"{table}: already exists; --resume goes on with it, --force replaces it.")
+
+
+def description_of(table: Path) -> Path:
+    """Return the file beside a table that says what makes its rows."""
+    return table.with_name(f"{table.name}.json")
 
 
 def check_same(table: object, made_by: str | bytes | None, run: Mapping[str, Any]) -> None:
     """Raises OutputError unless what made a table, as JSON, is what this run would use."""
     if made_by is None or json.loads(made_by) != run:
         raise OutputError(
-            f"{table}: was not made by the model, precision and windows of this run, or its "
-            "description is gone; --resume with the same, or take --force or another --output."
+            f"{table}: was not made with the model, precision, windows and manifest columns of "
+            "this run, or its description is gone; --resume with the same, or take --force or "
+            "another --output."
         )
 
 
@@ -47,13 +52,12 @@ class Table:
 
     def __init__(self, path: Path, fields: Sequence[str], labels: Sequence[str]) -> None:
         self._path = path
-        self._description = path.with_name(f"{path.name}.json")
+        self._description = description_of(path)
         self._csv = path.suffix.lower() == ".csv"
         self._windowed = "start" in fields
         self._labels = labels
-        names: Row = {name: name for name in fields}
-        names["probabilities"] = dict(zip(labels, labels, strict=True))
-        self._head = self._encode([names]) if self._csv else b""
+        self._error = fields.index("error") - len(fields)  # from the end: labels come before it
+        self._head = csv_head(fields, labels).encode() if self._csv else b""
         try:
             self._file = path.open("ab", buffering=0)
         except OSError as error:
@@ -76,8 +80,8 @@ class Table:
         write_whole(self._description, json.dumps(run, indent=2) + "\n")
         self._put(self._head)
 
-    def resume(self, run: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
-        """Opens the table that is there; yields the recordings in it, and whether each failed.
+    def resume(self, run: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
+        """Opens the table that is there; yields the recordings in it, with the error of each.
 
         Once they are all taken, the table ends after the last of them: a row that was half written
         is gone, and so are the segments of the last recording, which may not be all there.
@@ -90,13 +94,13 @@ class Table:
             return
         made_by = self._description.read_text("utf-8") if self._description.exists() else None
         check_same(self._path, made_by, run)
-        last: tuple[str, bool] | None = None
+        last: tuple[str, str | None] | None = None
         start = end = len(self._head)  # of the rows of the last recording
-        for *recording, stop in self._rows():
-            if recording[0] != (last and last[0]):
+        for path, error, stop in self._rows():
+            if path != (last and last[0]):
                 if last:
                     yield last
-                start, last = end, (str(recording[0]), bool(recording[1]))
+                start, last = end, (path, error)
             end = stop
         if last and not self._windowed:
             yield last
@@ -124,27 +128,12 @@ class Table:
 
     def _encode(self, rows: Iterable[Row]) -> bytes:
         if not self._csv:
-            lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-            return "".join(lines).encode("utf-8", "backslashreplace")
-        text = io.StringIO()
-        for row in rows:
-            csv.writer(text).writerow(self._cells(row))
-            text.seek(text.tell() - 2)  # its CR LF, for which it quotes cells that hold either
-            text.write("\n")
-            text.truncate()
-        return text.getvalue().encode("utf-8", "surrogateescape")
+            return "".join(map(as_json, rows)).encode()
+        text = "".join(as_csv(row, self._labels) for row in rows)
+        return text.encode("utf-8", "surrogateescape")
 
-    def _cells(self, row: Row) -> Iterator[Any]:
-        for name, value in row.items():
-            if name == "probabilities":
-                yield from value.values() if value else [None] * len(self._labels)
-            elif isinstance(value, list):
-                yield "; ".join(value)
-            else:
-                yield str(value).lower() if isinstance(value, bool) else value
-
-    def _rows(self) -> Iterator[tuple[str, bool, int]]:
-        """Yields the path of each whole row, whether it has an error, and where it ends."""
+    def _rows(self) -> Iterator[tuple[str, str | None, int]]:
+        """Yields the path of each whole row, its error, and where it ends."""
         end, whole = len(self._head), True
         with self._path.open("rb") as file:
             if file.read(end) != self._head:
@@ -161,11 +150,11 @@ class Table:
                 if self._csv:
                     for cells in csv.reader(lines(), strict=True):
                         if whole:
-                            yield cells[0], bool(cells[-1]), end
+                            yield cells[0], cells[self._error] or None, end
                 else:
                     for line in lines():
                         if whole:
                             row = json.loads(line)
-                            yield row["path"], row["error"] is not None, end
+                            yield row["path"], row["error"], end
             except (ValueError, LookupError, csv.Error):
                 return  # a row cut off within a cell, or what a crash of the machine left

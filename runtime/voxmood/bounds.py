@@ -6,6 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+MIN_AGREEMENT = 0.99
+"""The share of recordings with the same label that a comparison asks for by itself."""
+
 
 @dataclass(frozen=True)
 class Measure:

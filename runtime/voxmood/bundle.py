@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from voxmood.errors import BundleError, MissingFileError
 
@@ -17,7 +17,6 @@ SCHEMA = 1
 DESCRIPTION = "bundle.json"
 PRECISIONS = ("fp32", "fp16", "int8")
 NORMALISATIONS = ("zero-mean-unit-variance", "none")
-Name = TypeVar("Name", str, str | None)
 MAX_DESCRIPTION_BYTES = 1 << 20
 MAX_MODEL_BYTES = 8 << 30  # more than any speech model of these families; caps what is read
 MAX_LABELS = 1000
@@ -117,15 +116,6 @@ class Bundle:
 def model_file(precision: str) -> str:
     """Name of a precision's ONNX file; its external data is called the same with `.data` added."""
     return f"model.{precision}.onnx"
-
-
-def split_precision(name: Name) -> tuple[Name, str]:
-    """`BUNDLE@int8` to ("BUNDLE", "int8"); without a precision that is `auto`."""
-    if name is not None:
-        folder, at, precision = name.rpartition("@")
-        if at and precision in PRECISIONS:
-            return folder, precision
-    return name, "auto"
 
 
 def read_bundle(folder: Path) -> Bundle:

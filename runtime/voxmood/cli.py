@@ -11,6 +11,7 @@ from importlib import import_module
 from importlib.util import find_spec
 
 import voxmood
+from voxmood import console
 from voxmood.errors import MissingExtraError, VoxmoodError
 
 COMMANDS = {
@@ -34,7 +35,28 @@ EXTRAS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command; returns the exit status."""
+    """Run a command; return the exit status."""
+    console.degrade()
+    try:
+        try:
+            return _run(arguments)
+        finally:
+            console.flush()  # at exit, what is wrong with the output could not be told
+    except VoxmoodError as error:
+        console.complain(str(error))
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # whoever read our output has seen enough
+        return 1
+    except OSError as error:
+        console.complain(f"{error.filename or 'standard output'}: {error.strerror or error}.")
+        return 1
+    finally:
+        console.settle()
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(prog="voxmood", description="Speech emotion recognition.")
     parser.add_argument("--version", action="version", version=f"voxmood {voxmood.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -42,19 +64,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = commands.add_parser(name, help=summary)
         import_module(module).add_arguments(command)
     options = parser.parse_args(arguments)
+    _check_extras(options.command)
+    # Here, where Ctrl-C still ends the process, and after --help, which needs no ONNX Runtime.
+    import_module("voxmood.api")
     run: Callable[[argparse.Namespace], int] = import_module(COMMANDS[options.command][0]).run
-    try:
-        _check_extras(options.command)
-        with _keyboard_interrupts():
-            return run(options)
-    except VoxmoodError as error:
-        print(f"voxmood: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:  # whoever read our output has seen enough
-        sys.stderr.close()
-        return 1
+    with _keyboard_interrupts():
+        return run(options)
 
 
 @contextmanager

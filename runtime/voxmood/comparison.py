@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,14 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from voxmood import statistics
-from voxmood.bounds import Measure, passed
-from voxmood.bundle import split_precision
-from voxmood.errors import AudioError, BundleError, ManifestError, MissingFileError
+from voxmood.bounds import MIN_AGREEMENT, Measure, passed
+from voxmood.errors import AudioError, BundleError, ManifestError
+from voxmood.locate import locate
 from voxmood.model import Model, Prediction, load
-from voxmood.recordings import Recording, find_recordings, read_manifest
+from voxmood.recordings import Recording, choose_recordings, skipped_text
 from voxmood.report import Report, Table
-
-MIN_AGREEMENT = 0.99
 
 
 @dataclass(frozen=True)
@@ -64,12 +63,13 @@ class Comparison:
     Attributes:
         reference: the bundle and precision that was trusted.
         candidate: the one that was checked.
-        audio: the folder.
+        audio: the folder, or the manifest where no folder is given.
         recordings: how many were compared.
         seconds: how long they are together.
         measures: every figure by name, with its bounds if there are any.
         changed: recordings whose label changed, those with the largest margin first.
         unreadable: recordings that could not be compared, and why.
+        skipped: how many files of the folder are no recordings, by their suffix.
     """
 
     reference: str
@@ -80,6 +80,7 @@ class Comparison:
     measures: Mapping[str, Measure]
     changed: Sequence[Changed]
     unreadable: Mapping[str, str]
+    skipped: Mapping[str, int]
 
     @property
     def passed(self) -> bool:
@@ -104,6 +105,7 @@ class Comparison:
                 "reference": self.reference,
                 "candidate": self.candidate,
                 "audio": f"{self.audio}: {self.recordings} recordings, {minutes:.1f} min",
+                **({"skipped": skipped_text(self.skipped)} if self.skipped else {}),
             },
             list(self.measures.values()),
             tables,
@@ -115,7 +117,7 @@ def compare(
     reference: str | os.PathLike[str],
     candidate: str | os.PathLike[str],
     *,
-    audio: str | os.PathLike[str],
+    audio: str | os.PathLike[str] | None = None,
     manifest: str | os.PathLike[str] | None = None,
     min_agreement: float = MIN_AGREEMENT,
     max_drift: float | None = None,
@@ -131,9 +133,10 @@ def compare(
     Args:
         reference: `BUNDLE[@PRECISION]`, the model that is trusted.
         candidate: `BUNDLE[@PRECISION]`, the model that is checked.
-        audio: a folder of recordings.
-        manifest: a CSV file that says which of them to take (column `path`) and, where it has a
-            column `label`, what is true; see `voxmood.recordings.read_manifest`.
+        audio: a folder of recordings; needed unless there is a manifest.
+        manifest: a CSV file that says which recordings to take (column `path`, relative to
+            `audio`, or without it to the file's own folder) and, where it has a column `label`,
+            what is true; see `voxmood.recordings.read_manifest`.
         min_agreement: the least share of recordings with the same label.
         max_drift: the largest |Δprobability| of any label of any recording.
         min_sqnr: the least signal-to-quantisation-noise ratio of centred logits, in dB.
@@ -147,8 +150,9 @@ def compare(
         ManifestError: the manifest is no such file, or has labels that the models do not have.
         AudioError: there is no recording that can be read.
     """
-    folder = Path(audio)
-    recordings = read_manifest(Path(manifest), folder) if manifest else find_recordings(folder)
+    skipped = Counter[str]()
+    recordings = choose_recordings(audio, manifest, skipped)
+    place = str(manifest if audio is None else Path(audio))
     names, models = _load_both(reference, candidate, threads)
     _check_labels(str(manifest), recordings, models[0].labels)
 
@@ -161,15 +165,17 @@ def compare(
     for recording in tqdm(recordings, unit="recording", disable=None if progress else True):
         try:
             first, second = (model.predict(recording.path) for model in models)
-        except (AudioError, MissingFileError) as error:
-            unreadable[recording.name] = str(error).removeprefix(f"{recording.path}: ")
+        except (AudioError, OSError, MemoryError) as error:
+            cause = str(error).removeprefix(f"{recording.path}: ") or type(error).__name__
+            listed = f" [{recording.listed}]" if recording.listed else ""
+            unreadable[recording.name] = cause + listed
         else:
             compared.append(recording)
             answers.append((first, second))
     if not compared:
         name, cause = next(iter(unreadable.items()))
         raise AudioError(
-            f"{folder}: none of {len(recordings)} recordings can be read; {name}: {cause}"
+            f"{place}: none of {len(recordings)} recordings can be read; {name}: {cause}"
         )
     by_model = list(zip(*answers, strict=True))
     logits = [np.stack([answer.logits for answer in each]) for each in by_model]
@@ -199,12 +205,13 @@ def compare(
     return Comparison(
         reference=names[0],
         candidate=names[1],
-        audio=str(folder),
+        audio=place,
         recordings=len(compared),
         seconds=sum(first.duration for first, _ in answers),
         measures={measure.name: measure for measure in measures},
         changed=sorted(changed, key=lambda change: -change.margin),
         unreadable=unreadable,
+        skipped=dict(skipped),
     )
 
 
@@ -249,10 +256,11 @@ def _load_both(
     """Names and models, once it is sure that a comparison of the two means something."""
     places, names, models = [], [], []
     for name in (reference, candidate):
-        folder, precision = split_precision(os.fspath(name))
-        model = load(folder, precision=precision, threads=threads)
-        places.append((os.path.realpath(folder), model.precision))
-        names.append(f"{folder}@{model.precision}")
+        location = locate(name)
+        model = load(name, threads=threads)
+        folder = location.place if isinstance(location.place, Path) else None
+        places.append((os.path.realpath(folder or location.name), model.precision))
+        names.append(f"{location.name}@{model.precision}")
         models.append(model)
     if places[0] == places[1]:
         raise BundleError(

@@ -6,7 +6,6 @@ HF_TOKEN, HF_HUB_OFFLINE.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -63,9 +62,7 @@ class Repository:
         return path.parent
 
 
-def find_repository(source: str | os.PathLike[str]) -> Repository | None:
-    """The repository that `owner/name` or `owner/name@revision` means; None for a local folder."""
-    match = _ID.fullmatch(source) if isinstance(source, str) else None
-    if match is None or Path(match[0]).exists():
-        return None
-    return Repository(match["name"], match["revision"])
+def read_id(name: str) -> Repository | None:
+    """Return the repository that `owner/name` or `owner/name@revision` means; None for others."""
+    match = _ID.fullmatch(name)
+    return Repository(match["name"], match["revision"]) if match else None

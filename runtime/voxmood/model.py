@@ -13,9 +13,9 @@ import numpy.typing as npt
 
 from voxmood.audio import AudioSource, Recording, Waveform
 from voxmood.bundle import DESCRIPTION, Bundle, check_files, model_file, read_bundle
-from voxmood.errors import AudioError, BundleError, ForkError, MissingFileError
+from voxmood.errors import AudioError, BundleError, ForkError
 from voxmood.graph_file import GraphFile, read_graph_file
-from voxmood.hub import find_repository
+from voxmood.locate import locate
 from voxmood.session import (
     Provider,
     create_session,
@@ -334,11 +334,12 @@ def load(
     """Loads a bundle.
 
     Args:
-        source: the bundle's folder; or, where there is no such folder, `owner/name` or
-            `owner/name@revision` on a hub, of which only the files of the precision are fetched
-            (extra `hub`); None takes the bundle that ships with voxmood.
-        precision: `fp32`, `fp16` or `int8`. `auto` takes int8 on a CPU, fp16 on CUDA and
-            TensorRT, else fp32; and where the bundle lacks it, whatever it has.
+        source: the bundle's folder, or the name of one that ships (`voxmood-tiny`); or, where there
+            is no such folder, `owner/name` or `owner/name@revision` on a hub, of which only the
+            files of the precision are fetched (extra `hub`). `@fp32`, `@fp16` or `@int8` may
+            follow. None takes the bundle that ships.
+        precision: `fp32`, `fp16` or `int8`, unless the name gives it. `auto` takes int8 on a CPU,
+            fp16 on CUDA and TensorRT, else fp32; and where the bundle lacks it, whatever it has.
         provider: `cpu`, `cuda` or `openvino`, or ONNX Runtime's list of (name, options).
         threads: for one run; None takes the processors that this process may use, by its affinity
             and its cgroup's quota.
@@ -350,19 +351,16 @@ def load(
     Raises:
         MissingFileError: no such bundle, or a file of it is missing.
         MissingExtraError: a hub is needed, and huggingface_hub is not installed.
-        BundleError: the bundle is damaged, contradicts itself, or lacks the precision.
+        BundleError: the bundle is damaged, contradicts itself, or lacks the precision; or the name
+            gives one precision and `precision` another.
         ProviderError: the provider is not there or does not start.
     """
     providers = resolve_provider(provider)
-    repository = find_repository(source) if source is not None else None
-    if repository:
-        folder = repository.fetch([DESCRIPTION])
-    else:
-        folder = Path(source) if source is not None else shipped_bundle()
+    location = locate(source, precision)
+    folder = location.fetch([DESCRIPTION])
     bundle = read_bundle(folder)
-    precision = choose_precision(bundle, precision, providers[0][0])
-    if repository:
-        repository.fetch(bundle.precisions[precision].files)
+    precision = choose_precision(bundle, location.precision, providers[0][0])
+    location.fetch(bundle.precisions[precision].files)
     check_files(folder, bundle.precisions[precision], hashes=verify)
     return Model(
         folder,
@@ -380,7 +378,7 @@ def choose_precision(bundle: Bundle, precision: str, provider: str) -> str:
     if precision != "auto":
         if precision not in there:
             raise BundleError(
-                f"{bundle.name}: has no precision {precision!r}; there are {', '.join(there)}."
+                f"{bundle.name}: has no precision {precision}; there are {', '.join(there)}."
             )
         return precision
     preferred = {
@@ -389,15 +387,3 @@ def choose_precision(bundle: Bundle, precision: str, provider: str) -> str:
         "TensorrtExecutionProvider": "fp16",
     }.get(provider, "fp32")
     return next(name for name in (preferred, "fp32", *there) if name in there)
-
-
-def shipped_bundle() -> Path:
-    """The bundle that ships: beside the installed package, or in `models/` of a checkout."""
-    package = Path(__file__).parent
-    for models in (package / "models", package.parent.parent / "models"):
-        for description in sorted(models.glob("*/bundle/bundle.json")):
-            return description.parent
-    raise MissingFileError(
-        "no bundle ships with this installation; name one: voxmood.load('folder'). "
-        "`voxmood export CHECKPOINT BUNDLE` makes one."
-    )

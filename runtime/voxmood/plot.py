@@ -31,24 +31,27 @@ MAX_STEPS = 240  # of the bands; more, and the picture of an hour is a bar code
 COLUMNS = 2000  # of the envelope; more than a picture has pixels across
 
 
-def save(path: Path, source: AudioSource, segments: Sequence[Segment], rate: int) -> None:
-    """Draws a timeline and writes it whole or not at all.
+def save(
+    path: Path, source: AudioSource, segments: Sequence[Segment], rate: int, title: str
+) -> None:
+    """Draw a timeline and write it whole or not at all.
 
     Args:
         path: of the picture; its suffix says which format.
         source: the recording, which is decoded once more for its envelope.
         segments: at least one.
         rate: the model's sampling rate, in Hz.
+        title: what stands above it.
 
     Raises:
         VoxmoodError: the picture cannot be written there.
     """
     picture = io.BytesIO()
-    draw(source, segments, rate).savefig(picture, format=path.suffix[1:].lower(), dpi=150)
+    draw(source, segments, rate, title).savefig(picture, format=path.suffix[1:].lower(), dpi=150)
     write_whole(path, picture.getvalue())
 
 
-def draw(source: AudioSource, segments: Sequence[Segment], rate: int) -> Figure:
+def draw(source: AudioSource, segments: Sequence[Segment], rate: int, title: str) -> Figure:
     """Probabilities as bands that fill the height, blank where it is silent; the waveform below.
 
     Of more than 240 segments, neighbours are averaged.
@@ -67,7 +70,6 @@ def draw(source: AudioSource, segments: Sequence[Segment], rate: int) -> Figure:
     for axes in (bands, wave):
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.tick_params(length=0)
-    title = source.name if isinstance(source, Path) else Path(str(source)).name
     bands.set_title(title, loc="left", fontweight="bold")
     handles, labels = bands.get_legend_handles_labels()
     figure.legend(handles[::-1], labels[::-1], loc="outside right center", frameon=False)

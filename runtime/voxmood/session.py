@@ -25,17 +25,11 @@ except ModuleNotFoundError as error:
 
 from voxmood.errors import BundleError, ProviderError
 from voxmood.int8 import exact_products
+from voxmood.providers import PROVIDERS
 from voxmood.threads import default_threads
 
 Provider: TypeAlias = str | Sequence[tuple[str, Mapping[str, Any]]]
 """`cpu`, `cuda` or `openvino`, or ONNX Runtime's own list of (name, options)."""
-
-PROVIDERS = {
-    "cpu": ("CPUExecutionProvider", "cpu"),
-    "cuda": ("CUDAExecutionProvider", "gpu"),
-    "openvino": ("OpenVINOExecutionProvider", "openvino"),
-}
-"""Short name to ONNX Runtime's name and the extra that brings it."""
 
 CPU: list[tuple[str, dict[str, Any]]] = [("CPUExecutionProvider", {})]
 

@@ -242,7 +242,7 @@ def child(seed: int, first: int, last: int, scratch: Path) -> None:
     """Runs cases, a line of JSON before and after each."""
     import voxmood
     import voxmood.session
-    from voxmood.model import shipped_bundle
+    from voxmood.locate import shipped_bundle
 
     voxmood.session.MAX_RUN_BYTES = RUN_BYTES
     shipped = shipped_bundle()

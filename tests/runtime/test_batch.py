@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,8 @@ import soundfile
 import voxmood
 from voxmood.batch import Listing
 from voxmood.cli import main
+from voxmood.locate import shipped_bundle
+from voxmood.rows import Entry
 
 # A comma, a quote, line breaks of every kind, what is no UTF-8, and what a glob would take.
 NAMES = ['a, "b".wav', "line\nbreak\r.wav", os.fsdecode(b"latin-\xe9.wav"), "z[1].wav", "ü.flac"]
@@ -156,7 +159,7 @@ def test_what_a_source_stands_for(folder: Path, tmp_path: Path) -> None:
     gone = folder / "not there.wav"
     assert rows == {
         **{str(folder / name): None for name in (NAMES[0], NAMES[3], NAMES[4])},
-        str(gone): f"{gone}: no such file.",
+        str(gone): f"{gone}: no such file. [{manifest}, line 3: recordings/not there.wav]",
     }
 
 
@@ -164,6 +167,9 @@ def test_what_a_source_stands_for(folder: Path, tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["{0}/nothing.wav", "--output", "{0}/new.csv"], "no such file or folder"),
+        (["-", "--output", "{0}/new.csv"], "standard input is not read here"),
+        (["~/a", "--output", "{0}/new.csv"], "`~` is the home folder to a shell alone"),
+        (["https://host/a.wav", "--output", "{0}/new.csv"], "download it first"),
         (["s3://archive/a", "--output", "{0}/new.csv"], "only --engine ray"),
         (["{0}/*.wma", "--output", "{0}/new.csv"], "no glob of any"),
         (["{0}/none", "--output", "{0}/new.csv"], "holds no recordings"),
@@ -171,7 +177,8 @@ def test_what_a_source_stands_for(folder: Path, tmp_path: Path) -> None:
         (["{0}/recordings", "--output", "{0}/new.parquet"], "takes --engine ray"),
         (["{0}/recordings", "--output", "{0}/no/new.csv"], "cannot be written"),
         (["{0}/recordings", "--output", "{0}/old.csv"], "--resume goes on with it, --force"),
-        (["{0}/recordings", "--output", "{0}/old.csv", "--resume"], "was not made by the model"),
+        (["{0}/recordings", "--output", "{0}/lone.csv"], "lone.csv.json: already exists"),
+        (["{0}/recordings", "--output", "{0}/old.csv", "--resume"], "was not made with the model"),
         (["{0}/recordings", "--output", "{0}/new.csv", "--timeline", "--hop", "0"], "a hop of 0 s"),
     ],
 )
@@ -183,10 +190,12 @@ def test_bad_input(
     message: str,
 ) -> None:
     (tmp_path / "none").mkdir()
-    (tmp_path / "old.csv").write_text("mine\n")
+    for name in ("old.csv", "lone.csv.json"):
+        (tmp_path / name).write_text("mine\n")
     assert batch(*(argument.format(tmp_path) for argument in arguments)) == 1
     assert message in capsys.readouterr().err
     assert (tmp_path / "old.csv").read_text() == "mine\n"
+    assert (tmp_path / "lone.csv.json").read_text() == "mine\n"
     assert not (tmp_path / "new.csv").exists()
 
 
@@ -199,7 +208,7 @@ def test_another_model_is_not_mixed_in(
     rows = output.read_bytes()
     for other in (("--model", f"{bundle}@fp32"), ("--timeline",)):
         assert batch(folder, "--output", output, "--resume", *other) == 1
-        assert "was not made by the model, precision and windows" in capsys.readouterr().err
+        assert "was not made with the model, precision, windows" in capsys.readouterr().err
         assert output.read_bytes() == rows
     assert batch(folder, "--output", output, "--force", "--timeline") == 1
     assert "start" in read(output)[0]
@@ -208,10 +217,227 @@ def test_another_model_is_not_mixed_in(
 def test_a_long_listing_takes_no_memory() -> None:
     tracemalloc.start()
     try:
-        listing = Listing(f"archive/{index:060}.wav" for index in range(100_000))
+        listing = Listing(Entry(f"archive/{index:060}.wav") for index in range(100_000))
         assert listing.discard(f"archive/{7:060}.wav")
         assert sum(1 for _ in listing) == len(listing) == 99_999
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     assert peak < 1 << 20  # the paths alone are 7 MB
+
+
+@pytest.fixture
+def listed(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with a manifest and other names of it and of a bundle's file."""
+    manifest = tmp_path / "list.csv"
+    manifest.write_text("path,label\nrecordings/ü.flac,hap\n")
+    (tmp_path / "link.csv").symlink_to("list.csv")
+    (tmp_path / "there").symlink_to("recordings")
+    os.link(manifest, tmp_path / "hard.csv")
+    os.link(folder / "ü.flac", tmp_path / "sound.csv")
+    (tmp_path / "list.jsonl.json").symlink_to("list.csv")
+    bundle = shutil.copytree(shipped_bundle(), tmp_path / "bundle")
+    (tmp_path / "bundle.csv").symlink_to(bundle / "bundle.json")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("again", ["--force", "--resume"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["list.csv", "--output", "list.csv"],
+        ["list.csv", "--output", "./recordings/../list.csv"],
+        ["list.csv", "--output", "there/../list.csv"],
+        ["list.csv", "--output", "{0}/list.csv"],
+        ["list.csv", "--output", "link.csv"],
+        ["link.csv", "--output", "list.csv"],
+        ["list.csv", "--output", "hard.csv"],
+        ["*st.csv", "--output", "list.csv"],
+        ["recordings/z*.wav", "list.cs[v]", "--output", "hard.csv"],
+        ["list.csv", "--output", "sound.csv"],  # a recording that it lists
+        ["recordings", "--output", "sound.csv"],
+        ["list.csv", "--output", "list.jsonl"],  # beside which its description would be
+        ["recordings", "--output", "bundle.csv", "--model", "bundle"],
+    ],
+)
+def test_no_input_is_written_to(
+    listed: Path, arguments: list[str], again: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [path for path in listed.rglob("*") if path.is_file()]
+    before = {path: path.read_bytes() for path in files}
+    assert batch(*(argument.format(listed) for argument in arguments), again) == 1
+    assert "is also an input" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in listed.rglob("*") if path.is_file()} == before
+
+
+def test_an_output_may_lie_in_a_folder_of_recordings(folder: Path) -> None:
+    output = folder / "labels.csv"
+    for again in ((), ("--force",), ("--resume",)):
+        assert batch(folder, "--output", output, *again) == 1
+        assert len(read(output)) == 7
+
+
+def test_paths_are_used_as_they_were_given(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A symbolic link and `..` behind it lead elsewhere than the letters say."""
+    other = tmp_path / "deep" / "other"
+    other.mkdir(parents=True)
+    (tmp_path / "link").symlink_to(other)
+    for place, name in ((tmp_path, NAMES[0]), (tmp_path / "deep", NAMES[4])):
+        sound, rate = soundfile.read(folder / name)
+        soundfile.write(place / "a.wav", sound, rate)
+    manifest = tmp_path / "list.csv"
+    manifest.write_text("path\nlink/../a.wav\n")
+    monkeypatch.chdir(tmp_path)
+    expected = voxmood.load().predict("link/../a.wav").duration
+    assert expected != voxmood.load().predict("a.wav").duration
+    for source in ("link/../a.wav", ".//link/.././a.wav", "link/..", "link/../*.wav", "list.csv"):
+        assert batch(source, "--output", "labels.jsonl", "--force") == 0
+        [row] = read(tmp_path / "labels.jsonl")
+        assert row["path"] == "link/../a.wav"
+        assert row["duration_s"] == expected
+
+
+def test_what_is_skipped_and_why_recordings_fail_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive = tmp_path / "archive"
+    (archive / ".git").mkdir(parents=True)
+    skipped = ["a.txt", "b.TXT", "c.json", "README", ".hidden.txt", ".git/d.txt", "._a.wav"]
+    for name in [*skipped, *(f"{index}.wav" for index in range(5)), "a.mp4", "b.sph"]:
+        (archive / name).touch()
+    for index in range(3):
+        (archive / f"gone{index}.opus").symlink_to("nowhere")
+    noise = np.random.default_rng(0).uniform(-0.3, 0.3, 16000)
+    for name, samples in (("one.flac", 100), ("two.flac", 200), ("good.flac", 16000)):
+        soundfile.write(archive / name, noise[:samples], 16000)
+    (archive / "wide.wav").write_bytes(b"PK\x03\x04")
+    output = tmp_path / "labels.csv"
+    assert batch(archive, "--output", output) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        f"{output}: 14 recordings, 13 of them with an error",
+        "       7  is empty.",
+        "       3  no such file.",
+        "       2  0.0063 s is shorter than the 0.0250 s that the model needs.",
+        "       1  other causes",
+        "4 files skipped by their suffix: 2 .txt, 1 without one, 1 .json.",
+    ]
+    whole = output.read_bytes()
+    output.write_bytes(whole[: len(whole) // 2])
+    assert batch(archive, "--output", output, "--resume") == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("14 recordings, 13 of them with an error")
+    assert len(lines) == 6
+
+
+def test_every_suffix_that_decoders_read_gets_a_row(tmp_path: Path) -> None:
+    from voxmood.audio.formats import SUFFIXES
+
+    for name in (".sph", ".w64", ".aifc", ".snd", ".voc", ".rf64", ".bwf", ".wave", ".mpga"):
+        assert name in SUFFIXES
+    for name in (".mp1", ".mp2", ".mp4", ".mov", ".mkv", ".m4b", ".spx", ".ape", ".wv"):
+        assert name in SUFFIXES
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    for suffix in SUFFIXES:
+        (archive / f"a{suffix}").touch()
+    assert batch(archive, "--output", tmp_path / "labels.csv") == 1
+    assert {Path(row["path"]).suffix for row in read(tmp_path / "labels.csv")} == SUFFIXES
+
+
+def test_progress_in_lines_where_there_is_no_terminal(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    output = tmp_path / "labels.csv"
+    assert batch(folder, "--output", output) == 1
+    assert capsys.readouterr().err == ""  # of a run of a moment
+    monkeypatch.setattr("voxmood.commands.progress.FIRST_SECONDS", 0.0)
+    assert batch(folder, "--output", output, "--force") == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(",")[0] for line in lines] == [
+        f"voxmood: {count} of 7 recordings" for count in range(1, 7)
+    ]
+
+
+@pytest.mark.parametrize("options", [(), ("--timeline", *HOP)])
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_columns_of_manifests_are_carried(
+    folder: Path, tmp_path: Path, suffix: str, options: tuple[str, ...]
+) -> None:
+    one, two = tmp_path / "one.csv", tmp_path / "two.csv"
+    one.write_text(
+        "speaker,path,label,neu,manifest_label\n"
+        'w7,"recordings/a, ""b"".wav",hap,0.5,"a\r\nb; c"\n'
+        "w8,recordings/gone.wav,sad,,ü\n",
+        newline="",
+    )
+    two.write_text("path,Speaker,error\nrecordings/ü.flac,w9,none\n")
+    alone = folder / NAMES[3]
+    output = tmp_path / f"labels{suffix}"
+    assert batch(one, two, alone, "--output", output, *options) == 1
+    carried = {
+        str(folder / NAMES[0]): ["w7", "hap", "0.5", "a\r\nb; c", None, None],
+        str(folder / "gone.wav"): ["w8", "sad", "", "ü", None, None],
+        str(folder / NAMES[4]): [None, None, None, None, "w9", "none"],
+        str(alone): [None] * 6,
+    }
+    names = ["speaker", "manifest_label", "manifest_neu", "manifest_manifest_label"]
+    names += ["Speaker", "manifest_error"]
+    rows = read(output)
+    assert {row["path"] for row in rows} == set(carried)
+    for row in rows:
+        values = [row[name] for name in names]
+        if suffix == ".csv":  # which has no difference between nothing and an empty text
+            assert values == [value or "" for value in carried[row["path"]]]
+        else:
+            assert list(row)[-6:] == names
+            assert values == carried[row["path"]]
+        assert (row["error"] is None) == (Path(row["path"]).name != "gone.wav")
+    whole = output.read_bytes()
+    for size in range(0, len(whole), len(whole) // 15):
+        output.write_bytes(whole[:size])
+        assert batch(one, two, alone, "--output", output, "--resume", *options) == 1
+        assert output.read_bytes() == whole, size
+
+
+def test_other_columns_are_another_table(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest, output = tmp_path / "list.csv", tmp_path / "labels.jsonl"
+    manifest.write_text("path,speaker\nrecordings/ü.flac,w7\n")
+    assert batch(manifest, "--output", output) == 0
+    manifest.write_text("path,speaker,age\nrecordings/ü.flac,w7,31\n")
+    assert batch(manifest, "--output", output, "--resume") == 1
+    assert "manifest columns" in capsys.readouterr().err
+
+
+def test_errors_quote_the_manifest(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest, output = tmp_path / "list.csv", tmp_path / "labels.jsonl"
+    absolute = tmp_path / "nowhere.wav"
+    manifest.write_text(
+        f"path\nrecordings/../gone.wav\n{absolute}\n~/a.wav\nhttps://host/a.wav\nrecordings/empty.wav\n"
+    )
+    assert batch(manifest, "--output", output) == 1
+    errors = {row["error"] for row in read(output)}
+    assert errors == {
+        f"{tmp_path}/recordings/../gone.wav: no such file. [{manifest}, line 2: "
+        "recordings/../gone.wav]",
+        f"{absolute}: no such file. [{manifest}, line 3: {absolute}]",
+        f"{tmp_path}/~/a.wav: no such file. [{manifest}, line 4: ~/a.wav]",
+        f"https://host/a.wav: no such file. It is a URL; download it first. [{manifest}, line 5: "
+        "https://host/a.wav]",
+        f"{folder}/empty.wav: is empty. [{manifest}, line 6: recordings/empty.wav]",
+    }
+    assert "       3  no such file.\n" in capsys.readouterr().out
+    manifest.write_text("path\nrecordings/ü.flac\n./recordings/ü.flac\n")
+    assert batch(manifest, "--output", output, "--force") == 1
+    assert f"is given twice, and a table has each once; name it in one place. [{manifest}, " in (
+        capsys.readouterr().err
+    )

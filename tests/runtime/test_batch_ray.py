@@ -73,17 +73,25 @@ def rows(output: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def test_segments_are_those_of_the_local_engine(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     options = ("--timeline", "--window", "2", "--hop", "1")
     monkeypatch.chdir(folder)  # names that are relative, in processes that are elsewhere
     manifest = tmp_path / "manifest.csv"
-    manifest.write_text("path\nrecordings/not there.wav\n")
+    manifest.write_text("path,label,speaker\nrecordings/not there.wav,hap,w7\n")
+    (folder / "notes.txt").touch()
     local, ray = tmp_path / "labels.jsonl", tmp_path / "labels"
     assert batch(".", manifest, "--output", local, "--threads", 1, *options) == 1
     assert batch(".", manifest, "--output", ray, "--engine", "ray", *options) == 1
     assert rows(ray) == rows(local)
     assert len(rows(ray)) == 43
+    [row] = rows(ray)[f"{tmp_path}/recordings/not there.wav"]
+    assert (row["manifest_label"], row["speaker"]) == ("hap", "w7")
+    assert "manifest.csv, line 2: recordings/not there.wav]" in row["error"]
+    assert capsys.readouterr().out.count("1 file skipped by their suffix: 1 .txt.") == 2
 
 
 def test_s3(folder: Path, tmp_path: Path, bucket: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -42,10 +42,14 @@ def test_predict_goes_on_after_a_bad_file(
     captured = capsys.readouterr()
     assert captured.err.count("\n") == 1
     assert "gone.wav" in captured.err
-    (line,) = captured.out.splitlines()
-    row = json.loads(line)
-    assert list(row) == ["file", "label", "probabilities", "duration_s", "warnings"]
-    assert row["file"] == str(recording)
+    bad, row = map(json.loads, captured.out.splitlines())
+    names = ["path", "label", "probabilities", "duration_s", "warnings", "error"]
+    assert list(bad) == list(row) == names
+    assert bad["path"] == str(gone)
+    assert bad["label"] is bad["probabilities"] is bad["duration_s"] is None
+    assert captured.err == f"voxmood: {bad['error']}\n"
+    assert row["path"] == str(recording)
+    assert row["error"] is None
     assert row["duration_s"] == 1.25
     assert sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-5)
 

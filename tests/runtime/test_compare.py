@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,7 @@ import voxmood
 from voxmood import AudioError, BundleError, ManifestError, MissingFileError
 from voxmood.bundle import sha256
 from voxmood.cli import main
-from voxmood.model import shipped_bundle
+from voxmood.locate import shipped_bundle
 from voxmood_export.signals import speech_like
 
 RATE = 16000
@@ -302,4 +303,84 @@ def test_reports(audio: Path, copy: Path, capsys: pytest.CaptureFixture[str]) ->
 def test_bounds_that_make_no_sense_are_wrong_usage(option: str) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["compare", FP32, INT8, "--audio", ".", option])
+    assert caught.value.code == 2
+
+
+@pytest.fixture
+def linked(few: Path, copy: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a manifest, recordings, a bundle, and other names of them; the current one."""
+    recording = min(few.iterdir())
+    manifest = few.parent / "list.csv"
+    manifest.write_text(f"path\n{recording.name}\n")
+    (few.parent / "link").symlink_to("few")
+    (few.parent / "link.csv").symlink_to("list.csv")
+    os.link(recording, few.parent / "hard.xml")
+    recording.rename(few / "a.wav")
+    manifest.write_text("path\na.wav\n")
+    monkeypatch.chdir(few.parent)
+    return few.parent
+
+
+@pytest.mark.parametrize("option", ["--junit", "--markdown"])
+@pytest.mark.parametrize(
+    "output",
+    [
+        "list.csv",
+        "link.csv",
+        "link/../list.csv",
+        "few/a.wav",
+        "./link/a.wav",
+        "hard.xml",
+        "bundle/bundle.json",
+        "bundle/model.int8.onnx",
+    ],
+)
+def test_no_input_is_written_to(
+    linked: Path, option: str, output: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.read_bytes() for path in linked.rglob("*") if path.is_file()}
+    models = ["compare", FP32, "bundle@int8"]
+    assert main([*models, "--audio", "few", "--manifest", "list.csv", option, output]) == 1
+    assert "is also an input" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in linked.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("other", ["gate.txt", "./gate.txt", "few/../gate.txt"])
+def test_two_outputs_are_two_files(
+    linked: Path, other: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["compare", FP32, INT8, "--audio", "few", "--junit", "gate.txt", "--markdown"]
+    assert main([*arguments, other]) == 1
+    assert "is named for two outputs" in capsys.readouterr().err
+    assert not (linked / "gate.txt").exists()
+    assert main([*arguments, "other.txt"]) == 0
+    assert main([*arguments[:-2], "/dev/null", "--markdown", "/dev/null"]) == 0
+
+
+def test_what_a_manifest_is_relative_to(
+    few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second, third = sorted(few.iterdir())
+    (few / "notes.txt").touch()
+    beside, elsewhere = few / "list.csv", tmp_path / "list.csv"
+    rows = f"path\n{first.name}\n{second}\n../few/{third.name}\n"
+    beside.write_text(rows)
+    elsewhere.write_text(rows)
+    for given in ({"manifest": beside}, {"manifest": elsewhere, "audio": few}):
+        found = voxmood.compare(FP32, INT8, **given)
+        assert (found.recordings, dict(found.unreadable), found.skipped) == (3, {}, {})
+    found = voxmood.compare(FP32, INT8, audio=few)
+    assert found.skipped == {".csv": 1, ".txt": 1}
+    assert "2 files skipped by their suffix: 1 .csv, 1 .txt." in found.report().as_text()
+    found = voxmood.compare(FP32, INT8, manifest=elsewhere)
+    assert found.unreadable == {
+        first.name: f"no such file. [{elsewhere}, line 2]",
+        f"../few/{third.name}": f"no such file. [{elsewhere}, line 4]",
+    }
+    assert main(["compare", FP32, INT8, "--manifest", str(beside)]) == 0
+    assert f"{beside}: 3 recordings" in capsys.readouterr().out
+    with pytest.raises(MissingFileError, match="no recordings are named"):
+        voxmood.compare(FP32, INT8)
+    with pytest.raises(SystemExit) as caught:
+        main(["compare", FP32, INT8])
     assert caught.value.code == 2

@@ -17,8 +17,7 @@ import numpy as np
 import pytest
 
 import voxmood
-from voxmood.hub import find_repository
-from voxmood.model import shipped_bundle
+from voxmood.locate import locate, shipped_bundle
 
 pytest.importorskip("huggingface_hub", reason="the extra hub is not installed")
 
@@ -215,6 +214,5 @@ def test_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("source", ["folder", "a/b/c", "/a/b", "./a/b", "../b", "~/b", Path("a/b")])
 def test_other_paths_are_never_asked_for(source: str | Path) -> None:
-    assert find_repository(source) is None
     with pytest.raises(voxmood.MissingFileError):
-        voxmood.load(source)
+        locate(source)

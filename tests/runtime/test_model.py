@@ -113,7 +113,7 @@ def test_shorter_than_the_smallest_input(bundle: Path, tmp_path: Path) -> None:
 
 def test_auto_precision_and_what_is_there(bundle: Path, copy: Path) -> None:
     assert voxmood.load(bundle).precision == "int8"
-    with pytest.raises(BundleError, match="'fp16'; there are fp32, int8"):
+    with pytest.raises(BundleError, match="fp16; there are fp32, int8"):
         voxmood.load(bundle, precision="fp16")
     description = json.loads((copy / "bundle.json").read_text())
     del description["precisions"]["int8"]

@@ -33,12 +33,18 @@ def test_manifest(tmp_path: Path) -> None:
         encoding="utf-8",
     )
     folder = Path("corpus")
+    more = [
+        {"label": "hap", "speaker": "7", "note": "two\nlines"},
+        {"label": "sad", "speaker": "8", "note": ""},
+    ]
     assert read_manifest(manifest, folder) == [
-        Recording("b, c.wav", folder / "b, c.wav", "hap", "7"),
-        Recording("a/ä.wav", folder / "a" / "ä.wav", "sad", "8"),
+        Recording("b, c.wav", folder / "b, c.wav", "hap", "7", more[0], f"{manifest}, line 3"),
+        Recording("a/ä.wav", folder / "a" / "ä.wav", "sad", "8", more[1], f"{manifest}, line 4"),
     ]
     manifest.write_text("path\na.wav\n")
-    assert read_manifest(manifest, folder) == [Recording("a.wav", folder / "a.wav")]
+    assert read_manifest(manifest, folder) == [
+        Recording("a.wav", folder / "a.wav", listed=f"{manifest}, line 2")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -50,6 +56,8 @@ def test_manifest(tmp_path: Path) -> None:
         (b"path,label\na.wav,hap\nb.wav\n", "line 3 does not have a cell"),
         (b"path,label\na,b.wav,hap\n", "line 2 does not have a cell"),
         (b"path,label\n,hap\n", "line 2 does not have a cell"),
+        (b"path,label,label\na.wav,hap,sad\n", "has 2 columns called 'label'"),
+        (b"path,path\na.wav,b.wav\n", "has 2 columns called 'path'"),
         (b"path\na.wav\nb.wav\na.wav\n", "line 4 lists a.wav a second time"),
         (b"path\n\xff.wav\n", "not a CSV file in UTF-8"),
         (b'path\n"a.wav', "not a CSV file in UTF-8"),

@@ -9,7 +9,7 @@ import pytest
 
 import voxmood
 from voxmood.cli import main
-from voxmood.model import shipped_bundle
+from voxmood.locate import shipped_bundle
 
 ROOT = Path(__file__).parents[2]
 RATE = 16000

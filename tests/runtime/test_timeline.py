@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
+import os
 import re
 import signal
 import subprocess
@@ -21,10 +23,11 @@ import voxmood
 from voxmood import AudioError, Model, Segment, Stream
 from voxmood.bundle import read_bundle
 from voxmood.cli import main
-from voxmood.model import shipped_bundle
+from voxmood.locate import shipped_bundle
 from voxmood.windows import Windows, speech_samples
 
 RATE = 16000
+FIELDS = ("path", "start", "end", "label", "silent", "warnings", "error")
 
 
 @pytest.fixture(scope="module")
@@ -287,16 +290,56 @@ def test_command_prints_segments(
     assert main([*arguments, "--json"]) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     for row, segment in zip(rows, expected, strict=True):
-        assert list(row) == ["start", "end", "label", "probabilities", "silent"]
+        assert list(row) == [*FIELDS[:4], "probabilities", *FIELDS[4:]]
+        assert row["path"] == str(talk)
         assert row["start"] == segment.start
         assert row["silent"] == segment.silent
         assert row["probabilities"] == pytest.approx(segment.probabilities, abs=1e-6)
     assert main([*arguments, "--csv"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "start,end,label,silent,neu,hap,ang,sad"
-    assert lines[4].startswith("3.0000,4.0000,")
-    assert ",true," in lines[4]
-    assert len(lines) == 9
+    table = list(csv.DictReader(lines))
+    assert list(table[0]) == [*FIELDS[:4], *model.labels, *FIELDS[4:]]
+    assert (table[3]["start"], table[3]["end"], table[3]["silent"]) == ("3.0", "4.0", "true")
+    assert len(table) == 8
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+@pytest.mark.parametrize("damage", ["none", "cut", "empty", "gone", "nan"])
+def test_command_prints_what_batch_writes(
+    talk: Path, capsys: pytest.CaptureFixture[str], form: str, damage: str
+) -> None:
+    """All of it but warnings, which a command that goes on cannot know from the start."""
+    if damage == "cut":
+        talk.write_bytes(talk.read_bytes()[:100_000])
+    elif damage == "empty":
+        talk.write_bytes(b"")
+    elif damage == "gone":
+        talk = talk.with_name("~gone.wav")
+    elif damage == "nan":
+        sound = noise(20)
+        sound[-1] = np.nan
+        soundfile.write(talk, sound, RATE, subtype="FLOAT")
+    output = talk.with_name(f"labels.{form}")
+    listing = talk.with_name("list.csv")
+    listing.write_text(f"path\n{talk.name}\n")
+    status = damage in ("empty", "gone", "nan")
+    assert main(["batch", str(listing), "--output", str(output), "--timeline"]) == status
+    capsys.readouterr()
+    assert main(["timeline", str(talk), f"--{form.removesuffix('l')}"]) == status
+    printed = capsys.readouterr().out
+    read = csv.DictReader if form == "csv" else partial(map, json.loads)
+    rows = list(read(printed.splitlines()))
+    written = list(read(output.read_text().splitlines()))
+    assert list(rows[0]) == list(written[0])
+    assert rows[-1]["warnings"] == written[-1]["warnings"]
+    assert bool(rows[-1]["warnings"]) == (damage == "cut")
+    for row in written:
+        row["error"] = row["error"] and row["error"].partition(" [")[0]  # where it is listed
+        row["warnings"] = None
+    if damage == "nan":  # it was known to be so after some segments
+        assert {row["error"] or None for row in rows[:-1]} == {None}
+        rows = rows[-1:]
+    assert [row | {"warnings": None} for row in rows] == written
 
 
 def test_command_warns_and_fails(talk: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -384,3 +427,20 @@ def test_clock() -> None:
         "10:00:00.0",
     ]
     assert re.fullmatch(r"\d+:\d\d:\d\d\.\d", clock(1e6))
+
+
+@pytest.mark.parametrize("output", ["a.png", "./a.png", "link/../a.png", "link.png", "hard.png"])
+def test_a_plot_is_never_the_recording(
+    talk: Path, output: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib", reason="the extra plot is not installed")
+    monkeypatch.chdir(talk.parent)
+    talk.rename("a.png")
+    Path("folder").mkdir()
+    Path("link").symlink_to("folder")
+    Path("link.png").symlink_to("a.png")
+    os.link("a.png", "hard.png")
+    content = Path("a.png").read_bytes()
+    assert main(["timeline", "a.png", "--plot", output]) == 1
+    assert "is also an input" in capsys.readouterr().err
+    assert Path("a.png").read_bytes() == content

@@ -20,7 +20,7 @@ import voxmood
 from voxmood import BundleError
 from voxmood.bundle import sha256
 from voxmood.graph_file import read_graph_file
-from voxmood.model import shipped_bundle
+from voxmood.locate import shipped_bundle
 
 RATE = 16000
 

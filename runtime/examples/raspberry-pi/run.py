@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from voxmood.model import shipped_bundle
+from voxmood.locate import shipped_bundle
 from voxmood_bench.emulator import CPUS, arm_environment, call, emulator
 
 ROOT = Path(__file__).parents[3]
@@ -102,7 +102,7 @@ def _objects(text: str) -> Answers:
 
 
 def _labels(answers: Answers) -> list[tuple[Any, ...]]:
-    return [tuple(map(answer.get, ("file", "start", "end", "label"))) for answer in answers]
+    return [tuple(map(answer.get, ("path", "start", "end", "label"))) for answer in answers]
 
 
 def _distance(one: Answers, other: Answers) -> Any:

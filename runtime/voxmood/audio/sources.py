@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
+from voxmood.audio.hints import missing_file_hint
+from voxmood.audio.pipes import seekable
 from voxmood.errors import AudioError, MissingFileError
 
 Waveform: TypeAlias = npt.NDArray[np.float32]
@@ -205,13 +207,18 @@ def _open(source: Any, name: str) -> BinaryIO:
     if isinstance(source, (str, os.PathLike)):
         try:
             # Unbuffered, since libsndfile takes the descriptor and not Python's position.
-            return Path(source).open("rb", buffering=0)
+            opened = Path(source).open("rb", buffering=0)  # noqa: SIM115 - it is returned
         except FileNotFoundError:
-            raise MissingFileError(f"{name}: no such file.") from None
+            hint = missing_file_hint(name)
+            raise MissingFileError(f"{name}: no such file. {hint}".rstrip()) from None
         except IsADirectoryError:
             raise AudioError(f"{name}: is a folder; name the recordings in it.") from None
         except (OSError, ValueError) as error:
             raise AudioError(f"{name}: cannot be opened ({error}).") from error
+        if opened.seekable():
+            return opened
+        with opened:
+            return seekable(opened, name)
     if isinstance(source, (bytes, bytearray, memoryview)):
         return io.BytesIO(source)
     if isinstance(source, soundfile.SoundFile):
@@ -222,4 +229,5 @@ def _open(source: Any, name: str) -> BinaryIO:
     if isinstance(source, io.TextIOBase):
         raise AudioError(f"{name}: is open as text; open it as 'rb'.")
     file: BinaryIO = source
-    return file
+    # What has no such method, but can seek, is taken as it is.
+    return file if getattr(file, "seekable", lambda: True)() else seekable(file, name)

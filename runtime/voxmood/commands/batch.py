@@ -7,26 +7,39 @@ import os
 import sys
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
-from voxmood.commands.options import add_model, add_windows, load
+from voxmood.commands.options import (
+    add_model,
+    add_windows,
+    bundle_files,
+    check_outputs,
+    load,
+    named,
+)
+from voxmood.commands.progress import progress
 from voxmood.errors import OutputError
+from voxmood.files import check_output
 from voxmood.threads import default_threads
+
+if TYPE_CHECKING:
+    from voxmood.batch import Listing, Search, Tally
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
-    parser.epilog = "Exit status: 0 all is labelled, 1 a row has an error or nothing could be done."
+    parser.epilog = "Exit status: 0 all is labeled, 1 a row has an error or nothing could be done."
     parser.add_argument(
         "sources",
         nargs="+",
+        type=named,
         metavar="SOURCE",
         help="a file, a folder, a quoted glob, or a CSV manifest with a column path, which is "
         "relative to it; with --engine ray also s3://BUCKET/FOLDER",
     )
     parser.add_argument(
         "--output",
+        type=named,
         metavar="OUT.csv|.jsonl",
         required=True,
         help="a row for each recording; with --engine ray a folder of Parquet files",
@@ -42,56 +55,72 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Labels all there is; returns the exit status."""
+    """Label all there is; return the exit status."""
+    from voxmood.batch import Search
+    from voxmood.recordings import skipped_text
+
+    search = Search()
     try:
-        labelled, failed = (_on_ray if options.engine == "ray" else _locally)(options)
+        tally = (_on_ray if options.engine == "ray" else _locally)(options, search)
     except KeyboardInterrupt:
         print("voxmood: stopped; the same command with --resume goes on.", file=sys.stderr)
         sys.stderr.flush()
         os._exit(130)  # at once, and not when the recordings under way are done
-    print(f"{options.output}: {labelled} recordings, {failed} of them with an error")
-    return 1 if failed else 0
+    print(f"{options.output}: {tally.recordings} recordings, {tally.failed} of them with an error")
+    for line in tally.causes():
+        print(line)
+    if search.skipped:
+        print(skipped_text(search.skipped))
+    return 1 if tally.failed else 0
 
 
-def _locally(options: argparse.Namespace) -> tuple[int, int]:
-    from voxmood.batch import Labeller, Listing, find, label_all
-    from voxmood.batch_table import SUFFIXES, Table, exists
+def _locally(options: argparse.Namespace, search: Search) -> Tally:
+    from voxmood.batch import Listing, Tally, label_all
+    from voxmood.batch_table import SUFFIXES, Table, description_of, exists
+    from voxmood.rows import Labeller
 
     output = Path(options.output)
     if output.suffix.lower() not in SUFFIXES:
         raise OutputError(f"{output}: name it OUT.csv or OUT.jsonl; Parquet takes --engine ray.")
-    if output.exists() and not (options.resume or options.force):
-        raise exists(output)
-    listing = Listing(chain.from_iterable(map(find, options.sources)))
+    outputs = [output, description_of(output)]
+    for each in outputs:
+        if each.exists() and not (options.resume or options.force):
+            raise exists(each)
+    listing = Listing(chain.from_iterable(map(search.find, options.sources)))
+    _check_outputs(outputs, options.model, search, listing)
     threads = options.threads or default_threads()
     workers = min(threads, len(listing))
     options.threads = threads // workers
-    labeller = Labeller(load(options), _windows(options))
-    labelled = failed = 0
+    labeller = Labeller(load(options), _windows(options), listing.columns)
+    tally = Tally()
     with Table(output, labeller.fields, labeller.labels) as table:
         if options.resume:
             for path, error in table.resume(labeller.description):
                 if listing.discard(path):
-                    labelled, failed = labelled + 1, failed + error
+                    tally.add(path, error)
         else:
             table.begin(labeller.description)
-        with tqdm(
-            label_all(labeller, listing, workers),
-            initial=labelled,
-            total=labelled + len(listing),
-            unit="file",
-            disable=None,  # where standard error is no terminal
-        ) as progress:
-            for rows in progress:
-                table.write(rows)
-                labelled, failed = labelled + 1, failed + (rows[0]["error"] is not None)
-    return labelled, failed
+        done, total = tally.recordings, tally.recordings + len(listing)
+        for rows in progress(label_all(labeller, listing, workers), done, total):
+            table.write(rows)
+            tally.add(rows[0]["path"], rows[0]["error"])
+    return tally
 
 
-def _on_ray(options: argparse.Namespace) -> tuple[int, int]:
+def _check_outputs(
+    outputs: list[Path], model: str | None, search: Search, listing: Listing
+) -> None:
+    """Check that nothing that is read is written to."""
+    check_outputs(outputs, [*search.manifests, *bundle_files(model)])
+    for output in outputs:
+        if output.exists():  # else it is no recording that could be read
+            check_output(output, (Path(entry.path) for entry in listing))
+
+
+def _on_ray(options: argparse.Namespace, search: Search) -> Tally:
     from voxmood import batch_ray
 
-    return batch_ray.run(options, _windows(options))
+    return batch_ray.run(options, _windows(options), search)
 
 
 def _windows(options: argparse.Namespace) -> tuple[float, float] | None:

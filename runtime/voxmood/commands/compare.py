@@ -3,27 +3,39 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+from collections import Counter
 
-from voxmood.commands.options import add_bounds, add_report, count, positive, write_report
-from voxmood.comparison import MIN_AGREEMENT, compare
+from voxmood.bounds import MIN_AGREEMENT
+from voxmood.commands.options import (
+    add_bounds,
+    add_report,
+    bundle_files,
+    check_outputs,
+    count,
+    named,
+    path,
+    positive,
+    write_report,
+)
+from voxmood.recordings import choose_recordings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
     parser.epilog = "Exit status: 0 every bound is kept, 1 one is missed or an input is bad."
+    parser.set_defaults(wrong_usage=parser.error)
     name = "BUNDLE[@PRECISION]"
-    parser.add_argument("reference", metavar="REFERENCE", help=f"{name}, usually @fp32")
-    parser.add_argument("candidate", metavar="CANDIDATE", help=f"{name}, usually @int8")
-    parser.add_argument(
-        "--audio", type=Path, metavar="DIR", required=True, help="recordings to compare them on"
-    )
+    for role, usual in (("reference", "fp32"), ("candidate", "int8")):
+        parser.add_argument(
+            role, metavar=role.upper(), type=named, help=f"{name}, usually @{usual}"
+        )
+    parser.add_argument("--audio", type=path, metavar="DIR", help="recordings to compare them on")
     parser.add_argument(
         "--manifest",
-        type=Path,
+        type=path,
         metavar="CSV",
-        help="only those of DIR that it lists in its column path; with a column label, "
-        "accuracy as well",
+        help="those that it lists in its column path, which is relative to DIR, or without --audio "
+        "to CSV's own folder; with a column label, accuracy as well",
     )
     add_bounds(parser, MIN_AGREEMENT)
     parser.add_argument(
@@ -38,7 +50,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Compares; returns the exit status."""
+    """Compare; return the exit status."""
+    from voxmood.comparison import compare
+
+    if not (options.audio or options.manifest):
+        options.wrong_usage("one of --audio and --manifest is needed, or both")
+    if outputs := [output for output in (options.junit, options.markdown) if output]:
+        recordings = choose_recordings(options.audio, options.manifest, Counter())
+        inputs = [recording.path for recording in recordings]
+        inputs += [options.manifest] if options.manifest else []
+        inputs += bundle_files(options.reference) + bundle_files(options.candidate)
+        check_outputs(outputs, inputs)
     comparison = compare(
         options.reference,
         options.candidate,

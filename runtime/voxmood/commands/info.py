@@ -7,35 +7,36 @@ import json
 from pathlib import Path
 from typing import Any
 
-import onnxruntime
-
 import voxmood
-from voxmood.bundle import DESCRIPTION, read_bundle, split_precision
+from voxmood.bundle import DESCRIPTION, read_bundle
+from voxmood.commands.options import named
 from voxmood.errors import VoxmoodError
-from voxmood.hub import find_repository
-from voxmood.int8 import describe_products
-from voxmood.model import shipped_bundle
-from voxmood.session import PROVIDERS
+from voxmood.locate import locate
+from voxmood.providers import PROVIDERS
 from voxmood.threads import default_threads
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
     parser.add_argument(
-        "model", nargs="?", metavar="BUNDLE[@PRECISION]", help="default: the one that ships"
+        "model",
+        nargs="?",
+        type=named,
+        metavar="BUNDLE[@PRECISION]",
+        help="default: the one that ships",
     )
     parser.add_argument("--provider", choices=PROVIDERS, default="cpu", help="to load it with")
     parser.add_argument("--json", action="store_true", help="one JSON object")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints it; returns the exit status."""
-    folder, precision = split_precision(options.model)
-    repository = find_repository(folder) if folder else None
-    if repository:
-        path = repository.fetch([DESCRIPTION])
-    else:
-        path = Path(folder) if folder else shipped_bundle()
+    """Print it; return the exit status."""
+    import onnxruntime
+
+    from voxmood.int8 import describe_products
+
+    location = locate(options.model)
+    path = location.fetch([DESCRIPTION])
     bundle = read_bundle(path)
     installation: dict[str, Any] = {
         "voxmood": voxmood.__version__,
@@ -46,9 +47,11 @@ def run(options: argparse.Namespace) -> int:
     }
     loaded: dict[str, Any] = {}
     error = None
-    if not repository:  # of which the description alone was fetched
+    if isinstance(location.place, Path):  # of a hub's the description alone was fetched
         try:
-            model = voxmood.load(path, precision=precision, provider=options.provider, verify=False)
+            model = voxmood.load(
+                path, precision=location.precision, provider=options.provider, verify=False
+            )
             loaded = {"precision": model.precision, "nodes": model.nodes}
         except VoxmoodError as reason:
             error = reason

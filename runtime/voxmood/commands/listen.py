@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +17,10 @@ import numpy.typing as npt
 from voxmood.commands.options import add_model, add_windows, load
 from voxmood.display import bars, segment_json, segment_text, span
 from voxmood.errors import AudioError, MissingExtraError
-from voxmood.model import Model
-from voxmood.stream import Stream
-from voxmood.timeline import Segment
+
+if TYPE_CHECKING:
+    from voxmood.model import Model
+    from voxmood.timeline import Segment
 
 Samples: TypeAlias = npt.NDArray[np.float32]
 _Block: TypeAlias = tuple[Samples, int]
@@ -116,6 +117,8 @@ def segments(
     A machine that is slower than the microphone labels the newest window and drops the others;
     after a gap in the audio, windows begin anew, so that none spans it.
     """
+    from voxmood.stream import Stream
+
     rate = microphone.sampling_rate
     stream = Stream(model, rate, window, hop, newest_only=True)
     heard = begun = 0  # frames: so far, and when the stream began

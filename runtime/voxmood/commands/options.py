@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import argparse
+import io
 import math
+import os
 import sys
+from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 import voxmood
-from voxmood.bundle import split_precision
-from voxmood.model import Model
+from voxmood.errors import OutputError
+from voxmood.files import check_output
+from voxmood.providers import PROVIDERS
 from voxmood.report import Report, write_whole
-from voxmood.session import PROVIDERS
+
+if TYPE_CHECKING:
+    from voxmood.model import Model
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
     """Which model, and how it is run."""
     parser.add_argument(
-        "--model", metavar="BUNDLE[@PRECISION]", help="default: the bundle that ships"
+        "--model",
+        type=named,
+        metavar="BUNDLE[@PRECISION]",
+        help="a folder, voxmood-tiny, which ships and is the default, or OWNER/NAME on a hub",
     )
     parser.add_argument("--provider", choices=PROVIDERS, default="cpu")
     parser.add_argument("--low-memory", action="store_true", help="for small boards; slower")
@@ -35,15 +46,42 @@ def add_windows(parser: argparse.ArgumentParser) -> None:
 
 
 def load(options: argparse.Namespace) -> Model:
-    """The model that the options of `add_model` ask for."""
-    folder, precision = split_precision(options.model)
+    """Load the model that the options of `add_model` ask for."""
     return voxmood.load(
-        folder,
-        precision=precision,
+        options.model,
         provider=options.provider,
         threads=options.threads,
         low_memory=options.low_memory,
     )
+
+
+def bundle_files(model: str | None) -> list[Path]:
+    """Return the files of a bundle that is on this machine, which no output may be."""
+    from voxmood.locate import locate
+
+    place = locate(model).place
+    return sorted(place.iterdir()) if isinstance(place, Path) else []
+
+
+def check_outputs(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
+    """Check that the outputs of a command are none of its inputs, and each another file.
+
+    Raises:
+        OutputError: an output is an input, or two outputs are the same file.
+    """
+    for output in outputs:
+        check_output(output, inputs)
+    for one, other in combinations(outputs, 2):
+        is_device = one.exists() and not one.is_file()
+        if os.path.realpath(one) == os.path.realpath(other) and not is_device:
+            raise OutputError(f"{other}: is named for two outputs; choose another for one of them.")
+
+
+def open_source(name: str) -> str | BinaryIO:
+    """Return what to read for an argument: the path that it is, or for `-` standard input."""
+    if name != "-":
+        return name
+    return io.BytesIO() if sys.stdin is None else sys.stdin.buffer  # None where it is closed
 
 
 def add_bounds(parser: argparse.ArgumentParser, min_agreement: float | None) -> None:
@@ -63,7 +101,7 @@ def add_bounds(parser: argparse.ArgumentParser, min_agreement: float | None) -> 
         "--min-sqnr",
         type=finite,
         metavar="DB",
-        help="the least signal-to-quantisation-noise ratio of centred logits",
+        help="the least signal-to-quantization-noise ratio of centred logits",
     )
 
 
@@ -71,10 +109,10 @@ def add_report(parser: argparse.ArgumentParser) -> None:
     """How the report of a check is written."""
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
     parser.add_argument(
-        "--junit", type=Path, metavar="FILE", help="also write JUnit XML, a test case a bound"
+        "--junit", type=path, metavar="FILE", help="also write JUnit XML, a test case a bound"
     )
     parser.add_argument(
-        "--markdown", type=Path, metavar="FILE", help="also write a summary for a CI page"
+        "--markdown", type=path, metavar="FILE", help="also write a summary for a CI page"
     )
 
 
@@ -88,6 +126,18 @@ def write_report(report: Report, options: argparse.Namespace) -> int:
     if options.markdown:
         write_whole(options.markdown, report.as_markdown() + "\n")
     return 0 if report.passed else 1
+
+
+def named(text: str) -> str:
+    """Return an argument that names something."""
+    if not text:
+        raise argparse.ArgumentTypeError("the name is empty; is a variable not set?")
+    return text
+
+
+def path(text: str) -> Path:
+    """Return an argument that names a file or folder."""
+    return Path(named(text))
 
 
 def share(text: str) -> float:

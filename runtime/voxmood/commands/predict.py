@@ -3,53 +3,45 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
+from typing import TYPE_CHECKING
 
-from voxmood.commands.options import add_model, load
-from voxmood.display import bars, rounded
-from voxmood.errors import VoxmoodError
-from voxmood.model import Prediction
+from voxmood.commands.options import add_model, load, named, open_source
+from voxmood.console import complain
+from voxmood.display import bars
+
+if TYPE_CHECKING:
+    from voxmood.rows import Row
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
-    parser.add_argument("files", nargs="+", metavar="FILE")
+    parser.epilog = "Exit status: 0 all is labeled, 1 a recording is bad or nothing could be done."
+    parser.add_argument(
+        "files", nargs="+", type=named, metavar="FILE", help="a recording; - is standard input"
+    )
     add_model(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Predicts; returns the exit status."""
-    model = load(options)
+    """Predict; return the exit status."""
+    from voxmood.rows import Entry, Labeller, as_json
+
+    labeller = Labeller(load(options))
     status = 0
     for file in options.files:
-        try:
-            prediction = model.predict(file)
-        except VoxmoodError as error:
-            print(f"voxmood: {error}", file=sys.stderr)
+        (row,) = labeller(Entry(file), open_source(file))
+        if row["error"]:
+            complain(row["error"])
             status = 1
-            continue
-        print(
-            _as_json(file, prediction) if options.json else _as_text(file, prediction), flush=True
-        )
+        if options.json:
+            print(as_json(row), end="", flush=True)
+        elif not row["error"]:
+            print(_as_text(row), flush=True)
     return status
 
 
-def _as_json(file: str, prediction: Prediction) -> str:
-    return json.dumps(
-        {
-            "file": file,
-            "label": prediction.label,
-            "probabilities": rounded(prediction.probabilities),
-            "duration_s": round(prediction.duration, 3),
-            "warnings": list(prediction.warnings),
-        },
-        ensure_ascii=False,
-    )
-
-
-def _as_text(file: str, prediction: Prediction) -> str:
-    head = f"{file}: {prediction.label} ({prediction.duration:.1f} s)"
-    warnings = [f"  warning: {warning}" for warning in prediction.warnings]
-    return "\n".join([head, *bars(prediction.probabilities), *warnings])
+def _as_text(row: Row) -> str:
+    head = f"{row['path']}: {row['label']} ({row['duration_s']:.1f} s)"
+    warnings = [f"  warning: {warning}" for warning in row["warnings"]]
+    return "\n".join([head, *bars(row["probabilities"]), *warnings])

@@ -3,25 +3,40 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 from tqdm import tqdm
 
-from voxmood.commands.options import add_model, add_windows, load
-from voxmood.display import segment_json, segment_text
-from voxmood.timeline import Segment
+from voxmood.audio.pipes import seekable
+from voxmood.commands.options import (
+    add_model,
+    add_windows,
+    bundle_files,
+    check_outputs,
+    load,
+    named,
+    open_source,
+    path,
+)
+from voxmood.console import complain
+from voxmood.display import segment_text
+
+if TYPE_CHECKING:
+    from voxmood.rows import Row
+    from voxmood.timeline import Segment, Timeline
 
 BAR = "{percentage:3.0f}% |{bar}| {n:.0f} of {total:.0f} s, {remaining} to go"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
-    parser.add_argument("file", metavar="FILE")
+    parser.epilog = "Exit status: 0 it is labeled, 1 it is bad or nothing could be done."
+    parser.add_argument("file", type=named, metavar="FILE", help="a recording; - is standard input")
     add_windows(parser)
     add_model(parser)
     form = parser.add_mutually_exclusive_group()
@@ -36,46 +51,99 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints the segments; returns the exit status."""
+    """Print the segments; return the exit status."""
+    from voxmood.rows import FAILURES, Entry, Labeller, as_csv, as_json, csv_head
+
     if options.plot:
         import voxmood.plot  # first, so that a missing extra is told before the work
+
+        check_outputs([options.plot], [Path(options.file), *bundle_files(options.model)])
     model = load(options)
-    timeline = model.timeline(options.file, options.window, options.hop)
-    write = segment_json if options.json else _as_csv if options.csv else segment_text
-    if options.csv:
-        print(_csv_line(["start", "end", "label", "silent", *model.labels]))
-    segments: list[Segment] = []
-    labels = Counter[str]()
-    # On standard error, and only where that is a terminal.
-    with tqdm(
-        total=timeline.duration,
-        disable=None,
-        unit="s",
-        bar_format=BAR if timeline.duration else None,
-    ) as progress:
-        for segment in timeline:
-            tqdm.write(write(segment))
+    labeller = Labeller(model, (options.window, options.hop))
+    entry = Entry(options.file)
+
+    def show(row: Row, text: str | None) -> None:
+        """Print a row in the form that is asked for."""
+        line = as_csv(row, model.labels) if options.csv else as_json(row) if options.json else text
+        if line is not None:
+            tqdm.write(line.removesuffix("\n"))
             sys.stdout.flush()
-            progress.update(segment.end - progress.n)
-            labels["silence" if segment.silent else segment.label] += 1
-            if options.plot:
-                segments.append(segment)
-    if not (options.json or options.csv):
-        print(_summary(labels))
-    for warning in timeline.warnings:
-        print(f"voxmood: {options.file}: warning: {warning}", file=sys.stderr)
-    if options.plot:
-        voxmood.plot.save(options.plot, options.file, segments, model.bundle.sampling_rate)
+
+    def fail(error: Exception) -> int:
+        row = labeller.failed(entry, error)
+        show(row, None)
+        complain(row["error"])
+        return 1
+
+    if options.csv:
+        print(csv_head(labeller.fields, model.labels), end="", flush=True)
+    with ExitStack() as opened:
+        try:
+            source = _open(options, opened)
+            timeline = model.timeline(source, options.window, options.hop)
+        except FAILURES as error:
+            return fail(error)
+        segments: list[Segment] = []
+        labels = Counter[str]()
+        # On standard error, and only where that is a terminal.
+        with tqdm(
+            total=timeline.duration,
+            disable=None,
+            unit="s",
+            bar_format=BAR if timeline.duration else None,
+        ) as progress:
+            for segment in _until_it_fails(timeline):
+                if isinstance(segment, Exception):
+                    return fail(segment)
+                show(labeller.segment(entry, segment, timeline.warnings), segment_text(segment))
+                progress.update(segment.end - progress.n)
+                labels["silence" if segment.silent else segment.label] += 1
+                if options.plot:
+                    segments.append(segment)
+        if not (options.json or options.csv):
+            print(_summary(labels))
+        for warning in timeline.warnings:
+            complain(f"{options.file}: warning: {warning}")
+        if options.plot:
+            if not isinstance(source, str):
+                source.seek(0)
+            name = Path(options.file).name
+            voxmood.plot.save(options.plot, source, segments, model.bundle.sampling_rate, name)
     return 0
 
 
-def _as_csv(segment: Segment) -> str:
-    """A segment as one line of comma-separated values."""
-    probabilities = [f"{value:.6f}" for value in segment.probabilities.values()]
-    silent = str(segment.silent).lower()
-    return _csv_line(
-        [f"{segment.start:.4f}", f"{segment.end:.4f}", segment.label, silent, *probabilities]
-    )
+def _open(options: argparse.Namespace, opened: ExitStack) -> str | BinaryIO:
+    """Return what to read; with a plot, which reads it a second time, what can be read twice."""
+    source = open_source(options.file)
+    if not options.plot:
+        return source
+    if isinstance(source, str):
+        if not Path(source).is_fifo():
+            return source
+        source = opened.enter_context(Path(source).open("rb"))  # noqa: SIM115 - it is closed there
+    return source if source.seekable() else opened.enter_context(seekable(source, options.file))
+
+
+def _until_it_fails(timeline: Timeline) -> Iterator[Segment | Exception]:
+    """Yield the segments, and what ends them too early.
+
+    Each is held until the next one is there, so that all warnings are known by the last.
+    """
+    from voxmood.rows import FAILURES
+
+    last: Segment | None = None
+    failure: Exception | None = None
+    try:
+        for segment in timeline:
+            if last:
+                yield last
+            last = segment
+    except FAILURES as error:
+        failure = error
+    if last:
+        yield last
+    if failure:
+        yield failure
 
 
 def _summary(labels: Counter[str]) -> str:
@@ -83,14 +151,8 @@ def _summary(labels: Counter[str]) -> str:
     return f"{labels.total()} segments: {', '.join(shares)}"
 
 
-def _csv_line(values: Sequence[str]) -> str:
-    line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(values)
-    return line.getvalue()
-
-
 def _picture(text: str) -> Path:
-    path = Path(text)
-    if path.suffix.lower() not in (".png", ".svg", ".pdf"):
+    picture = path(text)
+    if picture.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise argparse.ArgumentTypeError("must end in .png, .svg or .pdf")
-    return path
+    return picture

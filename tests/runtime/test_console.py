@@ -1,0 +1,222 @@
+"""Commands on every console, with names of every kind, pipes, and outputs that fail."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HELLO = Path(__file__).parents[2] / "runtime" / "examples" / "hello.wav"
+LATIN = os.fsdecode(b"latin-\xe9.wav")
+ENCODINGS = ("ascii", "latin-1", "cp1252", "cp437", "utf-8")
+
+
+def run(
+    *arguments: object, encoding: str = "utf-8", stdin: bytes | None = None, **options: object
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a command in a process of its own, whose console is strict."""
+    return subprocess.run(
+        [sys.executable, "-m", "voxmood", *map(str, arguments)],
+        # Buffered, as by default: argparse passes over an error of unbuffered output.
+        env=os.environ | {"PYTHONIOENCODING": f"{encoding}:strict", "PYTHONUNBUFFERED": ""},
+        input=stdin,
+        timeout=60,
+        check=False,
+        **({"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options),
+    )
+
+
+@pytest.fixture
+def names(tmp_path: Path) -> list[Path]:
+    """Recordings whose names few encodings have, and one that is not there."""
+    paths = [tmp_path / name for name in ("Δ█ ü 😀.wav", LATIN)]
+    for path in paths:
+        path.symlink_to(HELLO)
+    return [*paths, tmp_path / f"gone {LATIN}"]
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_predict_on_every_console(names: list[Path], encoding: str) -> None:
+    done = run("predict", *names, encoding=encoding)
+    assert done.returncode == 1
+    lines = done.stdout.decode(encoding).splitlines()
+    assert len(lines) == 10
+    assert lines[3].endswith("###############" if encoding in ENCODINGS[:3] else "█" * 15)
+    assert "latin-\\udce9.wav: ang" in lines[5]
+    assert done.stderr.decode(encoding).count("\n") == 1
+    assert "no such file" in done.stderr.decode(encoding)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_json_stays_json_and_says_the_names(names: list[Path], encoding: str) -> None:
+    done = run("predict", "--json", *names, encoding=encoding)
+    rows = [json.loads(line) for line in done.stdout.decode(encoding).splitlines()]
+    assert [row["path"] for row in rows][1:] == [str(path) for path in names][1:]
+    if encoding == "utf-8":  # else what stands for our own characters stands for those of names
+        assert rows[0]["path"] == str(names[0])
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("timeline", HELLO, "--window", "1"),
+        ("timeline", HELLO, "--csv"),
+        ("info",),
+        ("compare", "--help"),
+        ("export", "--help"),
+        ("--help",),
+        ("compare", "voxmood-tiny@fp32", "voxmood-tiny@int8", "--audio", HELLO.parent),
+    ],
+)
+def test_commands_on_consoles_that_lack_characters(
+    arguments: tuple[object, ...], encoding: str
+) -> None:
+    done = run(*arguments, encoding=encoding)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.decode(encoding)
+
+
+def test_a_report_with_a_name_that_no_console_has(names: list[Path], tmp_path: Path) -> None:
+    names[2].write_text("no audio")
+    models = ("voxmood-tiny@fp32", "voxmood-tiny@int8")
+    done = run("compare", *models, "--audio", tmp_path, "--max-unreadable", 1, encoding="ascii")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"gone latin-\\udce9.wav" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (("predict", HELLO), 1),
+        (("predict", HELLO, "--json"), 1),
+        (("timeline", HELLO), 1),
+        (("timeline", HELLO, "--csv"), 1),
+        (("info", "--json"), 1),
+        (("--help",), 1),
+        (("predict", "--help"), 1),
+        (("--version",), 1),
+        (("predict", "gone.wav"), 1),
+        (("predict",), 2),
+    ],
+)
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+def test_output_that_cannot_be_written(arguments: tuple[object, ...], status: int) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = run(*arguments, stdout=full)
+        assert done.returncode == status
+        if arguments in (("predict", "gone.wav"), ("predict",)):  # there is no output
+            assert b"standard output" not in done.stderr
+        else:
+            assert done.stderr == b"voxmood: standard output: No space left on device.\n"
+        assert run(*arguments, stderr=full).returncode in (0, status)
+        assert run(*arguments, stderr=full, stdout=full).returncode == status
+
+
+def test_a_reader_that_has_seen_enough() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = run("predict", HELLO, stdout=writing)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+@pytest.mark.parametrize("closed", ["stdin", "stdout", "stderr"])
+def test_streams_that_are_closed(closed: str) -> None:
+    number = ("stdin", "stdout", "stderr").index(closed)
+    done = run("predict", "-", HELLO, preexec_fn=lambda: os.close(number))
+    assert done.returncode == 1  # standard input is empty or closed
+    assert b"Traceback" not in done.stderr
+    assert (b"ang" in done.stdout) == (closed != "stdout")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "there"),
+    [
+        (("predict", "-"), ["-"]),
+        (("predict", "/dev/stdin", HELLO), ["/dev/stdin", str(HELLO)]),
+        (("predict", HELLO, "-"), [str(HELLO), "-"]),
+        (("timeline", "-"), ["-"]),
+        (("timeline", "/dev/stdin"), ["/dev/stdin"]),
+    ],
+)
+def test_a_recording_through_a_pipe(arguments: tuple[object, ...], there: list[str]) -> None:
+    done = run(*arguments, "--json", stdin=HELLO.read_bytes())
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert [row["path"] for row in rows] == there
+    assert {row["label"] for row in rows} == {"ang"}
+
+
+@pytest.mark.parametrize("content", [b"", b"no audio", HELLO.read_bytes()[:20], bytes(100_000)])
+@pytest.mark.parametrize("name", ["-", "/dev/stdin"])
+def test_what_is_no_recording_through_a_pipe_ends_nothing(name: str, content: bytes) -> None:
+    done = run("predict", name, HELLO, "--json", stdin=content)
+    bad, good = map(json.loads, done.stdout.splitlines())
+    assert done.returncode == 1
+    assert done.stderr.count(b"\n") == 1
+    assert bad["path"] == name
+    assert bad["error"]
+    assert bad["label"] is None
+    assert good["label"] == "ang"
+
+
+def test_a_plot_of_what_comes_through_a_pipe(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="the extra plot is not installed")
+    for number, name in enumerate(("-", "/dev/stdin")):
+        picture = tmp_path / f"{number}.png"
+        done = run("timeline", name, "--plot", picture, stdin=HELLO.read_bytes())
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        *([name, "--help"] for name in ("predict", "batch", "timeline", "listen", "info")),
+        *([name, "--help"] for name in ("compare", "export", "bench")),
+    ],
+)
+def test_help_without_onnx_runtime(arguments: list[str]) -> None:
+    done = without_onnx_runtime(*arguments)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["predict", str(HELLO)],
+        ["batch", str(HELLO), "--output", "out.csv"],
+        ["timeline", str(HELLO)],
+        ["info"],
+        ["compare", "a", "b", "--audio", "c"],
+    ],
+)
+def test_commands_without_onnx_runtime(arguments: list[str], tmp_path: Path) -> None:
+    done = without_onnx_runtime(*arguments, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.count(b"\n") == 1
+    for extra in (b"voxmood[cpu]", b"voxmood[gpu]", b"voxmood[openvino]"):
+        assert extra in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def without_onnx_runtime(
+    *arguments: str, cwd: Path | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    code = (
+        "import runpy, sys\n"
+        "sys.modules['onnxruntime'] = None\n"
+        f"sys.argv = ['voxmood', *{arguments!r}]\n"
+        "runpy.run_module('voxmood', run_name='__main__')\n"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, timeout=60, check=False, cwd=cwd
+    )
