@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from voxmood.audio import AudioSource, Recording, Waveform
 from voxmood.bundle import DESCRIPTION, Bundle, check_files, model_file, read_bundle
-from voxmood.errors import AudioError, BundleError, ForkError
+from voxmood.errors import AudioError, BundleError, ForkError, ProviderError
 from voxmood.graph_file import GraphFile, read_graph_file
 from voxmood.locate import locate
 from voxmood.session import (
@@ -73,6 +74,7 @@ class Model:
     """A bundle in one precision, ready to run; made by `load`.
 
     Threads may share one. A process that was forked after it was loaded may not (`ForkError`).
+    A copy, or what another process gets that is sent one, is loaded again from the same folder.
     """
 
     def __init__(
@@ -85,6 +87,13 @@ class Model:
         threads: int | None,
         low_memory: bool,
     ) -> None:
+        self._loaded = {
+            "source": folder.absolute(),
+            "precision": precision,
+            "provider": provider,
+            "threads": threads,
+            "low_memory": low_memory,
+        }
         self.bundle = bundle
         self.precision = precision
         self._path = path = folder / model_file(precision)
@@ -113,6 +122,10 @@ class Model:
                     f"{value!r}; the files are not of one bundle. Export it again."
                 )
 
+    def __reduce__(self) -> tuple[Callable[..., Model], tuple[dict[str, Any]]]:
+        """Return how another process, or a copy, comes to the same model."""
+        return _load_again, (self._loaded,)
+
     @property
     def labels(self) -> tuple[str, ...]:
         """The labels in the order of the logits."""
@@ -132,9 +145,11 @@ class Model:
         is silent).
 
         Args:
-            source: a path, the bytes of a file, a binary file object, or a one-dimensional NumPy
-                array of samples (floats of -1 to 1, or int16 or int32 PCM).
-            sampling_rate: the rate of an array, in Hz.
+            source: a path, the bytes of a file, or a binary file object, which is read from its
+                beginning; or samples (floats of -1 to 1, or int16 or int32 PCM), [samples] or
+                [frames, channels], as an array, a tensor or a list, together with `sampling_rate`,
+                or as `(samples, rate)` or `{"array": samples, "sampling_rate": rate}`.
+            sampling_rate: the rate of samples, in Hz; files bring their own.
 
         Raises:
             AudioError: the source is no audio, empty, too short, or has unusable samples; what
@@ -292,8 +307,8 @@ class Model:
         if os.getpid() != self._process:
             raise ForkError(
                 "this model was loaded before the process forked, and its threads were not copied; "
-                "load it in the child, or start processes by spawn: "
-                "multiprocessing.get_context('spawn')."
+                "load it in the child, or start processes that do not fork, which load it again: "
+                "multiprocessing.get_context('spawn').Pool()."
             )
         try:
             logits, probabilities, embedding = self._session.run(
@@ -340,7 +355,8 @@ def load(
             follow. None takes the bundle that ships.
         precision: `fp32`, `fp16` or `int8`, unless the name gives it. `auto` takes int8 on a CPU,
             fp16 on CUDA and TensorRT, else fp32; and where the bundle lacks it, whatever it has.
-        provider: `cpu`, `cuda` or `openvino`, or ONNX Runtime's list of (name, options).
+        provider: `cpu`, `cuda` or `openvino`, ONNX Runtime's name of another, or its list of names
+            or of (name, options).
         threads: for one run; None takes the processors that this process may use, by its affinity
             and its cgroup's quota.
         low_memory: leave the weights in their mapped file, which other processes share and the
@@ -356,6 +372,8 @@ def load(
         ProviderError: the provider is not there or does not start.
     """
     providers = resolve_provider(provider)
+    if threads is not None and (not isinstance(threads, int) or threads < 1):
+        raise ProviderError(f"threads is {threads!r}; pass a whole number of at least 1, or None.")
     location = locate(source, precision)
     folder = location.fetch([DESCRIPTION])
     bundle = read_bundle(folder)
@@ -370,6 +388,11 @@ def load(
         threads=threads,
         low_memory=low_memory,
     )
+
+
+def _load_again(arguments: dict[str, Any]) -> Model:
+    """Load a model as another one was, in the process that was sent it."""
+    return load(**arguments)
 
 
 def choose_precision(bundle: Bundle, precision: str, provider: str) -> str:

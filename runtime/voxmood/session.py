@@ -28,8 +28,9 @@ from voxmood.int8 import exact_products
 from voxmood.providers import PROVIDERS
 from voxmood.threads import default_threads
 
-Provider: TypeAlias = str | Sequence[tuple[str, Mapping[str, Any]]]
-"""`cpu`, `cuda` or `openvino`, or ONNX Runtime's own list of (name, options)."""
+Provider: TypeAlias = str | Sequence[str | tuple[str, Mapping[str, Any]]]
+"""`cpu`, `cuda` or `openvino`, ONNX Runtime's name of another, or its list of names or of (name,
+options)."""
 
 CPU: list[tuple[str, dict[str, Any]]] = [("CPUExecutionProvider", {})]
 
@@ -54,16 +55,11 @@ def resolve_provider(provider: Provider) -> list[tuple[str, dict[str, Any]]]:
     Raises:
         ProviderError: the provider is unknown or not in the installed ONNX Runtime.
     """
-    if isinstance(provider, str):
-        if provider not in PROVIDERS:
-            raise ProviderError(
-                f"provider {provider!r} is not known; there are {', '.join(PROVIDERS)}, and any "
-                'other as a list of (name, options), such as [("CoreMLExecutionProvider", {})].'
-            )
-        wanted = [(PROVIDERS[provider][0], dict[str, Any]())]
-    else:
-        wanted = [(name, dict(options)) for name, options in provider]
     available = onnxruntime.get_available_providers()
+    one = isinstance(provider, str) or _is_pair(provider) or not isinstance(provider, Sequence)
+    wanted = [_named(each) for each in ([provider] if one else provider)]
+    if not wanted:
+        raise ProviderError("provider is an empty list; name one, such as 'cpu'.")
     extras = dict(PROVIDERS.values())
     for name, _ in wanted:
         if name not in available:
@@ -75,6 +71,28 @@ def resolve_provider(provider: Provider) -> list[tuple[str, dict[str, Any]]]:
             )
             raise ProviderError(f"{name} is not there (only {', '.join(available)}); {remedy}")
     return wanted
+
+
+def _is_pair(provider: object) -> bool:
+    return isinstance(provider, tuple) and len(provider) == 2 and not isinstance(provider[1], str)
+
+
+def _named(provider: Any) -> tuple[str, dict[str, Any]]:
+    """Return ONNX Runtime's name of a provider, and its options."""
+    name: Any
+    options: Any
+    name, options = provider if _is_pair(provider) else (provider, {})
+    if not isinstance(name, str) or not isinstance(options, Mapping):
+        raise ProviderError(
+            f"provider {provider!r} is neither a name, such as 'cpu', nor a pair of a name and its "
+            "options, such as ('CoreMLExecutionProvider', {})."
+        )
+    if name not in PROVIDERS and not name.endswith("ExecutionProvider"):
+        raise ProviderError(
+            f"provider {name!r} is not known; there are {', '.join(PROVIDERS)}, and ONNX Runtime's "
+            "own names, such as CoreMLExecutionProvider."
+        )
+    return PROVIDERS.get(name, (name, ""))[0], dict(options)
 
 
 def create_session(

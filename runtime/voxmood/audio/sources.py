@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import inspect
 import io
 import numbers
 import os
@@ -99,8 +100,10 @@ def as_rate(sampling_rate: object, name: str) -> int:
     Raises:
         AudioError: it is no such number.
     """
-    if _is_number(sampling_rate) and sampling_rate == int(sampling_rate):  # type: ignore[call-overload]
-        return int(sampling_rate)  # type: ignore[call-overload, no-any-return]
+    if isinstance(sampling_rate, numbers.Real) and _is_number(sampling_rate):
+        hertz = float(sampling_rate)
+        if hertz.is_integer():
+            return int(hertz)
     raise AudioError(
         f"{name}: sampling_rate is {sampling_rate!r}; pass a whole number of Hz, such as 16000."
     )
@@ -119,6 +122,7 @@ def as_frames(source: object, name: str, *, chunk: bool = False) -> npt.NDArray[
         AudioError: it is none of these, or which axis is time cannot be told.
     """
     samples = _as_array(source, name)
+    samples = samples.astype(samples.dtype.newbyteorder("="), copy=False)
     if samples.dtype not in (np.int16, np.int32) and not np.issubdtype(samples.dtype, np.floating):
         raise AudioError(
             f"{name}: is of type {samples.dtype}; pass floats of -1 to 1, or int16 or int32 PCM, "
@@ -205,6 +209,8 @@ def _as_array(source: Any, name: str) -> npt.NDArray[Any]:
 
 def _open(source: Any, name: str) -> BinaryIO:
     if isinstance(source, (str, os.PathLike)):
+        if not name:
+            raise AudioError("the name of a recording is empty; is a variable not set?")
         try:
             # Unbuffered, since libsndfile takes the descriptor and not Python's position.
             opened = Path(source).open("rb", buffering=0)  # noqa: SIM115 - it is returned
@@ -226,8 +232,26 @@ def _open(source: Any, name: str) -> BinaryIO:
             f"{name}: is an open SoundFile; pass its name, or its samples: "
             "predict(sound.read(), sampling_rate=sound.samplerate)."
         )
-    if isinstance(source, io.TextIOBase):
+    return _checked(source, name)
+
+
+def _checked(file: Any, name: str) -> BinaryIO:
+    """Return a file object of the caller's, or a copy where it cannot be sought in.
+
+    Wherever it is, it is read from its beginning.
+    """
+    if inspect.iscoroutinefunction(file.read):
+        raise AudioError(f"{name}: reads asynchronously; pass the file in it, as upload.file.")
+    try:
+        nothing = file.read(0)
+        can_seek = hasattr(file, "seek") and hasattr(file, "tell")
+        # What has no such method, but can seek, is taken as it is.
+        can_seek = can_seek and getattr(file, "seekable", lambda: True)()
+    except (OSError, ValueError, TypeError) as error:
+        raise AudioError(f"{name}: cannot be read ({error}); is it still open?") from error
+    if isinstance(nothing, str):
         raise AudioError(f"{name}: is open as text; open it as 'rb'.")
-    file: BinaryIO = source
-    # What has no such method, but can seek, is taken as it is.
-    return file if getattr(file, "seekable", lambda: True)() else seekable(file, name)
+    if not isinstance(nothing, (bytes, bytearray, memoryview)):
+        raise AudioError(f"{name}: its read() gives {type(nothing).__name__} and not bytes.")
+    checked: BinaryIO = file if can_seek else seekable(file, name)
+    return checked
