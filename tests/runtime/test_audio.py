@@ -81,7 +81,7 @@ def wav(samples: np.ndarray, subtype: str = "FLOAT") -> bytes:
 BAD_SOURCES: dict[str, tuple[AudioSource, str]] = {
     "empty": (b"", "is empty"),
     "header only": (wav(np.zeros(0)), "holds no samples"),
-    "not audio": (b"this is text" * 100, "cannot be read as audio"),
+    "not audio": (b"this is text" * 100, "is a text file"),
     "NaN": (wav(np.array([0.0, np.nan])), "NaN or infinite"),
     "infinity": (wav(np.array([0.0, -np.inf])), "NaN or infinite"),
     "too long": (wav(np.zeros(61 * RATE), "PCM_16"), "longer than the 60 s"),
@@ -114,7 +114,7 @@ def test_missing_file_and_folder(tmp_path: Path) -> None:
     [
         (np.zeros(1000), None, "pass sampling_rate="),
         (np.zeros(1000), 0, "not one of speech"),
-        (np.zeros((2, 1000)), RATE, "2 dimensions"),
+        (np.zeros((1, 2, 1000)), RATE, "3 dimensions"),
         (np.zeros(1000, np.uint8), RATE, "of type uint8"),
         (np.zeros(0), RATE, "no samples"),
         (np.full(1000, np.nan), RATE, "NaN"),
@@ -199,25 +199,6 @@ def test_a_file_damaged_in_the_middle() -> None:
     assert "cut off or damaged" in warnings_of(bytes(content))[0]
 
 
-@pytest.mark.parametrize(
-    ("head", "name"),
-    [
-        (b"\x00\x00\x00\x20ftypM4A \x00\x00", "m4a"),
-        (b"\x1a\x45\xdf\xa3\x9f\x42\x86\x81", "WebM"),
-        (b"#!AMR\n\x3c\x91", "AMR"),
-        (b"\xff\xf1\x50\x80\x02\x1f\xfc\xde", "AAC"),
-        (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "wma"),
-    ],
-)
-def test_foreign_formats_are_named(tmp_path: Path, head: bytes, name: str) -> None:
-    content = head + np.random.default_rng(0).bytes(4000)
-    path = tmp_path / "clip"
-    path.write_bytes(content)
-    for source in (path, content):
-        with pytest.raises(AudioError, match=rf"{name}.*ffmpeg -i IN OUT\.wav"):
-            read(source)
-
-
 def header_says(channels: int = 1, rate: int = RATE) -> bytes:
     content = bytearray(wav(np.zeros(RATE), "PCM_16"))
     content[22:24] = channels.to_bytes(2, "little")
@@ -255,19 +236,6 @@ def test_unusual_samples() -> None:
         found = warnings_of(wav(np.stack([sine, other], axis=1)))
         assert len(found) == expected
         assert all("channels cancel" in warning for warning in found)
-
-
-def test_file_objects_that_cannot_be_read(tmp_path: Path) -> None:
-    path = tmp_path / "a.wav"
-    path.write_bytes(wav(np.zeros(1000)))
-    with path.open() as text, pytest.raises(AudioError, match="open files as 'rb'"):
-        read(text)  # type: ignore[arg-type]
-    with pytest.raises(AudioError, match="open files as 'rb'"):
-        read(3)  # type: ignore[arg-type]
-    reader, writer = os.pipe()
-    os.close(writer)
-    with open(reader, "rb") as pipe, pytest.raises(AudioError, match=r"file\.read\(\)"):  # noqa: PTH123
-        read(pipe)
 
 
 def test_odd_names_and_no_open_files(tmp_path: Path) -> None:
