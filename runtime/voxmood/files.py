@@ -1,0 +1,55 @@
+"""Files that a command reads and files that it writes, which must never be the same."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+
+from voxmood.errors import OutputError
+
+
+def check_output(output: Path, inputs: Iterable[Path], *, inside: bool = False) -> None:
+    """Check that an output is none of the inputs, whatever either of them is called.
+
+    Devices and pipes, such as /dev/stdout, can be read and written at once and are not checked.
+
+    Args:
+        output: the file or folder to write, which need not exist.
+        inputs: the files and folders to read.
+        inside: also refuse an output inside an input folder and an input inside the output folder.
+
+    Raises:
+        OutputError: the output is an input.
+    """
+    if _is_device(output):
+        return
+    for path in inputs:
+        if _same(output, path):
+            raise OutputError(f"{output}: is also an input ({path}); choose another output.")
+        if inside and _lies_in(output, path):
+            raise OutputError(f"{output}: lies inside an input ({path}); choose another output.")
+        if inside and _lies_in(path, output):
+            raise OutputError(f"{output}: an input ({path}) lies inside it; choose another output.")
+
+
+def _is_device(path: Path) -> bool:
+    try:
+        mode = path.stat().st_mode
+    except OSError:  # nothing is there, or nothing can be
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def _lies_in(path: Path, folder: Path) -> bool:
+    return any(_same(parent, folder) for parent in Path(os.path.realpath(path)).parents)
+
+
+def _same(one: Path, other: Path) -> bool:
+    if os.path.realpath(one) == os.path.realpath(other):
+        return True
+    try:
+        return one.samefile(other)
+    except OSError:  # one of them does not exist
+        return False
