@@ -39,12 +39,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"voxmood {voxmood.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, (module, summary) in COMMANDS.items():
-        command = commands.add_parser(name, help=summary)
-        import_module(module).add_arguments(command)
+        if _is_there(module):
+            import_module(module).add_arguments(commands.add_parser(name, help=summary))
+        else:  # in a frozen program; what is written after the command matters no more
+            command = commands.add_parser(name, help=summary, prefix_chars=" ", add_help=False)
+            command.add_argument("arguments", nargs="*")
     options = parser.parse_args(arguments)
-    run: Callable[[argparse.Namespace], int] = import_module(COMMANDS[options.command][0]).run
     try:
         _check_extras(options.command)
+        run: Callable[[argparse.Namespace], int] = import_module(COMMANDS[options.command][0]).run
         with _keyboard_interrupts():
             return run(options)
     except VoxmoodError as error:
@@ -88,7 +91,12 @@ def _keyboard_interrupts() -> Iterator[None]:
 def _check_extras(command: str) -> None:
     # Found and not imported: what engines take in memory is measured in processes that begin as
     # copies of this one.
-    modules, extras = EXTRAS.get(command, ((), ""))
+    modules, extras = EXTRAS.get(command, ((), "cpu"))
+    if not _is_there(COMMANDS[command][0]):
+        raise MissingExtraError(
+            f"{command} is not part of this program; pip install 'voxmood[{extras}]' brings it "
+            "to a Python environment."
+        )
     for module in modules:
         if not _is_there(module):
             raise MissingExtraError(f"{command} needs {module}: pip install 'voxmood[{extras}]'.")
