@@ -11,35 +11,40 @@ from voxmood.errors import OutputError
 
 
 def check_output(output: Path, inputs: Iterable[Path], *, inside: bool = False) -> None:
-    """Check that an output is none of the inputs, whatever either of them is called.
+    """Check that an output is none of the inputs and holds none, whatever each of them is called.
 
     Devices and pipes, such as /dev/stdout, can be read and written at once and are not checked.
 
     Args:
         output: the file or folder to write, which need not exist.
         inputs: the files and folders to read.
-        inside: also refuse an output inside an input folder and an input inside the output folder.
+        inside: also refuse an output that lies inside an input folder.
 
     Raises:
-        OutputError: the output is an input.
+        OutputError: the output is an input, or one of the two lies inside the other.
     """
     if _is_device(output):
         return
+    folder = stat.S_ISDIR(_mode(output))
     for path in inputs:
         if _same(output, path):
             raise OutputError(f"{output}: is also an input ({path}); choose another output.")
         if inside and _lies_in(output, path):
             raise OutputError(f"{output}: lies inside an input ({path}); choose another output.")
-        if inside and _lies_in(path, output):
+        if folder and _lies_in(path, output):
             raise OutputError(f"{output}: an input ({path}) lies inside it; choose another output.")
 
 
 def _is_device(path: Path) -> bool:
+    mode = _mode(path)
+    return mode != 0 and not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def _mode(path: Path) -> int:
     try:
-        mode = path.stat().st_mode
+        return path.stat().st_mode
     except OSError:  # nothing is there, or nothing can be
-        return False
-    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+        return 0
 
 
 def _lies_in(path: Path, folder: Path) -> bool:
@@ -47,9 +52,7 @@ def _lies_in(path: Path, folder: Path) -> bool:
 
 
 def _same(one: Path, other: Path) -> bool:
-    if os.path.realpath(one) == os.path.realpath(other):
-        return True
     try:
         return one.samefile(other)
-    except OSError:  # one of them does not exist
-        return False
+    except OSError:  # one of them does not exist, or cannot be reached
+        return os.path.realpath(one) == os.path.realpath(other)
