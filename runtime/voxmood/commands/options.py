@@ -71,10 +71,10 @@ def add_report(parser: argparse.ArgumentParser) -> None:
     """How the report of a check is written."""
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
     parser.add_argument(
-        "--junit", type=Path, metavar="FILE", help="also write JUnit XML, a test case a bound"
+        "--junit", type=path, metavar="FILE", help="also write JUnit XML, a test case a bound"
     )
     parser.add_argument(
-        "--markdown", type=Path, metavar="FILE", help="also write a summary for a CI page"
+        "--markdown", type=path, metavar="FILE", help="also write a summary for a CI page"
     )
 
 
@@ -88,6 +88,18 @@ def write_report(report: Report, options: argparse.Namespace) -> int:
     if options.markdown:
         write_whole(options.markdown, report.as_markdown() + "\n")
     return 0 if report.passed else 1
+
+
+def named(text: str) -> str:
+    """Return an argument that names something."""
+    if not text:
+        raise argparse.ArgumentTypeError("the name is empty; is a variable not set?")
+    return text
+
+
+def path(text: str) -> Path:
+    """Return an argument that names a file or folder."""
+    return Path(named(text))
 
 
 def share(text: str) -> float:
