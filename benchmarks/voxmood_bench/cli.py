@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from voxmood.commands.options import named, positive
+from voxmood.commands.options import named, path, positive
 from voxmood_bench import gate
 
 if TYPE_CHECKING:
@@ -43,21 +43,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", metavar="BUNDLE", type=named)
     parser.add_argument(
-        "--reference", required=True, metavar="CHECKPOINT", help="its original: folder or hub id"
+        "--reference",
+        required=True,
+        type=named,
+        metavar="CHECKPOINT",
+        help="its original: folder or hub id",
     )
     parser.add_argument(
         "--output",
         required=True,
-        type=Path,
+        type=path,
         metavar="DIR",
         help="gets report.html, .json and .md; an interrupted run goes on from what it holds",
     )
     audio = parser.add_argument_group("audio, by default generated")
-    audio.add_argument("--audio", type=Path, metavar="DIR", help="recordings without labels")
+    audio.add_argument("--audio", type=path, metavar="DIR", help="recordings without labels")
     audio.add_argument(
         "--dataset", choices=("manifest", "emodb", "iemocap"), help="labelled recordings in --root"
     )
-    audio.add_argument("--root", type=Path, metavar="DIR", help="or a manifest's CSV file")
+    audio.add_argument("--root", type=path, metavar="DIR", help="or a manifest's CSV file")
     audio.add_argument(
         "--map-labels",
         type=_mapping,
@@ -88,7 +92,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         "--starts", type=positive, default=3, metavar="N", help="of each engine; default: 3"
     )
     what.add_argument(
-        "--environments", type=Path, metavar="DIR", help="default: ~/.cache/voxmood/bench"
+        "--environments", type=path, metavar="DIR", help="default: ~/.cache/voxmood/bench"
     )
 
 
@@ -126,6 +130,7 @@ def _run(options: argparse.Namespace) -> int:
     from voxmood_bench.suite import Suite
     from voxmood_bench.tables import as_markdown
 
+    _check_outputs(options)
     with tqdm(bar_format="{l_bar}{bar}| {elapsed} {postfix}") as bar:
 
         def progress(step: str, done: int) -> None:
@@ -150,6 +155,17 @@ def _run(options: argparse.Namespace) -> int:
     print(files["report.md"])
     print(f"Written: {', '.join(str(options.output / name) for name in files)}")
     return 0
+
+
+def _check_outputs(options: argparse.Namespace) -> None:
+    """Check that nothing is written into the bundle or its reference."""
+    from voxmood.files import check_output
+
+    places = (Path(options.bundle), Path(options.reference))
+    inputs = [place for place in places if place.is_dir()]
+    for folder in (options.output, options.environments):
+        if folder is not None:
+            check_output(folder / "report.json", inputs, inside=True)
 
 
 def _plan(options: argparse.Namespace) -> Plan:

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from voxmood.bounds import Measure
-from voxmood.commands.options import add_bounds, add_report, finite, write_report
+from voxmood.commands.options import add_bounds, add_report, finite, path, write_report
 from voxmood.errors import MissingFileError
+from voxmood.files import check_output
 from voxmood.report import Report
 from voxmood_bench.errors import ReportError
 from voxmood_bench.machine import describe
@@ -26,8 +27,8 @@ COMPARABLE = ("bundle", "reference", "headline")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
-    parser.add_argument("new", metavar="NEW.json", type=Path, help="a report of `bench run`")
-    parser.add_argument("--baseline", type=Path, metavar="OLD.json", help="an earlier one")
+    parser.add_argument("new", metavar="NEW.json", type=path, help="a report of `bench run`")
+    parser.add_argument("--baseline", type=path, metavar="OLD.json", help="an earlier one")
     parser.add_argument("--engine", metavar="NAME", help="default: the bundle's main precision")
     parser.add_argument(
         "--max-time", type=finite, metavar="RATIO", help="at most this share of the reference's"
@@ -47,13 +48,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of those ratios against the baseline's, default: %(default)s",
     )
     parser.add_argument(
-        "--bounds", type=Path, metavar="FILE.toml", help="more bounds on ratios of time"
+        "--bounds", type=path, metavar="FILE.toml", help="more bounds on ratios of time"
     )
     add_report(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Checks; returns the exit status."""
+    inputs = [file for file in (options.new, options.baseline, options.bounds) if file]
+    for output in filter(None, (options.junit, options.markdown)):
+        check_output(output, inputs)
     new = read_report(options.new)
     engine = options.engine or new["main"]
     measures = against_reference(new, engine, options)

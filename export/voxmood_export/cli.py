@@ -3,38 +3,38 @@
 from __future__ import annotations
 
 import argparse
-import json
-from pathlib import Path
 
 from tqdm import tqdm
 
 from voxmood.bundle import Precision
-from voxmood.commands.options import add_bounds
+from voxmood.commands.options import add_bounds, named, path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a folder or a hub id")
-    parser.add_argument("output", metavar="BUNDLE", type=Path, help="the folder to write")
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", type=named, help="a folder or a hub id")
+    parser.add_argument("output", metavar="BUNDLE", type=path, help="the folder to write")
     parser.add_argument("--revision", help="branch, tag or commit of a hub id")
     parser.add_argument(
         "--precisions", default="fp32,int8", help="of fp32, fp16, int8; default: %(default)s"
     )
     parser.add_argument(
-        "--audio", type=Path, metavar="DIR", help="recordings to verify on; default: generated"
+        "--audio", type=path, metavar="DIR", help="recordings to verify on; default: generated"
     )
     parser.add_argument(
         "--max-clips", type=int, default=20, help="how many of them, default: %(default)s"
     )
     add_bounds(parser, None)
-    parser.add_argument("--force", action="store_true", help="replace an existing BUNDLE")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write what was measured")
+    parser.add_argument("--force", action="store_true", help="replace a bundle that is there")
+    parser.add_argument("--json", type=path, metavar="FILE", help="also write what was measured")
 
 
 def run(options: argparse.Namespace) -> int:
     """Exports; returns the exit status."""
     from voxmood.errors import VoxmoodError
+    from voxmood.report import write_whole
     from voxmood_export.export import PRECISIONS, export_bundle, steps
+    from voxmood_export.output import check_report_output
     from voxmood_export.verify import Bounds
 
     precisions = options.precisions.split(",")
@@ -42,6 +42,8 @@ def run(options: argparse.Namespace) -> int:
     if unknown or options.max_clips < 1:
         what = f"--precisions {unknown[0]}" if unknown else f"--max-clips {options.max_clips}"
         raise VoxmoodError(f"{what}: take some of {', '.join(PRECISIONS)}, and at least one clip.")
+    if options.json:
+        check_report_output(options.json, options.checkpoint, options.output, options.audio)
     with tqdm(total=steps(precisions), bar_format="{l_bar}{bar}| {elapsed} {postfix}") as bar:
 
         def progress(step: str) -> None:
@@ -62,9 +64,7 @@ def run(options: argparse.Namespace) -> int:
     for name, entry in bundle.precisions.items():
         print(_as_text(name, entry))
     if options.json:
-        options.json.write_text(
-            json.dumps(json.loads(bundle.to_json()), indent=2) + "\n", encoding="utf-8"
-        )
+        write_whole(options.json, bundle.to_json())
     return 0
 
 

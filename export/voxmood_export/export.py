@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import gc
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -15,7 +11,7 @@ from typing import Any, TypeAlias
 
 import onnxruntime
 
-from voxmood import VoxmoodError, load
+from voxmood import BundleError, load
 from voxmood.bounds import Measure
 from voxmood.bundle import (
     DESCRIPTION,
@@ -26,10 +22,11 @@ from voxmood.bundle import (
     sha256,
 )
 from voxmood_export.checkpoint import Checkpoint, load_checkpoint
-from voxmood_export.errors import BoundsError, ExportError, OutputExistsError
+from voxmood_export.errors import BoundsError, VerificationError
 from voxmood_export.graph import export_graph, write_graph
 from voxmood_export.inference import Geometry, InferenceForm
 from voxmood_export.int8 import Int8, fewest
+from voxmood_export.output import check_bundle_output, whole_or_not_at_all
 from voxmood_export.verify import (
     Bounds,
     Clips,
@@ -67,28 +64,28 @@ def export_bundle(
 
     Args:
         source: a checkpoint folder or a hub id.
-        output: the bundle's folder, which must not exist yet.
+        output: the bundle's folder; neither it nor the checkpoint may lie in the other.
         revision: branch, tag or commit of a hub id.
         precisions: some of `PRECISIONS`.
         audio: a folder of recordings to verify on; None takes generated signals.
         max_clips: how many recordings of it to use.
         bounds: what every precision must keep on them; int8 keeps products in float for it.
-        force: replace an existing output, once the new one is verified.
+        force: replace a bundle that is there, once the new one is verified; never anything else.
         progress: called with the name of each step as it begins.
 
     Raises:
         CheckpointError: the checkpoint cannot be used.
-        OutputExistsError: the output exists and `force` is not set.
+        OutputExistsError: the output exists, and is no bundle or `force` is not set.
+        OutputError: the output is an input or the current folder, or cannot be made.
         VerificationError: a graph does not do what the checkpoint does, or misses the bounds.
         ExportError: the bundle cannot be written.
     """
-    if output.exists() and not force:
-        raise OutputExistsError(f"{output}: exists already; pass --force to replace it.")
+    check_bundle_output(output, source, audio, force=force)
     progress("load checkpoint")
     checkpoint = load_checkpoint(source, revision)
     rate = checkpoint.extractor.sampling_rate
     clips = recorded_clips(audio, rate, max_clips) if audio else generated_clips(rate)
-    with _whole_or_not_at_all(output) as folder:
+    with whole_or_not_at_all(output, force=force) as folder:
         writer = _Writer(checkpoint, clips, bounds, folder, progress)
         for precision in precisions:
             writer.write_int8() if precision == "int8" else writer.write_float(precision)
@@ -160,8 +157,14 @@ class _Writer:
         # Loaded through the runtime, as a user will; its description is complete but for the
         # figures that this measures.
         self._describe(precision, Precision(files))
-        model = load(self.folder, precision=precision, verify=False)
-        measured, missed = measure(model, self.reference, self.clips, self.bounds)
+        try:
+            model = load(self.folder, precision=precision, verify=False)
+            measured, missed = measure(model, self.reference, self.clips, self.bounds)
+        except BundleError as error:
+            raise VerificationError(
+                f"{precision}: the runtime refuses what came of the checkpoint ({error}) "
+                "Nothing was written."
+            ) from error
         self._describe(precision, Precision(files, measured | dict(facts or {})))
         return missed
 
@@ -195,31 +198,3 @@ def describe(checkpoint: Checkpoint) -> Bundle:
         session_options={},
         precisions={},
     )
-
-
-@contextmanager
-def _whole_or_not_at_all(output: Path) -> Iterator[Path]:
-    """A temporary folder beside the output, renamed to it at the end, deleted on any error."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
-    try:
-        folder = temporary / "bundle"
-        folder.mkdir()
-        yield folder
-        if output.exists():
-            output.rename(temporary / "replaced")
-        folder.rename(output)
-    except VoxmoodError:
-        raise
-    except Exception as error:
-        full = shutil.disk_usage(output.parent).free < 1 << 20 or (
-            isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        )
-        if full:
-            raise ExportError(
-                f"{output}: the disk is full; nothing was written. Exporting needs about three "
-                "times the checkpoint's size there."
-            ) from error
-        raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

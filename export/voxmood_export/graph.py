@@ -61,7 +61,7 @@ def export_graph(form: InferenceForm) -> onnx_ir.Model:
         export(form, config, path, opset=OPSET, disable_dynamic_axes_fix=True)
         model = onnx_ir.load(path)
         onnx_ir.external_data.load_to_model(model)
-    # The exporter joins equal weights by Identity, which would hide them from the int8 pass.
+    _separate_equal_weights(model.graph)
     IdentityEliminationPass()(model)
     # Shape inference loses what the form fixes.
     batch = "batch" if form.batched else 1
@@ -69,6 +69,26 @@ def export_graph(form: InferenceForm) -> onnx_ir.Model:
     for output, width in zip(model.graph.outputs, widths, strict=True):
         output.shape = onnx_ir.Shape([batch, width])
     return model
+
+
+def _separate_equal_weights(graph: onnx_ir.Graph) -> None:
+    """Give every weight its own initializer, under the name that it has in the form.
+
+    The exporter keeps one of several equal weights and makes the others by Identity. The int8 pass
+    looks weights up by name and changes one without the others.
+    """
+    for node in list(graph):
+        source = node.inputs[0] if node.op_type == "Identity" else None
+        if source is None or source.const_value is None:
+            continue
+        joined = node.outputs[0]
+        tensor = onnx_ir.tensor(source.const_value.numpy(), name=joined.name)
+        own = onnx_ir.Value(
+            name=joined.name, shape=source.shape, type=source.type, const_value=tensor
+        )
+        onnx_ir.convenience.replace_all_uses_with(joined, own)
+        graph.remove(node, safe=True)
+        graph.register_initializer(own)
 
 
 def write_graph(model: onnx_ir.Model, path: Path, bundle: Bundle) -> None:

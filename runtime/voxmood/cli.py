@@ -61,8 +61,11 @@ def _run(arguments: Sequence[str] | None) -> int:
     parser.add_argument("--version", action="version", version=f"voxmood {voxmood.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, (module, summary) in COMMANDS.items():
-        command = commands.add_parser(name, help=summary)
-        import_module(module).add_arguments(command)
+        if _is_there(module):
+            import_module(module).add_arguments(commands.add_parser(name, help=summary))
+        else:  # in a frozen program; what is written after the command matters no more
+            command = commands.add_parser(name, help=summary, prefix_chars=" ", add_help=False)
+            command.add_argument("arguments", nargs="*")
     options = parser.parse_args(arguments)
     _check_extras(options.command)
     # Here, where Ctrl-C still ends the process, and after --help, which needs no ONNX Runtime.
@@ -103,7 +106,12 @@ def _keyboard_interrupts() -> Iterator[None]:
 def _check_extras(command: str) -> None:
     # Found and not imported: what engines take in memory is measured in processes that begin as
     # copies of this one.
-    modules, extras = EXTRAS.get(command, ((), ""))
+    modules, extras = EXTRAS.get(command, ((), "cpu"))
+    if not _is_there(COMMANDS[command][0]):
+        raise MissingExtraError(
+            f"{command} is not part of this program; pip install 'voxmood[{extras}]' brings it "
+            "to a Python environment."
+        )
     for module in modules:
         if not _is_there(module):
             raise MissingExtraError(f"{command} needs {module}: pip install 'voxmood[{extras}]'.")

@@ -154,3 +154,20 @@ def test_an_engine_that_is_not_there(
     new = write(report, tmp_path / "new.json")
     assert main(["bench", "gate", new, "--engine", "voxmood int3", "--max-time", "1"]) == 1
     assert "no engine 'voxmood int3'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--junit", "--markdown"])
+@pytest.mark.parametrize("name", ["new.json", "old.json", "bounds.toml", "link.json"])
+def test_no_report_is_written_to_what_is_read(
+    option: str, name: str, report: dict[str, Any], tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    new, old = (write(report, tmp_path / f"{which}.json") for which in ("new", "old"))
+    bounds = tmp_path / "bounds.toml"
+    bounds.write_text(f'[time]\n"{INT8} / {REFERENCE}" = 0.9\n')
+    (tmp_path / "link.json").symlink_to("new.json")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    arguments = ["bench", "gate", new, "--baseline", old, "--bounds", str(bounds)]
+    assert main([*arguments, option, str(tmp_path / name)]) == 1
+    assert f"{name}: is also an input" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -184,6 +184,7 @@ def test_labels_in_another_order_are_refused(plan: Plan, tmp_path: Path) -> None
     other = tmp_path / "other"
     shutil.copytree(plan.reference, other)
     config = json.loads((other / "config.json").read_text())
+    del config["label2id"]
     config["id2label"] = {"0": "neu", "1": "ang", "2": "hap", "3": "sad"}
     (other / "config.json").write_text(json.dumps(config))
     with pytest.raises(DatasetError, match="neu, ang, hap, sad, in another order than"):
@@ -272,6 +273,23 @@ def test_bad_usage(
         found = int(error.code or 0)
     assert found == status
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--output", "--environments"])
+@pytest.mark.parametrize("inside", ["bundle", "link", "checkpoint", "checkpoint/report"])
+def test_nothing_is_written_into_what_is_measured(
+    option: str, inside: str, bundle: Path, checkpoint: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    shutil.copytree(bundle, tmp_path / "bundle")
+    shutil.copytree(checkpoint, tmp_path / "checkpoint")
+    (tmp_path / "link").symlink_to("bundle")
+    before = sorted(tmp_path.rglob("*"))
+    command = ["bench", "run", str(tmp_path / "bundle"), "--reference"]
+    command += [str(tmp_path / "checkpoint"), "--output", str(tmp_path / "out")]
+    assert main([*command, option, str(tmp_path / inside)]) == 1
+    assert "lies inside an input" in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import json
 import pickle
 import shutil
 from collections.abc import Callable
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from transformers import Wav2Vec2ForSequenceClassification
 
 from voxmood_bench.random_checkpoint import LARGE, SMALL, make_checkpoint
 from voxmood_export import CheckpointError
-from voxmood_export.checkpoint import load_checkpoint
+from voxmood_export.checkpoint import Checkpoint, load_checkpoint
 
 
 @pytest.fixture
@@ -33,6 +34,76 @@ def change_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], Any
     state = load_file(folder / "model.safetensors")
     change(state)
     save_file(state, folder / "model.safetensors")
+
+
+def shard_weights(folder: Path, weights: str, shards: int) -> None:
+    """Write the weights as transformers does: one file, or shards and an index of them."""
+    state = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    write = save_file if weights == "model.safetensors" else torch.save
+    if shards == 1:
+        write(state, folder / weights)
+        return
+    stem, suffix = weights.rsplit(".", 1)
+    listed = {}
+    for index, names in enumerate(list(state)[shard::shards] for shard in range(shards)):
+        file = f"{stem}-{index + 1:05}-of-{shards:05}.{suffix}"
+        write({name: state[name] for name in names}, folder / file)
+        listed |= dict.fromkeys(names, file)
+    index_file = folder / f"{weights}.index.json"
+    index_file.write_text(json.dumps({"metadata": {"total_size": 0}, "weight_map": listed}))
+
+
+def same_weights(one: Checkpoint, other: Checkpoint) -> bool:
+    mine, theirs = one.model.state_dict(), other.model.state_dict()
+    return mine.keys() == theirs.keys() and all(
+        torch.equal(tensor, theirs[name]) for name, tensor in mine.items()
+    )
+
+
+@pytest.mark.parametrize("shards", [2, 5])
+@pytest.mark.parametrize("weights", ["model.safetensors", "pytorch_model.bin"])
+def test_shards(checkpoint: Path, copy: Path, weights: str, shards: int) -> None:
+    shard_weights(copy, weights, shards)
+    from_transformers = Wav2Vec2ForSequenceClassification.from_pretrained(copy).state_dict()
+    loaded = load_checkpoint(str(copy))
+    assert same_weights(loaded, load_checkpoint(str(checkpoint)))
+    torch.testing.assert_close(loaded.model.state_dict(), dict(from_transformers))
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_floats(copy: Path, kind: torch.dtype) -> None:
+    state = load_file(copy / "model.safetensors")
+    save_file({name: each.to(kind) for name, each in state.items()}, copy / "model.safetensors")
+    found = load_checkpoint(str(copy)).model.state_dict()
+    for name, tensor in found.items():
+        assert tensor.dtype == torch.float32
+        assert torch.equal(tensor, state[name].to(kind).float())
+
+
+@pytest.mark.parametrize("old", [{}, {"preprocessor_config.json": {"do_normalize": True}}])
+def test_settings_of_transformers_5(copy: Path, old: dict[str, Any]) -> None:
+    extractor = {
+        "do_normalize": False,
+        "feature_extractor_type": "Wav2Vec2FeatureExtractor",
+        "feature_size": 1,
+        "padding_side": "right",
+        "padding_value": 0.0,
+        "return_attention_mask": True,
+        "sampling_rate": 8000,
+    }
+    processor = {"feature_extractor": extractor, "processor_class": "Wav2Vec2Processor"}
+    (copy / "preprocessor_config.json").unlink()
+    (copy / "processor_config.json").write_text(json.dumps(processor))
+    for name, content in old.items():
+        (copy / name).write_text(json.dumps(content))
+    found = load_checkpoint(str(copy)).extractor
+    assert (found.do_normalize, found.sampling_rate) == (False, 8000)
+
+
+def test_a_processor_of_transformers_4_has_no_settings(copy: Path) -> None:
+    (copy / "processor_config.json").write_text('{"processor_class": "Wav2Vec2Processor"}')
+    assert load_checkpoint(str(copy)).extractor.do_normalize
 
 
 def test_loads_what_transformers_loads(checkpoint: Path) -> None:
@@ -101,7 +172,7 @@ def test_wrong_configuration(copy: Path, values: dict[str, Any], message: str) -
 def test_truncated_safetensors(copy: Path) -> None:
     path = copy / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-1000])
-    with pytest.raises(CheckpointError, match="damaged"):
+    with pytest.raises(CheckpointError, match="not a whole safetensors file"):
         load_checkpoint(str(copy))
 
 
@@ -116,7 +187,7 @@ def test_bad_bin(copy: Path, damage: str) -> None:
         path.write_text("not a checkpoint")
     else:
         path.write_bytes(pickle.dumps(Path))  # anything that is not tensors
-    with pytest.raises(CheckpointError, match=r"damaged|refused"):
+    with pytest.raises(CheckpointError, match=r"not a whole|more than tensors"):
         load_checkpoint(str(copy))
 
 
@@ -135,25 +206,28 @@ def test_not_found(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         load_checkpoint(str(copy), revision="main")
 
 
+@pytest.mark.parametrize("shards", [1, 3])
 @pytest.mark.parametrize("weights", ["model.safetensors", "pytorch_model.bin"])
 def test_hub_id(
-    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: str
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: str, shards: int
 ) -> None:
+    hub = shutil.copytree(checkpoint, tmp_path / "hub")
+    shard_weights(hub, weights, shards)
+    (hub / "optimizer.pt").touch()
     snapshot = tmp_path / "0123abc"  # as the hub's cache names it
     snapshot.mkdir()
 
     def download(source: str, revision: str | None, allow_patterns: list[str]) -> str:
         assert (source, revision) == ("someone/model", "main")
-        for name in allow_patterns:
-            if (checkpoint / name).exists() and name != "model.safetensors":
-                shutil.copy(checkpoint / name, snapshot)
-        if weights in allow_patterns:
-            state = load_file(checkpoint / "model.safetensors")
-            write = save_file if weights == "model.safetensors" else torch.save
-            write(state, snapshot / weights)
+        for path in hub.iterdir():
+            if any(fnmatch(path.name, pattern) for pattern in allow_patterns):
+                shutil.copy(path, snapshot)
         return str(snapshot)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     loaded = load_checkpoint("someone/model", "main")
     assert (loaded.name, loaded.revision) == ("someone/model", "0123abc")
-    assert (snapshot / weights).exists()
+    assert same_weights(loaded, load_checkpoint(str(checkpoint)))
+    assert {path.name for path in snapshot.iterdir()} == {
+        path.name for path in hub.iterdir() if path.name != "optimizer.pt"
+    }

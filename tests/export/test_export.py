@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -79,16 +80,14 @@ def test_command_line(checkpoint: Path, tmp_path: Path, capfd: pytest.CaptureFix
     assert "pass --force" in capfd.readouterr().err
 
 
-def test_never_overwrites_without_force(checkpoint: Path, tmp_path: Path) -> None:
-    output = tmp_path / "bundle"
-    output.mkdir()
-    (output / "precious").touch()
+def test_force_replaces_a_bundle(checkpoint: Path, bundle: Path, tmp_path: Path) -> None:
+    output = shutil.copytree(bundle, tmp_path / "bundle")
     with pytest.raises(OutputExistsError, match="--force") as caught:
         export_bundle(str(checkpoint), output)
     assert isinstance(caught.value, FileExistsError)
     with pytest.raises(CheckpointError):
         export_bundle(str(tmp_path / "gone"), output, force=True)
-    assert (output / "precious").exists()
+    assert (output / "model.fp32.onnx").exists()
     export_bundle(str(checkpoint), output, precisions=["int8"], force=True)
     assert {path.name for path in output.iterdir()} == {"bundle.json", "model.int8.onnx"}
     assert list(tmp_path.iterdir()) == [output]

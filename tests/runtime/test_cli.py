@@ -108,3 +108,21 @@ def test_predict_where_the_system_lacks_what_windows_does(bundle: Path, recordin
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"{recording}: ")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["export", "--force", "a", "b"], ["export"], ["bench", "run", "--help"]]
+)
+def test_a_frozen_program_lacks_export_and_bench(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for package in ("voxmood_export", "voxmood_bench"):  # as where they were not collected
+        monkeypatch.setitem(sys.modules, package, None)
+        monkeypatch.setitem(sys.modules, f"{package}.cli", None)
+    assert main(arguments) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"voxmood: {arguments[0]} is not part of this program")
+    assert error.count("\n") == 1
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    assert "make a bundle of a checkpoint" in capsys.readouterr().out

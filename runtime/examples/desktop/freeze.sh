@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Freezes app.py with PyInstaller and runs what comes out in an empty environment on a virtual screen:
+# Freezes app.py with PyInstaller and runs what comes out in an empty environment on a virtual screen,
+# and likewise the command line, of which every command is run:
 #   freeze.sh OUT
 # OUT gets voxmood-app/, to be run anywhere, and screenshot.png. Says how large it is and how fast
 # it starts; fails if it does not run or holds what it should not. On Debian it needs xvfb,
@@ -25,6 +26,9 @@ python3 -m venv "$work/venv"
 (cd "$work" && venv/bin/pyinstaller --log-level ERROR --noconfirm --windowed --name voxmood-app \
     --exclude-module _ssl --exclude-module _hashlib \
     --distpath "$out" --workpath "$work/build" --specpath "$work" "$here/app.py")
+printf 'import sys\nfrom voxmood.cli import main\nsys.exit(main())\n' > "$work/voxmood-cli.py"
+(cd "$work" && venv/bin/pyinstaller --log-level ERROR --noconfirm --distpath "$work" \
+    --workpath "$work/build" --specpath "$work" voxmood-cli.py)
 inside=$out/voxmood-app/_internal
 # Python's own libraries may carry symbols that nothing at run time needs. Those of wheels do not,
 # and stripping breaks some.
@@ -43,6 +47,27 @@ for _ in 1 2 3; do
     (start hello.wav --screenshot "$out/screenshot.png")
     echo "start to labelled, drawn and ended: $((($(date +%s%N) - begin) / 1000000)) ms"
 done
+
+(
+    cd "$work"
+    mkdir recordings
+    cp hello.wav recordings/
+    bundle=$(echo voxmood-cli/_internal/voxmood/models/*/bundle)
+    cli() { env -i LANG=C.UTF-8 voxmood-cli/voxmood-cli "$@"; }
+    cli --help > help.txt
+    cli info
+    cli predict hello.wav
+    cli timeline hello.wav --window 2
+    cli batch recordings --output table.csv
+    cli compare "$bundle@fp32" "$bundle@int8" --audio recordings
+    for command in export bench; do # which it cannot have, and says so in one line
+        if cli "$command" from to 2> error.txt || [ "$(wc -l < error.txt)" != 1 ] ||
+            ! grep "$command is not part of this program" error.txt; then
+            echo "the frozen command line says of $command: $(cat error.txt)" >&2
+            exit 1
+        fi
+    done
+)
 
 for name in torch transformers onnx librosa scipy matplotlib tkinter; do
     if [ -e "$inside/$name" ]; then

@@ -1,7 +1,8 @@
-"""What a frozen app needs beside voxmood's modules: the model that ships.
+"""What a frozen app needs beside the modules that PyInstaller finds in import statements.
 
-The libraries of ONNX Runtime, soundfile and soxr are collected by PyInstaller itself and by the
-hooks of pyinstaller-hooks-contrib, which PyInstaller brings.
+That is the model that ships, and the API, which `voxmood` imports by name. The libraries of ONNX
+Runtime, soundfile and soxr are collected by PyInstaller itself and by the hooks of
+pyinstaller-hooks-contrib, which PyInstaller brings.
 """
 
 from pathlib import Path
@@ -10,3 +11,4 @@ from voxmood.locate import shipped_bundle
 
 _bundle = shipped_bundle()
 datas = [(str(_bundle), str(Path("voxmood", "models", _bundle.parent.name, "bundle")))]
+hiddenimports = ["voxmood.api"]

@@ -1,0 +1,168 @@
+"""Where a bundle goes: an output replaces a bundle or nothing, whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from voxmood import VoxmoodError
+from voxmood.bundle import DESCRIPTION, PRECISIONS, model_file, read_bundle
+from voxmood.errors import OutputError
+from voxmood.files import check_output
+from voxmood.recordings import find_recordings
+from voxmood_export.errors import ExportError, OutputExistsError
+
+BUNDLE_FILES = {DESCRIPTION} | {
+    name
+    for precision in PRECISIONS
+    for name in (model_file(precision), f"{model_file(precision)}.data")
+}
+
+
+def check_bundle_output(output: Path, source: str, audio: Path | None, *, force: bool) -> None:
+    """Check, before any work, that a bundle can be written.
+
+    Args:
+        output: the bundle's folder.
+        source: the checkpoint, which the output may not be or hold, if it is a folder.
+        audio: the folder of recordings, which the output may not be or hold.
+        force: whether a bundle that is there is replaced.
+
+    Raises:
+        OutputError: the output is an input or the current folder, or cannot be made.
+        OutputExistsError: the output exists, and is no bundle or `force` is not set.
+    """
+    try:
+        if output.is_dir() and output.samefile(Path.cwd()):
+            raise OutputError(f"{output}: is the current folder; name a new folder for the bundle.")
+        if Path(source).is_dir():
+            check_output(output, [Path(source)])
+        if audio:
+            check_output(output, [audio])
+        _check_replaceable(output, force=force)
+        _check_parents(output)
+    except VoxmoodError:
+        raise
+    except OSError as error:  # of a name that is too long, for instance
+        raise OutputError(f"{output}: cannot be written ({error.strerror}).") from error
+
+
+def check_report_output(path: Path, source: str, output: Path, audio: Path | None) -> None:
+    """Check, before any work, that a report of the export can be written to a file.
+
+    Raises:
+        OutputError: the file belongs to the checkpoint, the bundle or the recordings, or cannot be
+            made.
+    """
+    if Path(source).is_dir():
+        check_output(path, [Path(source)], inside=True)
+    try:
+        check_output(path, [output], inside=True)
+    except OutputError:
+        raise OutputError(f"{path}: belongs to the bundle {output}; choose another file.") from None
+    if audio and path.is_file():
+        check_output(path, (recording.path for recording in find_recordings(audio)))
+    if path.is_dir():
+        raise OutputError(f"{path}: is a folder; name a file.")
+    if not path.exists() or path.is_file():  # and no pipe or terminal
+        _check_parents(path)
+
+
+def _check_replaceable(output: Path, *, force: bool) -> None:
+    if not os.path.lexists(output):
+        return
+    if not output.is_dir():
+        raise OutputExistsError(f"{output}: already exists and is no folder; choose another name.")
+    others = sorted(
+        path.name for path in output.iterdir() if path.name not in BUNDLE_FILES or path.is_dir()
+    )
+    if others:
+        raise OutputExistsError(
+            f"{output}: already exists and holds {others[0]!r}, which is not a bundle's; choose "
+            "another name."
+        )
+    try:
+        read_bundle(output)
+    except VoxmoodError as error:
+        raise OutputExistsError(
+            f"{output}: already exists and is not a bundle ({str(error).rstrip('.')}); choose "
+            "another name."
+        ) from error
+    if not force:
+        raise OutputExistsError(f"{output}: already exists; pass --force to replace it.")
+
+
+def _check_parents(path: Path) -> None:
+    """Check that a file or folder of this name can be made."""
+    parent = Path(os.path.realpath(path)).parent
+    while not os.path.lexists(parent):
+        parent = parent.parent
+    if not parent.is_dir():
+        raise OutputError(f"{path}: {parent} is not a folder; choose another place.")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise OutputError(f"{path}: {parent} may not be written to; choose another place.")
+
+
+@contextmanager
+def whole_or_not_at_all(output: Path, *, force: bool) -> Iterator[Path]:
+    """A temporary folder beside the output, renamed to it at the end, deleted on any error.
+
+    Raises:
+        OutputExistsError: meanwhile the output was made by someone else.
+        ExportError: the disk is full or cannot be written to.
+    """
+    target = Path(os.path.realpath(output))  # a link to a bundle stays one
+    folder = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(
+            prefix=".voxmood-", dir=target.parent, ignore_cleanup_errors=True
+        ) as temporary:
+            folder = Path(temporary, "bundle")
+            folder.mkdir()
+            yield folder
+            _check_replaceable(target, force=force)
+            _replace(target, folder, Path(temporary, "replaced"))
+    except VoxmoodError as error:
+        if folder is None or str(folder) not in str(error):
+            raise
+        raise type(error)(str(error).replace(str(folder), str(output))) from error
+    except OSError as error:
+        raise ExportError(_not_written(output, target.parent, error)) from error
+    except Exception as error:  # ONNX Runtime's and protobuf's errors of a full disk are their own
+        if _is_full(target.parent):
+            raise ExportError(_not_written(output, target.parent, error)) from error
+        raise
+
+
+def _replace(target: Path, folder: Path, old: Path) -> None:
+    """Puts a folder in the place of another, which comes back if that fails."""
+    if not target.exists():
+        folder.rename(target)
+        return
+    target.rename(old)
+    try:
+        folder.rename(target)
+    except BaseException:
+        old.rename(target)
+        raise
+
+
+def _not_written(output: Path, place: Path, error: Exception) -> str:
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if full or _is_full(place):
+        return (
+            f"{output}: the disk is full; nothing was written. Exporting needs about three times "
+            "the checkpoint's size there."
+        )
+    reason = error.strerror if isinstance(error, OSError) else str(error)
+    return f"{output}: cannot be written ({reason}); nothing was written."
+
+
+def _is_full(place: Path) -> bool:
+    return place.is_dir() and shutil.disk_usage(place).free < 1 << 20

@@ -1,0 +1,90 @@
+"""Weights of a checkpoint: safetensors or PyTorch's files, whole or in shards."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import warnings
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from voxmood_export.checkpoint_files import WEIGHTS, CheckpointFiles, index_of
+
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+def read_weights(files: CheckpointFiles) -> dict[str, Tensor]:
+    """Return a checkpoint's tensors by name, in the types that they are stored in.
+
+    Raises:
+        CheckpointError: there are none, a file is missing or damaged, or holds more than tensors.
+    """
+    for weights in WEIGHTS:
+        if files.has(weights):
+            return _read(files, weights)
+        if files.has(index_of(weights)):
+            return _read_shards(files, index_of(weights))
+    raise files.error(WEIGHTS[0], f"is missing, and so is {WEIGHTS[1]}; a checkpoint needs one.")
+
+
+def _read_shards(files: CheckpointFiles, index: str) -> dict[str, Tensor]:
+    listed = files.read_json(index).get("weight_map")
+    if not isinstance(listed, dict) or not listed:
+        raise files.error(index, "has no weight_map that lists the shards; save the model again.")
+    for shard in listed.values():
+        # Whoever wrote the index chose the names; none may lead out of the folder.
+        if not isinstance(shard, str) or re.fullmatch(r"\w[\w.-]*", shard) is None:
+            raise files.error(index, f"lists {shard!r}, which is no file name; save it again.")
+    shards = sorted(set(listed.values()))
+    for shard in shards:
+        if not files.has(shard):
+            raise files.error(shard, f"is missing; {index} lists it.")
+    state: dict[str, Tensor] = {}
+    for shard in shards:
+        state |= _read(files, shard)
+    return state
+
+
+def _read(files: CheckpointFiles, name: str) -> dict[str, Tensor]:
+    path = files.check(name)
+    try:
+        state = load_file(path) if path.suffix == ".safetensors" else _unpickle(path)
+    except pickle.UnpicklingError as error:
+        raise files.error(
+            name,
+            "holds more than tensors, or is no file of PyTorch's, and voxmood loads nothing else; "
+            "save the model with save_pretrained, which writes model.safetensors.",
+        ) from error
+    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
+        kind = "safetensors" if path.suffix == ".safetensors" else "PyTorch"
+        raise files.error(
+            name, f"is not a whole {kind} file; copy or download it again."
+        ) from error
+    except Exception as error:  # what else damaged pickles raise
+        raise files.error(name, f"cannot be read as weights ({type(error).__name__}).") from error
+    if not isinstance(state, dict) or not all(isinstance(each, Tensor) for each in state.values()):
+        raise files.error(
+            name,
+            "is a training checkpoint, with tensors inside of something else; save the model with "
+            "save_pretrained.",
+        )
+    return {_modern(str(key)): tensor for key, tensor in state.items()}
+
+
+def _unpickle(path: Path) -> object:
+    with path.open("rb") as file:
+        is_zip = file.read(2) == b"PK"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of protocols; what comes of them is an error or tensors
+        # weights_only refuses every pickle that holds more than tensors.
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+
+
+def _modern(name: str) -> str:
+    """Weight norm had other names before PyTorch 2.1 and in checkpoints of that time."""
+    name = re.sub(r"\.weight_g$", ".parametrizations.weight.original0", name)
+    return re.sub(r"\.weight_v$", ".parametrizations.weight.original1", name)
