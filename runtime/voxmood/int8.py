@@ -8,13 +8,20 @@ help up to four times slower, so what decides is not the CPU's name but what a p
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
 
+from voxmood.errors import BundleError
+from voxmood.graph_file import GraphFile
+
 ROWS, DEPTH, COLUMNS = 8, 64, 16  # enough for the kernels that a network's products meet
 LARGEST = (255, 127)  # of uint8 and of the int8 weights
 FLOAT, UINT8, INT8 = 1, 2, 3  # ONNX's numbers for them
+FIRST_WITHOUT_ZEROS = (1, 30)
+"""The first ONNX Runtime that makes products exact without a zero point of their weights. Older
+ones end the process, or let the products saturate."""
 
 
 def exact_products() -> dict[str, str]:
@@ -32,6 +39,26 @@ def describe_products() -> str:
     return "would saturate; computed in a slower exact way" if products_saturate() else "exact"
 
 
+def check_products(path: Path, graph: GraphFile) -> None:
+    """Raise where this ONNX Runtime cannot make a graph's int8 products exact on this CPU.
+
+    Args:
+        path: the file, for the message.
+        graph: what it declares.
+
+    Raises:
+        BundleError: the products saturate here, the graph gives no zero points of its weights, as
+            voxmood once wrote it, and ONNX Runtime is older than 1.30.
+    """
+    release = tuple(int(number) for number in onnxruntime.__version__.split(".")[:2])
+    if graph.products_without_zero and release < FIRST_WITHOUT_ZEROS and products_saturate():
+        raise BundleError(
+            f"{path}: ONNX Runtime {onnxruntime.__version__} cannot compute its int8 products "
+            "exactly on this CPU. Upgrade onnxruntime to 1.30 or newer, export the bundle again, "
+            "or load its fp32 (precision='fp32', or @fp32 behind the bundle's name)."
+        )
+
+
 @cache
 def products_saturate() -> bool:
     """Multiplies the largest values there are, once a process; takes one to five milliseconds."""
@@ -47,16 +74,17 @@ def products_saturate() -> bool:
 
 
 def _probe() -> bytes:
-    """An ONNX file of one node, the operator that int8 graphs are made of.
+    """An ONNX file of one node, the operator that int8 graphs are made of, as they have it.
 
     Written by hand, since the runtime has no onnx package: fields by their numbers in onnx.proto.
     """
     weights = np.full((DEPTH, COLUMNS), LARGEST[1], np.int8).tobytes()
-    node = b"".join(_field(1, name) for name in ("a", "b", "one", "one"))
+    node = b"".join(_field(1, name) for name in ("a", "b", "one", "one", "", "zero"))
     node += _field(2, "product") + _field(4, "MatMulIntegerToFloat") + _field(7, "com.microsoft")
     graph = _field(1, node) + _field(2, "probe")
     graph += _field(5, _tensor("b", INT8, (DEPTH, COLUMNS), weights))
     graph += _field(5, _tensor("one", FLOAT, (), np.float32(1).tobytes()))
+    graph += _field(5, _tensor("zero", INT8, (), np.int8(0).tobytes()))
     graph += _field(11, _value("a", UINT8, (ROWS, DEPTH)))
     graph += _field(12, _value("product", FLOAT, (ROWS, COLUMNS)))
     opsets = [("", 18), ("com.microsoft", 1)]

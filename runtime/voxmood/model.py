@@ -16,6 +16,7 @@ from voxmood.bundle import DESCRIPTION, Bundle, check_files, model_file, read_bu
 from voxmood.errors import AudioError, BundleError, ForkError, MissingFileError
 from voxmood.graph_file import GraphFile, read_graph_file
 from voxmood.hub import find_repository
+from voxmood.int8 import check_products
 from voxmood.session import (
     Provider,
     create_session,
@@ -88,7 +89,10 @@ class Model:
         self.bundle = bundle
         self.precision = precision
         self._path = path = folder / model_file(precision)
-        self._check_graph(path, read_graph_file(path))
+        graph = read_graph_file(path)
+        self._check_graph(path, graph)
+        if precision == "int8":
+            check_products(path, graph)
         self._process = os.getpid()
         self._options = run_options(low_memory)
         self._session = create_session(

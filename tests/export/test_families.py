@@ -121,6 +121,17 @@ def test_int8_drifts_little(bundle: Path) -> None:
     assert sqnr(logits(bundle, "fp32", clips), logits(bundle, "int8", clips)) > 15
 
 
+def test_each_product_has_weights_and_a_zero_point_of_its_own(bundle: Path) -> None:
+    """Else ONNX Runtime aborts, or lets products saturate, on CPUs that need uint8 weights."""
+    graph = onnx.load(bundle / "model.int8.onnx").graph
+    products = [node.input for node in graph.node if node.op_type == "MatMulIntegerToFloat"]
+    tensors = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    for place in (1, 5):
+        assert len({inputs[place] for inputs in products}) == len(products)
+        assert {tensors[inputs[place]].dtype for inputs in products} == {np.dtype(np.int8)}
+    assert {int(tensors[inputs[5]]) for inputs in products} == {0}
+
+
 def test_positional_conv_is_finer_where_no_norm_precedes_it(bundle: Path, case: Case) -> None:
     graph = onnx.load(bundle / "model.int8.onnx", load_external_data=False).graph
     second_terms = {node.name.split("/")[1] for node in graph.node if node.name.endswith("/rest")}

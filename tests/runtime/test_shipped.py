@@ -9,6 +9,7 @@ import pytest
 
 import voxmood
 from voxmood.cli import main
+from voxmood.graph_file import read_graph_file
 from voxmood.model import shipped_bundle
 
 ROOT = Path(__file__).parents[2]
@@ -18,6 +19,10 @@ RATE = 16000
 def test_predicts_by_default(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", str(ROOT / "runtime" / "examples" / "hello.wav")]) == 0
     assert "hello.wav: " in capsys.readouterr().out
+
+
+def test_int8_products_have_zero_points_of_their_weights() -> None:
+    assert read_graph_file(shipped_bundle() / "model.int8.onnx").products_without_zero == 0
 
 
 def test_is_small_and_free_to_ship() -> None:
