@@ -8,20 +8,13 @@ help up to four times slower, so what decides is not the CPU's name but what a p
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import onnxruntime
 
-from voxmood.errors import BundleError
-from voxmood.graph_file import GraphFile
-
 ROWS, DEPTH, COLUMNS = 8, 64, 16  # enough for the kernels that a network's products meet
 LARGEST = (255, 127)  # of uint8 and of the int8 weights
 FLOAT, UINT8, INT8 = 1, 2, 3  # ONNX's numbers for them
-FIRST_WITHOUT_ZEROS = (1, 30)
-"""The first ONNX Runtime that makes products exact without a zero point of their weights. Older
-ones end the process, or let the products saturate."""
 
 
 def exact_products() -> dict[str, str]:
@@ -37,26 +30,6 @@ def exact_products() -> dict[str, str]:
 def describe_products() -> str:
     """How this CPU computes int8 products, for people."""
     return "would saturate; computed in a slower exact way" if products_saturate() else "exact"
-
-
-def check_products(path: Path, graph: GraphFile) -> None:
-    """Raise where this ONNX Runtime cannot make a graph's int8 products exact on this CPU.
-
-    Args:
-        path: the file, for the message.
-        graph: what it declares.
-
-    Raises:
-        BundleError: the products saturate here, the graph gives no zero points of its weights, as
-            voxmood once wrote it, and ONNX Runtime is older than 1.30.
-    """
-    release = tuple(int(number) for number in onnxruntime.__version__.split(".")[:2])
-    if graph.products_without_zero and release < FIRST_WITHOUT_ZEROS and products_saturate():
-        raise BundleError(
-            f"{path}: ONNX Runtime {onnxruntime.__version__} cannot compute its int8 products "
-            "exactly on this CPU. Upgrade onnxruntime to 1.30 or newer, export the bundle again, "
-            "or load its fp32 (precision='fp32', or @fp32 behind the bundle's name)."
-        )
 
 
 @cache

@@ -16,9 +16,9 @@ from voxmood.bundle import DESCRIPTION, Bundle, check_files, model_file, read_bu
 from voxmood.errors import AudioError, BundleError, ForkError, MissingFileError
 from voxmood.graph_file import GraphFile, read_graph_file
 from voxmood.hub import find_repository
-from voxmood.int8 import check_products
 from voxmood.session import (
     Provider,
+    check_products,
     create_session,
     nodes_by_provider,
     resolve_provider,

@@ -12,7 +12,7 @@ import onnxruntime
 import pytest
 
 import voxmood
-from voxmood import int8
+from voxmood import int8, session
 from voxmood.bundle import read_bundle
 from voxmood.cli import main
 from voxmood.graph_file import read_graph_file
@@ -101,9 +101,9 @@ def test_products_without_a_zero_point_are_refused_where_they_would_abort(
     found = read_graph_file(path)
     assert found.products_without_zero == lacking
     monkeypatch.setattr(onnxruntime, "__version__", release)
-    monkeypatch.setattr(int8, "products_saturate", lambda: saturate)
+    monkeypatch.setattr(session, "products_saturate", lambda: saturate)
     if not (fails and lacking):
-        int8.check_products(path, found)
+        session.check_products(path, found)
         return
     with pytest.raises(voxmood.BundleError, match=r"1\.30 or newer, export .* again, or load its"):
         voxmood.load(path.parent)
