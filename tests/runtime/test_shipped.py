@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from near import near
 
 import voxmood
 from voxmood.cli import main
@@ -63,7 +64,8 @@ def test_level_does_not_matter() -> None:
     model = voxmood.load(precision="fp32")
     noise = np.random.default_rng(1).normal(0, 0.2, 2 * RATE)
     loud, quiet = (model.predict(noise * gain, sampling_rate=RATE) for gain in (1.0, 0.05))
-    assert quiet.logits == pytest.approx(loud.logits, abs=2e-2)
+    # Normalizing adds 1e-7 to the variance, which is 1e-4 here.
+    assert quiet.logits == near(loud.logits, 2e-3)
 
 
 def test_int8_decides_as_fp32(emodb: list[Path]) -> None:
