@@ -1,11 +1,13 @@
 """The shipped int8 model on emulated CPUs: does it decide as it does on this one?
 
     python benchmarks/emulated.py --audio DIR --json benchmarks/results/emulated.json
-    python benchmarks/emulated.py --cpu avx2
+    python benchmarks/emulated.py --cpu avx2 --python oldest/bin/python
 
 Runs the runtime itself on CPUs that this machine is not; see `voxmood_bench.emulator` for what that
-needs. Exits with 1 where a CPU's answers differ by more than `BELOW_OWN_ERROR_DB` and `MARGIN`
-allow; `avx2-saturating` must differ, else the check could not fail.
+needs. What an int8 product gives depends on the CPU and on the release of ONNX Runtime: `--python`
+takes an environment with another release. Exits with 1 where a CPU's answers differ by more than
+`BELOW_OWN_ERROR_DB` and `MARGIN` allow; `avx2-saturating` must differ, else the check could not
+fail.
 """
 
 from __future__ import annotations
@@ -64,6 +66,11 @@ def main() -> int:
     parser.add_argument("--audio", type=Path, metavar="DIR", help="default: generated signals")
     parser.add_argument("--clips", type=int, default=50, metavar="N", help="default: %(default)s")
     parser.add_argument("--model", type=Path, metavar="BUNDLE", help="default: the one that ships")
+    parser.add_argument(
+        "--python",
+        default=sys.executable,
+        help="for x86, with what the lean runtime needs; default: this one",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write what was measured")
     options = parser.parse_args()
     bundle = options.model or shipped_bundle()
@@ -79,7 +86,7 @@ def main() -> int:
             answer: dict[str, Any] = json.loads(done.stdout)
             return answer
 
-        native = {precision: run([sys.executable], precision) for precision in ("fp32", "int8")}
+        native = {precision: run([options.python], precision) for precision in ("fp32", "int8")}
         reference = np.array(native["fp32"]["logits"])
         own = np.array(native["int8"]["logits"])
         print(describe(machine()))
@@ -88,7 +95,7 @@ def main() -> int:
         rows = {}
         for key in options.cpu:
             cpu = CPUS[key]
-            answer = run(_python(cpu), exact=cpu.exact)
+            answer = run(_python(cpu, options.python), exact=cpu.exact)
             rows[key] = {"about": cpu.about, "qemu_cpu": cpu.name} | _judge(
                 reference, own, np.array(answer.pop("logits"))
             )
@@ -147,6 +154,7 @@ def _as_text(key: str, row: Mapping[str, Any]) -> str:
         f"{key:<16} {row['about']:<36} {row['below_own_error_db']:>6.1f} dB below int8's own error"
         f", same labels where sure: {'yes' if row['same_label_where_sure'] else 'NO'}"
         f" ({row['sure_clips']} clips); products: {row['int8_products']}"
+        f"; ONNX Runtime {row['versions']['onnxruntime']}"
     )
 
 
@@ -169,10 +177,10 @@ def _environment() -> dict[str, str]:
     return dict(os.environ) | {"PYTHONPATH": paths}
 
 
-def _python(cpu: Cpu) -> list[str]:
-    """The command of a Python that runs on a CPU."""
+def _python(cpu: Cpu, x86_python: str) -> list[str]:
+    """Return the command of a Python that runs on a CPU."""
     if cpu.architecture == "x86_64":
-        return [*emulator(cpu), sys.executable]
+        return [*emulator(cpu), x86_python]
     wanted = [f"{name}=={version(name)}" for name in PACKAGES]
     environment, done = CACHE / "arm64-runtime", CACHE / "arm64-runtime" / "complete.json"
     if not done.is_file() or json.loads(done.read_text()) != wanted:

@@ -283,23 +283,31 @@ def _replace_product(
         graph.register_initializer(value)
         return value
 
+    def weights_and_zero(prefix: str = "") -> tuple[ir.Value, ir.Value]:
+        """The int8 weights of one product and their zero point, shared with no other product.
+
+        Where CPUs need uint8 weights, ONNX Runtime converts both for each product, and fails on
+        what two of them share. Releases before 1.30 fail without a zero point, too.
+        """
+        zero = np.array(0, np.int8)
+        return constant(f"{prefix}int8", matrix), constant(f"{prefix}zero", zero)
+
     scales = constant("scale", column_scales)
     nodes: list[ir.Node] = []
     if finer.by_window.match(name):
         last, bias = product, None  # a bias comes after the windows' scales
         windows = quantised.by_window(source, matrix.shape[0])
         one = quantised.constant("1", np.float32(1))
-        inputs = [windows.bytes, constant("int8", matrix), one, scales, windows.zero]
+        values, zero = weights_and_zero()
+        inputs = [windows.bytes, values, one, scales, windows.zero, zero]
         nodes.append(ir.node("MatMulIntegerToFloat", inputs, domain=MICROSOFT, name=product.name))
         nodes.append(ir.node("Mul", [nodes[0].outputs[0], windows.scale]))
         nodes[-1].name = f"{product.name}/windows"
     else:
         for term in quantised.terms(source, 2 if finer.two_terms.match(name) else 1):
-            # A copy for the second term: where CPUs need uint8 weights, ONNX Runtime converts each
-            # product's own and fails on one that two of them share.
-            values = constant("rest.int8" if nodes else "int8", matrix)
-            added = [None, None if nodes else bias]
-            inputs = [term.bytes, values, term.scale, scales, term.zero, *added]
+            values, zero = weights_and_zero("rest." if nodes else "")
+            added = None if nodes else bias
+            inputs = [term.bytes, values, term.scale, scales, term.zero, zero, added]
             nodes.append(ir.node("MatMulIntegerToFloat", inputs, domain=MICROSOFT))
             nodes[-1].name = f"{product.name}/rest" if len(nodes) > 1 else product.name
         if len(nodes) > 1:

@@ -26,7 +26,7 @@ OPERATORS = {
         "Shape", "Sigmoid", "Slice", "Softmax", "Split", "Sqrt", "Squeeze", "Sub", "Tile",
         "Transpose", "Unsqueeze", "Where",
     },
-    "com.microsoft": {"DynamicQuantizeMatMul", "MatMulIntegerToFloat", "MultiHeadAttention"},
+    "com.microsoft": {"MatMulIntegerToFloat", "MultiHeadAttention"},
 }  # fmt: skip
 """By domain, what a graph of these model families is made of. None runs a graph of its own, reads
 a file or is code of somebody's."""
@@ -36,6 +36,9 @@ BITS = {
     21: 4, 22: 4,
 }  # fmt: skip
 """Size of an element by ONNX's number of its type; strings and complex numbers have no use here."""
+
+WEIGHT_ZERO = 5
+"""Which input of MatMulIntegerToFloat is the zero point of its weights."""
 
 MAX_OPERATORS = 100_000
 MAX_AXES = 16
@@ -52,12 +55,14 @@ class GraphFile:
         inputs: names, in order.
         outputs: names, in order.
         data_bytes: how far into its external data the tensors reach; 0 if there is none.
+        products_without_zero: how many int8 products have no zero point of their weights.
     """
 
     metadata: dict[str, str] = field(default_factory=dict)
     inputs: list[str] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
     data_bytes: int = 0
+    products_without_zero: int = 0
 
 
 class _RefusedError(Exception):
@@ -117,11 +122,15 @@ class _Reader:
 
     def node(self, start: int, end: int) -> None:
         operator = domain = ""
+        given: list[bool] = []  # for each input; an empty name leaves out an optional one
         self.operators += 1
         if self.operators > MAX_OPERATORS:
             raise _RefusedError(f"has more than {MAX_OPERATORS} operators")
         for number, value in self.fields(start, end):
-            if number == 4:
+            if number == 1:
+                begin, stop = _span(value)
+                given.append(begin < stop)
+            elif number == 4:
                 operator = self.text(value)
             elif number == 7:
                 domain = self.text(value)
@@ -129,6 +138,8 @@ class _Reader:
                 self.attribute(*_span(value))
         if operator not in OPERATORS.get("" if domain == "ai.onnx" else domain, ()):
             raise _RefusedError(f"operator {f'{domain}.{operator}'.lstrip('.')!r} is not allowed")
+        if operator == "MatMulIntegerToFloat" and not any(given[WEIGHT_ZERO : WEIGHT_ZERO + 1]):
+            self.file.products_without_zero += 1
 
     def attribute(self, start: int, end: int) -> None:
         for number, value in self.fields(start, end):

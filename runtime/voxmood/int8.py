@@ -47,16 +47,17 @@ def products_saturate() -> bool:
 
 
 def _probe() -> bytes:
-    """An ONNX file of one node, the operator that int8 graphs are made of.
+    """An ONNX file of one node, the operator that int8 graphs are made of, as they have it.
 
     Written by hand, since the runtime has no onnx package: fields by their numbers in onnx.proto.
     """
     weights = np.full((DEPTH, COLUMNS), LARGEST[1], np.int8).tobytes()
-    node = b"".join(_field(1, name) for name in ("a", "b", "one", "one"))
+    node = b"".join(_field(1, name) for name in ("a", "b", "one", "one", "", "zero"))
     node += _field(2, "product") + _field(4, "MatMulIntegerToFloat") + _field(7, "com.microsoft")
     graph = _field(1, node) + _field(2, "probe")
     graph += _field(5, _tensor("b", INT8, (DEPTH, COLUMNS), weights))
     graph += _field(5, _tensor("one", FLOAT, (), np.float32(1).tobytes()))
+    graph += _field(5, _tensor("zero", INT8, (), np.int8(0).tobytes()))
     graph += _field(11, _value("a", UINT8, (ROWS, DEPTH)))
     graph += _field(12, _value("product", FLOAT, (ROWS, COLUMNS)))
     opsets = [("", 18), ("com.microsoft", 1)]

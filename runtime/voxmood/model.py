@@ -19,6 +19,7 @@ from voxmood.graph_file import GraphFile, read_graph_file
 from voxmood.locate import locate
 from voxmood.session import (
     Provider,
+    check_products,
     create_session,
     nodes_by_provider,
     resolve_provider,
@@ -97,7 +98,10 @@ class Model:
         self.bundle = bundle
         self.precision = precision
         self._path = path = folder / model_file(precision)
-        self._check_graph(path, read_graph_file(path))
+        graph = read_graph_file(path)
+        self._check_graph(path, graph)
+        if precision == "int8":
+            check_products(path, graph)
         self._process = os.getpid()
         self._options = run_options(low_memory)
         self._session = create_session(

@@ -24,7 +24,8 @@ except ModuleNotFoundError as error:
     ) from error
 
 from voxmood.errors import BundleError, ProviderError
-from voxmood.int8 import exact_products
+from voxmood.graph_file import GraphFile
+from voxmood.int8 import exact_products, products_saturate
 from voxmood.providers import PROVIDERS
 from voxmood.threads import default_threads
 
@@ -45,6 +46,10 @@ DEFAULTS = {
     "session.record_ep_graph_assignment_info": "1",  # for `nodes_by_provider`
 }
 """Session configuration entries of every session; a bundle's own come after them."""
+
+FIRST_WITHOUT_ZEROS = (1, 30)
+"""The first ONNX Runtime that makes products exact without a zero point of their weights. Older
+ones end the process, or let the products saturate."""
 
 MAX_RUN_BYTES = 8 << 30  # of one process's runs; 60 s at full size in float take 3 GB
 
@@ -93,6 +98,26 @@ def _named(provider: Any) -> tuple[str, dict[str, Any]]:
             "own names, such as CoreMLExecutionProvider."
         )
     return PROVIDERS.get(name, (name, ""))[0], dict(options)
+
+
+def check_products(path: Path, graph: GraphFile) -> None:
+    """Raise where this ONNX Runtime cannot make a graph's int8 products exact on this CPU.
+
+    Args:
+        path: the file, for the message.
+        graph: what it declares.
+
+    Raises:
+        BundleError: the products saturate here, the graph gives no zero points of its weights, as
+            voxmood once wrote it, and ONNX Runtime is older than 1.30.
+    """
+    release = tuple(int(number) for number in onnxruntime.__version__.split(".")[:2])
+    if graph.products_without_zero and release < FIRST_WITHOUT_ZEROS and products_saturate():
+        raise BundleError(
+            f"{path}: ONNX Runtime {onnxruntime.__version__} cannot compute its int8 products "
+            "exactly on this CPU. Upgrade onnxruntime to 1.30 or newer, export the bundle again, "
+            "or load its fp32 (precision='fp32', or @fp32 behind the bundle's name)."
+        )
 
 
 def create_session(

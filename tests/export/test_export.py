@@ -13,6 +13,7 @@ import onnx
 import onnx_ir
 import pytest
 import soundfile
+from near import FLOAT16, NETWORK_DB, near
 
 import voxmood
 from voxmood.cli import main
@@ -39,7 +40,7 @@ def test_the_bundle_says_what_it_is(bundle: Path) -> None:
     assert (description["min_samples"], description["licence"]) == (400, "apache-2.0")
     for precision in ("fp32", "int8"):
         measured = description["precisions"][precision]["measured"]
-        assert measured["sqnr_db"] > (90 if precision == "fp32" else 12)
+        assert measured["sqnr_db"] > (NETWORK_DB if precision == "fp32" else 12)
         graph = onnx.load(bundle / f"model.{precision}.onnx")
         properties = {entry.key: entry.value for entry in graph.metadata_props}
         assert json.loads(properties["voxmood.labels"]) == ["neu", "hap", "ang", "sad"]
@@ -61,7 +62,7 @@ def test_same_logits_as_transformers_on_recordings(
         waveform, _ = librosa.load(path, sr=16000, mono=True)
         inputs = loaded.extractor(waveform, sampling_rate=16000, return_tensors="pt")
         expected = loaded.model(inputs.input_values).logits[0].detach().numpy()
-        assert model.predict(path).logits == pytest.approx(expected, abs=1e-4)
+        assert model.predict(path).logits == near(expected)
 
 
 def test_command_line(checkpoint: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -160,8 +161,8 @@ def test_fp16_is_close_and_any_batch(checkpoint: Path, bundle: Path, tmp_path: P
     batch = half.predict_batch(clips, sampling_rate=16000)
     for clip, together in zip(clips, batch, strict=True):
         alone, expected = (m.predict(clip, sampling_rate=16000) for m in (half, single))
-        assert alone.logits == pytest.approx(expected.logits, abs=0.03)
-        assert together.logits == pytest.approx(expected.logits, abs=0.03)
+        assert alone.logits == near(expected.logits, FLOAT16)
+        assert together.logits == near(expected.logits, FLOAT16)
         assert not np.array_equal(alone.logits, expected.logits)
 
 

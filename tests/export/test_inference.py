@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from near import LAYER, near
 from torch import nn
 from transformers import Wav2Vec2Config, Wav2Vec2ForSequenceClassification
 from transformers.models.wav2vec2 import modeling_wav2vec2 as original
@@ -47,8 +48,9 @@ def test_equals_transformers_around_every_frame_boundary(loaded: Checkpoint, bat
         with torch.inference_mode():
             logits, probabilities, _ = network(torch.tensor(clip)[None], torch.tensor([length]))
         expected = reference(loaded, clip)
-        assert logits[0].numpy() == pytest.approx(expected.numpy(), abs=1e-4), length
-        assert probabilities[0].numpy() == pytest.approx(expected.softmax(-1).numpy(), abs=3e-5)
+        assert logits[0].numpy() == near(expected.numpy()), length
+        exact = logits[0].double().softmax(-1)
+        assert probabilities[0].numpy() == pytest.approx(exact.numpy(), abs=1e-6)
 
 
 def test_masked_batch_equals_transformers(loaded: Checkpoint) -> None:
@@ -64,7 +66,7 @@ def test_masked_batch_equals_transformers(loaded: Checkpoint) -> None:
     with torch.inference_mode():
         expected = loaded.model(inputs.input_values, inputs.attention_mask).logits
         logits, _, _ = form(loaded, batched=True)(padded, torch.tensor(lengths))
-    assert logits.numpy() == pytest.approx(expected.numpy(), abs=3e-5)
+    assert logits.numpy() == near(expected.numpy())
 
 
 def test_without_weighted_layer_sum() -> None:
@@ -75,8 +77,8 @@ def test_without_weighted_layer_sum() -> None:
     clip = torch.randn(1, 9000)
     with torch.inference_mode():
         logits, _, embedding = network(clip, torch.tensor([9000]))
-        assert logits.numpy() == pytest.approx(model(clip).logits.numpy(), abs=1e-5)
-        assert model.classifier(embedding).numpy() == pytest.approx(logits.numpy(), abs=1e-5)
+        assert logits.numpy() == near(model(clip).logits.numpy(), LAYER)
+        assert model.classifier(embedding).numpy() == near(logits.numpy(), LAYER)
 
 
 @pytest.mark.parametrize(("kernel", "stride"), [(10, 5), (3, 2), (2, 2), (4, 2), (5, 3), (1, 1)])
@@ -110,7 +112,7 @@ def test_front_end_layer_equals_conv_norm_gelu(first: bool, scale: float) -> Non
             expected = layer.double()(x.double().transpose(1, 2)).transpose(1, 2)
             rewritten.float()
             result = rewritten(x[..., 0], None, windows) if first else rewritten(x)
-        assert result.numpy() == pytest.approx(expected.numpy(), abs=2e-5)
+        assert result.numpy() == near(expected.numpy(), LAYER)
 
 
 @pytest.mark.parametrize("kernel", [15, 16, 128])
@@ -127,7 +129,7 @@ def test_positional_conv(kernel: int, rewrite: type[nn.Module]) -> None:
         with torch.inference_mode():
             expected = embedding(x)
             result = nn.functional.gelu(rewritten(x))
-        assert result.numpy() == pytest.approx(expected.numpy(), abs=2e-6)
+        assert result.numpy() == near(expected.numpy(), LAYER)
 
 
 @pytest.mark.parametrize("norm", ["layer", "group"])
@@ -143,4 +145,4 @@ def test_other_kernels_and_strides(norm: str) -> None:
             clip = torch.randn(1, length)
             with torch.inference_mode():
                 logits, _, _ = network(clip, torch.tensor([length]))
-                assert logits.numpy() == pytest.approx(model(clip).logits.numpy(), abs=1e-5)
+                assert logits.numpy() == near(model(clip).logits.numpy(), LAYER)

@@ -122,7 +122,7 @@ def test_figures_are_those_of_a_plain_calculation(audio: Path) -> None:
         "exact McNemar p of their accuracies": 1,
     }
     for name, value in expected.items():
-        assert measures[name].value == pytest.approx(value, rel=1e-3), name
+        assert measures[name].value == pytest.approx(value, rel=1e-3, abs=1e-6), name
 
 
 def test_wrong_scales_of_a_layer_fail(audio: Path, copy: Path) -> None:

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 
-from voxmood import int8
+import voxmood
+from voxmood import int8, session
+from voxmood.bundle import read_bundle
+from voxmood.cli import main
+from voxmood.graph_file import read_graph_file
+from voxmood.locate import shipped_bundle
+
+HELLO = Path(__file__).parents[2] / "runtime" / "examples" / "hello.wav"
 
 
 def test_the_probe_is_a_valid_graph_of_the_operator_in_use() -> None:
     model = onnx.load_from_string(int8._probe())
     (node,) = model.graph.node
     assert (node.domain, node.op_type) == ("com.microsoft", "MatMulIntegerToFloat")
+    assert node.input[5] == "zero"
     weights = onnx.numpy_helper.to_array(model.graph.initializer[0])
     assert (weights == 127).all()
 
@@ -25,6 +37,79 @@ def test_products_are_exact_with_the_entries(monkeypatch: pytest.MonkeyPatch) ->
     session = onnxruntime.InferenceSession(int8._probe(), options)
     (product,) = session.run(None, {"a": np.full((int8.ROWS, int8.DEPTH), 255, np.uint8)})
     assert (product == 255 * 127 * int8.DEPTH).all()
+
+
+Change = Callable[[list[onnx.NodeProto]], object]
+
+WITHOUT_ZEROS: dict[str, tuple[Change, int]] = {
+    "as voxmood writes it": (lambda products: None, 0),
+    "the last product lacks one": (lambda products: without_zero(products[-1]), 1),
+    "the first, which has a bias": (lambda products: without_zero(products[0]), 1),
+    "all, the inputs cut short": (lambda products: [cut_short(each) for each in products], 37),
+    "all, as voxmood once wrote it": (lambda products: [without_zero(p) for p in products], 37),
+}
+"""What happens to the int8 products of the shipped graph, and how many then lack a zero point."""
+
+
+def without_zero(product: onnx.NodeProto) -> None:
+    """Leave the zero point out: by an empty name, or at the end of the list by nothing."""
+    product.input[5] = ""
+    if len(product.input) == 6:
+        cut_short(product)
+
+
+def cut_short(product: onnx.NodeProto) -> None:
+    del product.input[5:]
+
+
+@pytest.fixture(params=WITHOUT_ZEROS)
+def graph(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, int]:
+    """An int8 graph in a copy of the shipped bundle, and how many products lack a zero point."""
+    change, lacking = WITHOUT_ZEROS[request.param]
+    path = Path(shutil.copytree(shipped_bundle(), tmp_path / "bundle")) / "model.int8.onnx"
+    model = onnx.load(path)
+    change([node for node in model.graph.node if node.op_type == "MatMulIntegerToFloat"])
+    onnx.save(model, path)
+    description = path.with_name("bundle.json")
+    facts = read_bundle(path.parent).precisions["int8"].files[path.name]
+    text = description.read_text().replace(facts.sha256, voxmood.bundle.sha256(path))
+    description.write_text(text.replace(f": {facts.bytes},", f": {path.stat().st_size},"))
+    return path, lacking
+
+
+@pytest.mark.parametrize(
+    ("release", "saturate", "fails"),
+    [
+        ("1.20.1", True, True),
+        ("1.24.4", True, True),
+        ("1.29.0", True, True),
+        ("1.20.1", False, False),
+        ("1.30.0", True, False),
+        ("1.32.0.dev20261001+cpu", True, False),
+        ("2.0.0", True, False),
+    ],
+)
+def test_products_without_a_zero_point_are_refused_where_they_would_abort(
+    graph: tuple[Path, int],
+    release: str,
+    saturate: bool,
+    fails: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path, lacking = graph
+    found = read_graph_file(path)
+    assert found.products_without_zero == lacking
+    monkeypatch.setattr(onnxruntime, "__version__", release)
+    monkeypatch.setattr(session, "products_saturate", lambda: saturate)
+    if not (fails and lacking):
+        session.check_products(path, found)
+        return
+    with pytest.raises(voxmood.BundleError, match=r"1\.30 or newer, export .* again, or load its"):
+        voxmood.load(path.parent)
+    assert main(["predict", "--model", str(path.parent), str(HELLO)]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+    assert main(["predict", "--model", f"{path.parent}@fp32", str(HELLO)]) == 0
 
 
 def test_a_cpu_that_saturates_gets_help(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from near import near
 
 import voxmood
 from voxmood.cli import main
+from voxmood.graph_file import read_graph_file
 from voxmood.locate import shipped_bundle
 
 ROOT = Path(__file__).parents[2]
@@ -18,6 +20,10 @@ RATE = 16000
 def test_predicts_by_default(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", str(ROOT / "runtime" / "examples" / "hello.wav")]) == 0
     assert "hello.wav: " in capsys.readouterr().out
+
+
+def test_int8_products_have_zero_points_of_their_weights() -> None:
+    assert read_graph_file(shipped_bundle() / "model.int8.onnx").products_without_zero == 0
 
 
 def test_is_small_and_free_to_ship() -> None:
@@ -58,7 +64,8 @@ def test_level_does_not_matter() -> None:
     model = voxmood.load(precision="fp32")
     noise = np.random.default_rng(1).normal(0, 0.2, 2 * RATE)
     loud, quiet = (model.predict(noise * gain, sampling_rate=RATE) for gain in (1.0, 0.05))
-    assert quiet.logits == pytest.approx(loud.logits, abs=2e-2)
+    # Normalizing adds 1e-7 to the variance, which is 1e-4 here.
+    assert quiet.logits == near(loud.logits, 2e-3)
 
 
 def test_int8_decides_as_fp32(emodb: list[Path]) -> None:

@@ -18,6 +18,7 @@ import librosa
 import numpy as np
 import pytest
 import soundfile
+from near import LAYER, near
 
 import voxmood
 from voxmood import AudioError, Model, Segment, Stream
@@ -197,7 +198,7 @@ def test_long_recordings_are_combined_by_speech(model: Model) -> None:
     for name in ("logits", "embedding"):
         values = np.array([getattr(part, name) for part in parts], np.float64)
         mean = (values * weights).sum(axis=0) / weights.sum()
-        assert getattr(long, name) == pytest.approx(mean, abs=1e-5)
+        assert getattr(long, name) == near(mean, LAYER)
     exponents = np.exp(long.logits.astype(np.float64))
     assert list(long.probabilities.values()) == pytest.approx(exponents / exponents.sum(), abs=1e-6)
     assert long.label == model.labels[int(long.logits.argmax())]
@@ -207,7 +208,7 @@ def test_long_recordings_are_combined_by_speech(model: Model) -> None:
     sources = [sound, sound[: 2 * RATE], sound[: 31 * RATE], sound[: 30 * RATE]]
     for one, source in zip(fp32.predict_batch(sources, sampling_rate=RATE), sources, strict=True):
         alone = fp32.predict(source, sampling_rate=RATE)
-        assert one.logits == pytest.approx(alone.logits, abs=1e-4)
+        assert one.logits == near(alone.logits)
         assert one.duration == len(source) / RATE
 
 
