@@ -7,7 +7,8 @@ import io
 import json
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 
 INSTEAD = {"█": "#", "Δ": "d"}
 """What stands for characters of our own where they cannot be shown."""
@@ -22,6 +23,45 @@ def degrade() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="voxmood")
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Keep what decoders print themselves off both streams, which go on to where they led.
+
+    libsndfile and mpg123 write remarks on damaged files straight to the descriptors: between rows
+    of JSON, and through progress bars. What is wrong with a file is told with it.
+    """
+    with ExitStack() as undo:
+        for name in ("stdout", "stderr"):
+            stream = getattr(sys, name)
+            if isinstance(stream, io.TextIOWrapper):
+                undo.enter_context(_apart(name, stream))
+        yield
+
+
+@contextmanager
+def _apart(name: str, stream: io.TextIOWrapper) -> Iterator[None]:
+    """Give a stream of Python's a descriptor of its own, and lead the old one nowhere."""
+    stream.flush()
+    descriptor = stream.fileno()
+    copy = os.dup(descriptor)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    own = io.TextIOWrapper(
+        io.BufferedWriter(io.FileIO(copy, "w")),
+        stream.encoding,
+        stream.errors,
+        line_buffering=stream.line_buffering,
+    )
+    try:
+        os.dup2(nowhere, descriptor)
+        setattr(sys, name, own)
+        yield
+    finally:
+        setattr(sys, name, stream)
+        os.dup2(copy, descriptor)
+        os.close(nowhere)
+        own.close()
 
 
 def flush() -> None:

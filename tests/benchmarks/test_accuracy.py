@@ -55,7 +55,7 @@ def test_a_label_that_nobody_says_does_not_count_in_the_recall() -> None:
 
 def test_folds_are_scored_apart() -> None:
     recordings = [
-        Utterance(str(index), Path(str(index)), "neu", "s", str(1 + index % 2))
+        Utterance(str(index), Path(str(index)), "neu", "s", fold=str(1 + index % 2))
         for index in range(4)
     ]
     logits = np.array([[1.0, 0, 0, 0], [0, 1.0, 0, 0]] * 2)

@@ -6,9 +6,12 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 HELLO = Path(__file__).parents[2] / "runtime" / "examples" / "hello.wav"
 LATIN = os.fsdecode(b"latin-\xe9.wav")
@@ -220,3 +223,51 @@ def without_onnx_runtime(
     return subprocess.run(
         [sys.executable, "-c", code], capture_output=True, timeout=60, check=False, cwd=cwd
     )
+
+
+def sample_dump(tmp_path: Path) -> Path:
+    """Return a file of which libsndfile prints on standard output that it is damaged."""
+    path = tmp_path / "a.sds"
+    soundfile.write(path, np.zeros(16000), 16000, format="SDS", subtype="PCM_16")
+    content = bytearray(path.read_bytes())
+    content[21 + 127 * 3 + 4] ^= 0x7F
+    content[21 + 127 * 5 : 21 + 127 * 5 + 2] = b"\0\0"
+    path.write_bytes(content)
+    return path
+
+
+def damaged_mp3(tmp_path: Path) -> Path:
+    """Return a file of which mpg123 prints on standard error that it is damaged."""
+    path = tmp_path / "a.mp3"
+    random = np.random.default_rng(1)
+    soundfile.write(path, random.normal(0, 0.1, 64000), 16000)
+    content = bytearray(path.read_bytes())
+    for _ in range(40):
+        content[int(random.integers(1000, len(content)))] = int(random.integers(256))
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("command", ["predict", "timeline", "batch", "compare"])
+@pytest.mark.parametrize("make", [damaged_mp3, sample_dump])
+def test_decoders_print_nothing(tmp_path: Path, command: str, make: Callable[[Path], Path]) -> None:
+    path = make(tmp_path)
+    decoding = "import voxmood.audio, sys; list(voxmood.audio.Recording(sys.argv[1], rate=16000))"
+    alone = subprocess.run([sys.executable, "-c", decoding, path], capture_output=True, check=False)
+    if make is damaged_mp3:
+        assert b"mpg123" in alone.stderr
+    options: dict[str, list[object]] = {
+        "predict": ["--json", path, HELLO],
+        "timeline": ["--json", path],
+        "batch": [path, "--output", tmp_path / "out.csv"],
+        "compare": ["voxmood-tiny@fp32", "voxmood-tiny@int8", "--audio", tmp_path, "--json"],
+    }
+    done = run(command, *options[command])
+    lines = done.stderr.decode().splitlines()
+    assert all(line.startswith(("voxmood: ", "\r", " ")) or "%" in line for line in lines), lines
+    assert b"Error" not in done.stdout
+    if command == "compare":
+        json.loads(done.stdout)
+    elif command != "batch":
+        for line in done.stdout.splitlines():
+            json.loads(line)

@@ -11,15 +11,16 @@ from voxmood.audio.tags import begins_file, skip_front, skip_tags
 from voxmood.errors import AudioError, MissingExtraError
 
 LIBSNDFILE_SUFFIXES = {
-    ".aif", ".aifc", ".aiff", ".au", ".bwf", ".caf", ".flac", ".mp1", ".mp2", ".mp3", ".mpga",
-    ".nist", ".oga", ".ogg", ".opus", ".rf64", ".snd", ".sph", ".voc", ".w64", ".wav", ".wave",
+    ".8svx", ".aif", ".aifc", ".aiff", ".au", ".avr", ".bwf", ".caf", ".flac", ".ircam", ".mp1",
+    ".mp2", ".mp3", ".mpga", ".nist", ".oga", ".ogg", ".opus", ".paf", ".pvf", ".rf64", ".sds",
+    ".sf", ".snd", ".sph", ".svx", ".voc", ".w64", ".wav", ".wave", ".wve",
 }  # fmt: skip
 """Suffixes of what libsndfile reads, which every installation has."""
 
 PYAV_SUFFIXES = {
-    ".3g2", ".3gp", ".aac", ".ac3", ".amr", ".ape", ".avi", ".dsf", ".eac3", ".flv", ".m4a",
-    ".m4b", ".mka", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".oma", ".spx", ".tta", ".webm",
-    ".wma", ".wmv", ".wv",
+    ".3g2", ".3gp", ".aac", ".ac3", ".amr", ".ape", ".avi", ".awb", ".dff", ".dsf", ".dts",
+    ".eac3", ".flv", ".m4a", ".m4b", ".m4r", ".mka", ".mkv", ".mov", ".mp4", ".mpc", ".mpeg",
+    ".mpg", ".ogv", ".oma", ".ra", ".rm", ".spx", ".tak", ".tta", ".webm", ".wma", ".wmv", ".wv",
 }  # fmt: skip
 """Suffixes of what PyAV reads beside it (extra `av`); found without it too, to be reported."""
 
@@ -137,7 +138,7 @@ def refusal(content: Content, name: str, cause: Exception | None = None) -> Audi
         return AudioError(f"{name}: is empty.")
     if other := other_kind(content):
         return AudioError(f"{name}: is {other}.")
-    coded = _wav_codec(content) if _is_wav(head) else coded_audio(content)
+    coded = _wav_codec(content) if is_wav(content) else coded_audio(content)
     if coded and isinstance(cause, MissingExtraError):
         return AudioError(
             f"{name}: is {coded}, which needs PyAV: pip install 'voxmood[av]'; or convert it, for "
@@ -156,7 +157,9 @@ def refusal(content: Content, name: str, cause: Exception | None = None) -> Audi
     )
 
 
-def _is_wav(head: bytes) -> bool:
+def is_wav(content: Content) -> bool:
+    """Return whether a file begins as WAV does."""
+    head = content.at(skip_tags(content, 0), 12)
     return head[:4] in (b"RIFF", b"RIFX", b"RF64") and head[8:12] == b"WAVE"
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from voxmood.audio.content import Content
 from voxmood.audio.converter import Converter
 from voxmood.audio.decoders import BLOCK_SAMPLES, Block, Decoder, UnreadableError
-from voxmood.audio.formats import coded_audio, is_audio, other_kind, refusal
+from voxmood.audio.formats import coded_audio, is_audio, is_wav, other_kind, refusal
 from voxmood.audio.libsndfile import LibsndfileDecoder
 from voxmood.audio.sources import AudioSource, Samples, Waveform, name_of, resolve, to_float
 from voxmood.audio.structure import find_parts
@@ -153,6 +153,8 @@ def _open_pyav(content: Content, name: str, cause: Exception | None) -> Decoder:
     if not is_audio(content, name):  # FFmpeg would take noise for one thing or the other
         raise refusal(content, name) from cause
     parts = find_parts(content)
+    if is_wav(content) and not parts[0].kind:  # FFmpeg allocates what its chunks claim
+        raise refusal(content, name) from cause
     ratio = parts[0].declared_ratio if len(parts) == 1 else 1.0
     try:
         from voxmood.audio.pyav import PyAvDecoder

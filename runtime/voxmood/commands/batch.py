@@ -18,6 +18,7 @@ from voxmood.commands.options import (
     named,
 )
 from voxmood.commands.progress import progress
+from voxmood.console import quiet_libraries
 from voxmood.errors import OutputError
 from voxmood.files import check_output
 from voxmood.threads import default_threads
@@ -93,7 +94,7 @@ def _locally(options: argparse.Namespace, search: Search) -> Tally:
     options.threads = threads // workers
     labeller = Labeller(load(options), _windows(options), listing.columns)
     tally = Tally()
-    with Table(output, labeller.fields, labeller.labels) as table:
+    with quiet_libraries(), Table(output, labeller.fields, labeller.labels) as table:
         if options.resume:
             for path, error in table.resume(labeller.description):
                 if listing.discard(path):

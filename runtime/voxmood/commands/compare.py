@@ -17,6 +17,7 @@ from voxmood.commands.options import (
     positive,
     write_report,
 )
+from voxmood.console import quiet_libraries
 from voxmood.recordings import choose_recordings
 
 
@@ -61,16 +62,17 @@ def run(options: argparse.Namespace) -> int:
         inputs += [options.manifest] if options.manifest else []
         inputs += bundle_files(options.reference) + bundle_files(options.candidate)
         check_outputs(outputs, inputs)
-    comparison = compare(
-        options.reference,
-        options.candidate,
-        audio=options.audio,
-        manifest=options.manifest,
-        min_agreement=options.min_agreement,
-        max_drift=options.max_drift,
-        min_sqnr=options.min_sqnr,
-        max_unreadable=options.max_unreadable,
-        threads=options.threads,
-        progress=True,
-    )
+    with quiet_libraries():
+        comparison = compare(
+            options.reference,
+            options.candidate,
+            audio=options.audio,
+            manifest=options.manifest,
+            min_agreement=options.min_agreement,
+            max_drift=options.max_drift,
+            min_sqnr=options.min_sqnr,
+            max_unreadable=options.max_unreadable,
+            threads=options.threads,
+            progress=True,
+        )
     return write_report(comparison.report(), options)

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from voxmood.commands.options import add_model, load, named, open_source
-from voxmood.console import complain
+from voxmood.console import complain, quiet_libraries
 from voxmood.display import bars
 
 if TYPE_CHECKING:
@@ -29,15 +29,16 @@ def run(options: argparse.Namespace) -> int:
 
     labeller = Labeller(load(options))
     status = 0
-    for file in options.files:
-        (row,) = labeller(Entry(file), open_source(file))
-        if row["error"]:
-            complain(row["error"])
-            status = 1
-        if options.json:
-            print(as_json(row), end="", flush=True)
-        elif not row["error"]:
-            print(_as_text(row), flush=True)
+    with quiet_libraries():
+        for file in options.files:
+            (row,) = labeller(Entry(file), open_source(file))
+            if row["error"]:
+                complain(row["error"])
+                status = 1
+            if options.json:
+                print(as_json(row), end="", flush=True)
+            elif not row["error"]:
+                print(_as_text(row), flush=True)
     return status
 
 

@@ -23,7 +23,7 @@ from voxmood.commands.options import (
     open_source,
     path,
 )
-from voxmood.console import complain
+from voxmood.console import complain, quiet_libraries
 from voxmood.display import segment_text
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def run(options: argparse.Namespace) -> int:
 
     if options.csv:
         print(csv_head(labeller.fields, model.labels), end="", flush=True)
-    with ExitStack() as opened:
+    with quiet_libraries(), ExitStack() as opened:
         try:
             source = _open(options, opened)
             timeline = model.timeline(source, options.window, options.hop)
