@@ -64,10 +64,10 @@ def iemocap(tmp_path: Path) -> Path:
 def test_iemocap_by_the_superb_protocol(iemocap: Path) -> None:
     found = read_iemocap(iemocap, {1: 5, 2: 5})
     assert [(one.path.name, one.label, one.speaker, one.fold) for one in found[:5]] == [
-        ("Ses01F_impro01_F000.wav", "neu", "Ses01F", fold="1"),
+        ("Ses01F_impro01_F000.wav", "neu", "Ses01F", "1"),
         ("Ses01F_impro01_M000.wav", "hap", "Ses01M", "1"),  # excited counts as happy
-        ("Ses01F_impro01_F002.wav", "ang", "Ses01F", fold="1"),
-        ("Ses01F_impro01_F003.wav", "hap", "Ses01F", fold="1"),
+        ("Ses01F_impro01_F002.wav", "ang", "Ses01F", "1"),
+        ("Ses01F_impro01_F003.wav", "hap", "Ses01F", "1"),
         ("Ses01F_impro01_M002.wav", "sad", "Ses01M", "1"),
     ]
     assert Counter(one.fold for one in found) == {"1": 5, "2": 5}
