@@ -158,7 +158,8 @@ def measure(
     limit = MAX_FLOAT_ERROR * max(1.0, float(np.abs(np.stack(reference)).max()))
     if model.precision == "fp32" and error > limit:
         raise ValuesError(
-            f"fp32: a logit is off by {error:.2e} from the original model; the limit is {limit:.0e}."
+            f"fp32: a logit is off by {error:.2e} from the original model; the limit is "
+            f"{limit:.0e}."
         )
     expected_probabilities = torch.from_numpy(np.stack(reference)).softmax(-1).numpy()
     measures = measure_difference(
