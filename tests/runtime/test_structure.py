@@ -167,6 +167,23 @@ def test_streams_that_were_put_together(form: str, subtype: str) -> None:
         assert np.array_equal(found, np.concatenate(alone))
 
 
+@pytest.mark.parametrize("form", ["WAV", "RF64", "W64", "AIFF", "AU", "CAF", "SVX", "VOC"])
+def test_files_of_a_kind_that_were_put_together(form: str) -> None:
+    files = [encoded(form, seconds=seconds) for seconds in (1, 2, 1)]
+    found, (warning,) = read(b"".join(files))
+    assert np.array_equal(found, np.concatenate([read(file)[0] for file in files]))
+    assert "3 recordings one after the other, 4.0 s in all" in warning
+
+
+def test_a_second_file_that_cannot_be_read() -> None:
+    first = encoded("FLAC", "PCM_16", seconds=2)
+    broken = bytearray(first)
+    broken[200:] = bytes(len(broken) - 200)
+    found, (warning,) = read(first + bytes(broken))
+    assert np.array_equal(found, read(first)[0])
+    assert "number 2, which begins at 2.0 s, cannot be read" in warning
+
+
 def test_files_that_were_put_together() -> None:
     first, second = encoded("WAV", "PCM_16", seconds=3), encoded("AIFF", "PCM_16", seconds=2)
     for content in (first + second, first + encoded("MP3", seconds=2), first + ID3V1 + second):
@@ -325,3 +342,22 @@ def test_parts_of_any_size() -> None:
     found, warnings = read(b"".join(pieces))
     assert np.array_equal(found, np.concatenate([read(piece)[0] for piece in pieces]))
     assert warnings == ()
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        b"APETAGEX" + bytes(24),
+        b"LYRICSBEGIN" * 3000,
+        b"\xff" * 1_000_000,
+        b"\xff\xf8" * 300_000,
+        b"fLaC" * 100_000,
+        ID3V1 * 10_000,
+    ],
+    ids=["APE of no size", "Lyrics3", "marks of MP3", "marks of FLAC frames", "of files", "ID3v1"],
+)
+@pytest.mark.parametrize("form", ["WAV", "FLAC", "MP3", "OGG"])
+def test_no_tail_takes_forever(form: str, tail: bytes) -> None:
+    """Each of these marks is looked at, and once; a loop that stays in place never ends."""
+    found, _ = read(encoded(form, seconds=1) + tail)
+    assert len(found) >= 0.9 * RATE

@@ -22,6 +22,7 @@ from voxmood.audio.tags import begins_file, next_file, skip_tags, skip_zeros, ta
 UNKNOWN_BYTES = 0x7FFF0000  # what writes to a pipe declares 2 or 4 GB, not knowing the length
 SLACK_BYTES = 64  # of padding or miscounting, a few milliseconds
 MAX_CHUNKS = 10_000
+MAX_BLOCKS = 1 << 20  # of VOC, of which some writers make one for a few milliseconds
 _CUT_CHUNKS = re.compile(
     rb"LIST|INFO|JUNK|PAD |FLLR|bext|cue |fact|PEAK|smpl|inst|i[dD]3 |ID3 |iXML|axml|_PMX|afsp|"
     rb"NAME|AUTH|ANNO|\(c\) |COMT|APPL|MARK|INST|MIDI|AESD|CHAN|free|pakt|info|strg|umid|uuid"
@@ -153,7 +154,7 @@ def voc_part(content: Content, start: int) -> Part | None:
     at = start + content.number(start + 20, 2)
     pieces: list[tuple[int, int]] = []
     first = declared = there = 0
-    for _ in range(MAX_CHUNKS):
+    for _ in range(MAX_BLOCKS):
         kind, size = content.number(at, 1), content.number(at + 1, 3)
         if kind == VOC_END or at >= content.size:
             break
@@ -207,14 +208,16 @@ def _audio(content: Content, start: int, layout: Layout, at: int, size: int, wid
         known = size < 1 << 62
     order: Literal["little", "big"] = "big" if layout.order == "big" else "little"
     left_out = 0 if layout.inclusive else head
-    patches = {size_at: (content.size - at - left_out).to_bytes(size_bytes, order)}
+    rest = min(content.size - at - left_out, 256**size_bytes - 1)
+    patches = {size_at: rest.to_bytes(size_bytes, order)}
     total = 0
     if layout.total:
         offset, before = layout.total
         total_at, total_bytes = (wide, 8) if wide else (start + offset, layout.size_bytes)
         size_of_all = content.number(total_at, total_bytes, layout.order)
         total = start + before + size_of_all if size_of_all <= content.size else 0
-        patches[total_at] = (content.size - start - before).to_bytes(total_bytes, order)
+        all_of_it = min(content.size - start - before, 256**total_bytes - 1)
+        patches[total_at] = all_of_it.to_bytes(total_bytes, order)
     declared = max(0, size - (head if layout.inclusive else 0))
     return _Audio(at + head, declared if known else None, layout.align, total, patches)
 
@@ -283,7 +286,7 @@ def _what_follows(content: Content, audio: _Audio, layout: Layout | None) -> tup
 def _is_chunk(content: Content, at: int, layout: Layout, total: int) -> bool:
     """Return whether a chunk begins at an offset; the file may end within it."""
     name = content.at(at, layout.name_bytes)
-    if len(name) < layout.name_bytes:
+    if len(name) < layout.name_bytes or begins_file(content, at):
         return False
     if _CUT_CHUNKS.match(name):
         return True

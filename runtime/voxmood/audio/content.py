@@ -49,15 +49,18 @@ class Content:
 
     def find(self, pattern: bytes, start: int, stop: int) -> int:
         """Return the first offset of a pattern within a range, or -1."""
-        overlap = len(pattern) - 1
-        while start < stop:
-            block = self.at(start, min(1 << 20, stop - start))
-            found = block.find(pattern)
+        stop = min(stop, self.size)
+        while start + len(pattern) <= stop:
+            begin = start - self._start
+            if not 0 <= begin <= len(self._block) - len(pattern):
+                self.at(start, CACHE_BYTES)
+                begin = 0
+            found = self._block.find(pattern, begin, stop - self._start)
             if found >= 0:
-                return start + found
-            if len(block) <= overlap:
+                return self._start + found
+            if len(self._block) < len(pattern):
                 return -1
-            start += len(block) - overlap
+            start = self._start + len(self._block) - len(pattern) + 1
         return -1
 
 

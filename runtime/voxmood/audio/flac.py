@@ -14,6 +14,8 @@ MARKER = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
 MARKER_BYTES = b"fLaC"
 STREAMINFO_BYTES = 42  # with the marker and the header of its block
 TOTAL_AT = 21  # from the marker on: 4 bits and 32 of how many samples there are
+MAX_PARTS = 1000
+MAX_TRIED = 5000  # places that look like a frame's header
 TAIL_BYTES = 1 << 20  # in which the last frame begins
 BLOCK_SIZES = {1: 192, **{code: 576 << code - 2 for code in range(2, 6)}} | {
     code: 256 << code - 8 for code in range(8, 16)
@@ -38,8 +40,8 @@ class _Frame(NamedTuple):
 
 def flac_parts(content: Content, start: int) -> list[Part]:
     """Return the recordings that begin at an offset, one after the other; usually one."""
-    parts = []
-    while MARKER.match(content.at(start, 8)):
+    parts: list[Part] = []
+    while MARKER.match(content.at(start, 8)) and len(parts) < MAX_PARTS:
         following = _next_marker(content, start + STREAMINFO_BYTES)
         stop = following if following >= 0 else content.size
         parts.append(_part(content, start, stop))
@@ -93,7 +95,10 @@ def _last_frame(content: Content, info: bytes, start: int, stop: int) -> tuple[_
     first = max(start, stop - TAIL_BYTES)
     tail = content.at(first, stop - first)
     at, others = len(tail), 0
-    while (at := max(tail.rfind(b"\xff\xf8", 0, at), tail.rfind(b"\xff\xf9", 0, at))) >= 0:
+    for _ in range(MAX_TRIED):
+        at = max(tail.rfind(b"\xff\xf8", 0, at), tail.rfind(b"\xff\xf9", 0, at))
+        if at < 0:
+            break
         header = tail[at : at + 20]
         if frame := _frame(header, info):
             return frame, others > 1

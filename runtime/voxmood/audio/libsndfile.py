@@ -55,17 +55,20 @@ class LibsndfileDecoder:
         """Yield all samples; raise UnreadableError where there is none before a failure."""
         seconds = 0.0
         for number, part in enumerate(self._parts):
-            if number:
-                try:
+            try:
+                if number:
                     self._sound = self._open(part)
-                except UnreadableError as error:
-                    self.warnings.append(
-                        f"{self._others(number)} at {seconds:.1f} s cannot be read ({error})"
-                    )
-                    return
-            for block in self._part(part):
-                seconds += len(block.frames) / block.rate
-                yield block
+                for block in self._part(part):
+                    seconds += len(block.frames) / block.rate
+                    yield block
+            except UnreadableError:
+                if not number:
+                    raise
+                self.warnings.append(
+                    f"holds {len(self._parts)} recordings one after the other; number "
+                    f"{number + 1}, which begins at {seconds:.1f} s, cannot be read"
+                )
+                return
         if not _is_stream(self._parts):
             self.warnings.append(
                 f"holds {len(self._parts)} recordings one after the other, {seconds:.1f} s in all; "
@@ -75,9 +78,6 @@ class LibsndfileDecoder:
     def close(self) -> None:
         """Close libsndfile's side of the file."""
         self._sound.close()
-
-    def _others(self, number: int) -> str:
-        return f"the recording that begins in it as number {number + 1} of {len(self._parts)}"
 
     def _open(self, part: Part) -> soundfile.SoundFile:
         file = self._content.file

@@ -18,7 +18,7 @@ from voxmood.audio.content import Content
 from voxmood.audio.parts import Part
 from voxmood.audio.tags import begins_file, skip_tags, skip_zeros, tag_length
 
-MAX_JUNK_BYTES = 256 << 10  # in front of the first frame
+MAX_JUNK_BYTES = 256 << 10  # in front of a frame
 CONFIRMED = 4  # frames in a row that no other kind of data has by chance
 MAX_PARTS = 1000
 AUDIBLE_SECONDS = 0.09
@@ -180,7 +180,7 @@ def _part(content: Content, stream: _Stream, number: int, last: int) -> Part:
     fed = sum(stop - start for start, stop in stream.pieces)
     if header.size_at and abs(fed - header.size) > header.size // 200:
         # A decoder would complain of a wrong size on standard error.
-        patches[header.size_at] = fed.to_bytes(4, "big")
+        patches[header.size_at] = min(fed, 256**4 - 1).to_bytes(4, "big")
     if last and header.trimmed_at:
         # In front of another stream, players keep what the encoder added at the end.
         added = content.number(header.trimmed_at, 3, "big")
@@ -214,9 +214,11 @@ def _frames(content: Content, at: int) -> Iterator[tuple[int, Frame]]:
         if begins_file(content, at):
             return
         behind = skip_tags(content, at)
-        at = behind if behind > at else _next_run(content, at + 1, content.size, CONFIRMED)
-        if at < 0:
+        if behind == at:
+            behind = _next_run(content, at + 1, at + MAX_JUNK_BYTES, CONFIRMED)
+        if behind < 0:
             return
+        at = behind
 
 
 def _is_run(content: Content, at: int, count: int, *, alone: bool = True) -> bool:
@@ -254,9 +256,8 @@ def _header(content: Content, at: int, frame: Frame) -> _Header | None:
         return None
     if data[36:40] == b"VBRI":
         return _Header(False, int.from_bytes(data[50:54], "big"), frame.length, 0, 0, 0, 0)
-    tag = (
-        4 + SIDE_BYTES[version == 3, channels] + (0 if data[1] & 1 else 2)
-    )  # behind a checksum where there is one
+    checksum = 0 if data[1] & 1 else 2  # bytes
+    tag = 4 + checksum + SIDE_BYTES[version == 3, channels]
     if data[tag : tag + 4] not in (b"Xing", b"Info"):
         return None
     flags, offset = data[tag + 7], tag + 8

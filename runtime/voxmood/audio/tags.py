@@ -103,6 +103,7 @@ def tail_tags(content: Content, stop: int) -> int:
         elif content.at(stop - 32, 8) == b"APETAGEX":
             footer = content.at(stop - 32, 32)
             has_header = footer[23] & 0x80
-            stop -= int.from_bytes(footer[12:16], "little") + (32 if has_header else 0)
+            size = int.from_bytes(footer[12:16], "little")  # of items and footer
+            stop -= max(32, size) + (32 if has_header else 0)
         else:
             return max(0, stop)
