@@ -41,7 +41,7 @@ REPORT = """
 import json, sys
 from importlib.metadata import version
 import voxmood
-from voxmood.locate import shipped_bundle
+from voxmood.bundle.locate import shipped_bundle
 
 hello, bundle = sys.argv[1], shipped_bundle()
 assert version("voxmood") == voxmood.__version__

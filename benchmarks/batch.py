@@ -25,7 +25,7 @@ from typing import Any
 import soundfile
 
 import voxmood
-from voxmood.recordings import find_recordings
+from voxmood.audio.listing import find_recordings
 from voxmood_bench.machine import machine
 
 FEW = 64

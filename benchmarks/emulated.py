@@ -29,9 +29,9 @@ import numpy.typing as npt
 import soundfile
 
 import voxmood
-from voxmood.bundle import read_bundle
-from voxmood.locate import shipped_bundle
-from voxmood.statistics import agreement, centred
+from voxmood.bundle.description import read_bundle
+from voxmood.bundle.locate import shipped_bundle
+from voxmood.comparison.metrics import agreement, centred
 from voxmood_bench.emulator import CACHE, CPUS, Cpu, arm_environment, emulator
 from voxmood_bench.machine import describe, machine
 from voxmood_export.signals import speech_like
@@ -45,14 +45,14 @@ RUNTIME = Path(voxmood.__file__).parents[1]
 
 WORKER = """
 import importlib.metadata, json, sys
-import voxmood, voxmood.int8, voxmood.session
+import voxmood, voxmood.engine.int8_probe, voxmood.engine.session
 
 options = json.loads(sys.argv[1])
 if not options["exact"]:
-    voxmood.session.exact_products = dict
+    voxmood.engine.session.exact_products = dict
 model = voxmood.load(options["bundle"], precision=options["precision"], threads=1)
 print(json.dumps({
-    "int8_products": voxmood.int8.describe_products(),
+    "int8_products": voxmood.engine.int8_probe.describe_products(),
     "logits": [model.predict(path).logits.tolist() for path in options["clips"]],
     "versions": {name: importlib.metadata.version(name) for name in ("onnxruntime", "numpy")},
 }))

@@ -24,9 +24,9 @@ import onnxruntime
 import torch
 
 from voxmood.audio import Waveform
-from voxmood.bundle import model_file, read_bundle
-from voxmood.session import create_session, resolve_provider
-from voxmood.statistics import sqnr
+from voxmood.bundle.description import model_file, read_bundle
+from voxmood.comparison.metrics import sqnr
+from voxmood.engine.session import create_session, resolve_provider
 from voxmood_bench.machine import machine
 from voxmood_export.bias import correct_bias, embedding_shift
 from voxmood_export.checkpoint import load_checkpoint

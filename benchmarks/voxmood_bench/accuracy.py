@@ -14,8 +14,8 @@ from sklearn.metrics import accuracy_score, confusion_matrix, recall_score
 
 from voxmood import Prediction
 from voxmood.audio import read_waveform
-from voxmood.recordings import Recording
-from voxmood.statistics import agreement, drift, mcnemar, sqnr
+from voxmood.audio.listing import Recording
+from voxmood.comparison.metrics import agreement, drift, mcnemar, sqnr
 from voxmood_bench.datasets import Utterance
 from voxmood_bench.speed import Asked
 

@@ -15,7 +15,7 @@ from voxmood.commands.options import named, path, positive
 from voxmood_bench import gate
 
 if TYPE_CHECKING:
-    from voxmood.recordings import Recording
+    from voxmood.audio.listing import Recording
     from voxmood_bench.suite import Plan
 
 DEFAULT_ROUNDS, MOST_ROUNDS = 12, 40
@@ -125,7 +125,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from voxmood.report import write_whole
+    from voxmood.files import write_whole
     from voxmood_bench.report_html import as_html
     from voxmood_bench.suite import Suite
     from voxmood_bench.tables import as_markdown
@@ -169,8 +169,8 @@ def _check_outputs(options: argparse.Namespace) -> None:
 
 
 def _plan(options: argparse.Namespace) -> Plan:
-    from voxmood.bundle import DESCRIPTION, read_bundle
-    from voxmood.locate import locate
+    from voxmood.bundle.description import DESCRIPTION, read_bundle
+    from voxmood.bundle.locate import locate
     from voxmood_bench.datasets import fit_labels
     from voxmood_bench.environments import DEFAULT_FOLDER
     from voxmood_bench.errors import BenchmarkError
@@ -211,7 +211,7 @@ def _plan(options: argparse.Namespace) -> Plan:
 
 
 def _recordings(options: argparse.Namespace, rate: int) -> tuple[str, Sequence[Recording]]:
-    from voxmood.recordings import find_recordings
+    from voxmood.audio.listing import find_recordings
     from voxmood_bench.datasets import DATASETS, generated
     from voxmood_bench.errors import DatasetError
 
@@ -232,7 +232,7 @@ def _providers(names: str | None) -> list[str]:
     import onnxruntime
 
     from voxmood import ProviderError
-    from voxmood.providers import PROVIDERS
+    from voxmood.engine.providers import PROVIDERS
 
     if names is None:
         there = onnxruntime.get_available_providers()

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import soundfile
 
+from voxmood.audio.listing import Recording, read_manifest
 from voxmood.errors import ManifestError, MissingFileError
-from voxmood.recordings import Recording, read_manifest
 from voxmood_bench.errors import DatasetError
 from voxmood_export.verify import generated_clips
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from voxmood.audio import Waveform, read_waveform
-from voxmood.bundle import Bundle, model_file
-from voxmood.model import choose_precision
+from voxmood.bundle.description import Bundle, model_file
+from voxmood.bundle.locate import choose_precision
 from voxmood_bench.environments import Worker, checkpoint_key, converted, environment
 from voxmood_bench.errors import BenchmarkError
 

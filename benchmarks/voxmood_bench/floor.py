@@ -13,7 +13,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from voxmood.audio import Waveform
-from voxmood.bundle import model_file
+from voxmood.bundle.description import model_file
 from voxmood_bench.profile import profile
 
 PRODUCT = "MatMulIntegerToFloat"

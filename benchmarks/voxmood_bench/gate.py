@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from voxmood.bounds import Measure
 from voxmood.commands.options import add_bounds, add_report, finite, path, write_report
+from voxmood.comparison.bounds import Measure
+from voxmood.comparison.report import Report
 from voxmood.errors import MissingFileError
 from voxmood.files import check_output
-from voxmood.report import Report
 from voxmood_bench.errors import ReportError
 from voxmood_bench.machine import describe
 from voxmood_bench.tables import VERSION, headline

@@ -15,11 +15,10 @@ import numpy as np
 import onnxruntime
 
 from voxmood.audio import Waveform
-from voxmood.bundle import DESCRIPTION, model_file, read_bundle
-from voxmood.locate import locate
-from voxmood.model import choose_precision
-from voxmood.session import create_session, resolve_provider
-from voxmood.threads import default_threads
+from voxmood.bundle.description import DESCRIPTION, model_file, read_bundle
+from voxmood.bundle.locate import choose_precision, locate
+from voxmood.engine.session import create_session, resolve_provider
+from voxmood.engine.threads import default_threads
 from voxmood_bench.machine import describe, machine
 
 PARTS = {

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from voxmood.report import write_whole
+from voxmood.files import write_whole
 from voxmood_bench.errors import ReportError
 
 

@@ -20,8 +20,8 @@ import numpy as np
 
 import voxmood
 from voxmood import AudioError, VoxmoodError
-from voxmood.bundle import Bundle, model_file, read_bundle
-from voxmood.recordings import Recording
+from voxmood.audio.listing import Recording
+from voxmood.bundle.description import Bundle, model_file, read_bundle
 from voxmood_bench import accuracy, memory, profile, speed
 from voxmood_bench.engines import (
     AGAIN,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from voxmood.report import Table
+from voxmood.comparison.report import Table
 from voxmood_bench.machine import describe
 
 VERSION = 1

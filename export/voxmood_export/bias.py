@@ -17,7 +17,7 @@ import onnx_ir as ir
 import torch
 
 from voxmood.audio import Waveform
-from voxmood.session import create_session, resolve_provider
+from voxmood.engine.session import create_session, resolve_provider
 from voxmood_export.inference import InferenceForm
 
 BIAS = "head.projector.bias"

@@ -6,7 +6,7 @@ import argparse
 
 from tqdm import tqdm
 
-from voxmood.bundle import Precision
+from voxmood.bundle.description import Precision
 from voxmood.commands.options import add_bounds, named, path
 
 
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Exports; returns the exit status."""
     from voxmood.errors import VoxmoodError
-    from voxmood.report import write_whole
+    from voxmood.files import write_whole
     from voxmood_export.export import PRECISIONS, export_bundle, steps
     from voxmood_export.output import check_report_output
     from voxmood_export.verify import Bounds

@@ -16,7 +16,7 @@ from transformers import (
     WavLMForSequenceClassification,
 )
 
-from voxmood.bundle import MAX_LABELS, MAX_RATE
+from voxmood.bundle.description import MAX_LABELS, MAX_RATE
 from voxmood_export.checkpoint_files import CheckpointFiles, first_line
 from voxmood_export.errors import CheckpointError
 

@@ -12,8 +12,7 @@ from typing import Any, TypeAlias
 import onnxruntime
 
 from voxmood import BundleError, load
-from voxmood.bounds import Measure
-from voxmood.bundle import (
+from voxmood.bundle.description import (
     DESCRIPTION,
     Bundle,
     BundleFile,
@@ -21,6 +20,7 @@ from voxmood.bundle import (
     model_file,
     sha256,
 )
+from voxmood.comparison.bounds import Measure
 from voxmood_export.checkpoint import Checkpoint, load_checkpoint
 from voxmood_export.errors import BoundsError, VerificationError
 from voxmood_export.graph import export_graph, write_graph

@@ -14,7 +14,7 @@ from optimum.exporters.onnx import OnnxConfig
 from optimum.exporters.onnx.convert import export
 from optimum.utils import NormalizedConfig
 
-from voxmood.bundle import Bundle
+from voxmood.bundle.description import Bundle
 from voxmood_export.inference import InferenceForm
 
 OPSET = 20  # the first with Gelu as one operator, the last that the TorchScript exporter writes

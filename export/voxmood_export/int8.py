@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from voxmood.audio import Waveform
-from voxmood.bundle import Bundle
-from voxmood.statistics import centred
+from voxmood.bundle.description import Bundle
+from voxmood.comparison.metrics import centred
 from voxmood_export.balance import balance
 from voxmood_export.bias import correct_bias, embedding_shift
 from voxmood_export.checkpoint import Checkpoint

@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from voxmood import VoxmoodError
-from voxmood.bundle import DESCRIPTION, PRECISIONS, model_file, read_bundle
+from voxmood.audio.listing import find_recordings
+from voxmood.bundle.description import DESCRIPTION, PRECISIONS, model_file, read_bundle
 from voxmood.errors import OutputError
 from voxmood.files import check_output
-from voxmood.recordings import find_recordings
 from voxmood_export.errors import ExportError, OutputExistsError
 
 BUNDLE_FILES = {DESCRIPTION} | {

@@ -13,11 +13,12 @@ import numpy.typing as npt
 import onnx
 import torch
 
-from voxmood import Model, statistics
+from voxmood import Model
 from voxmood.audio import Waveform, read_waveform
-from voxmood.bounds import Measure, missed
-from voxmood.comparison import measure_difference
-from voxmood.recordings import find_recordings
+from voxmood.audio.listing import find_recordings
+from voxmood.comparison import metrics as statistics
+from voxmood.comparison.bounds import Measure, missed
+from voxmood.comparison.compare import measure_difference
 from voxmood_export.checkpoint import Checkpoint
 from voxmood_export.errors import AxesError, NamesError, ShapesError, ValuesError
 from voxmood_export.signals import speech_like

@@ -22,7 +22,7 @@ from sklearn.metrics import recall_score
 from tqdm import tqdm
 
 import voxmood
-from voxmood.statistics import agreement, sqnr
+from voxmood.comparison.metrics import agreement, sqnr
 from voxmood_export.export import export_bundle
 
 HERE = Path(__file__).resolve().parent

@@ -1,6 +1,6 @@
 """All that `import voxmood` offers; loaded when the first of it is asked for."""
 
-from voxmood.comparison import Comparison, compare
+from voxmood.comparison.compare import Comparison, compare
 from voxmood.errors import (
     AudioError,
     BundleError,
@@ -13,9 +13,9 @@ from voxmood.errors import (
     ProviderError,
     VoxmoodError,
 )
-from voxmood.model import Model, Prediction, load
+from voxmood.model import Model, load
+from voxmood.results import Prediction, Segment
 from voxmood.stream import Stream
-from voxmood.timeline import Segment
 
 __all__ = [
     "AudioError",

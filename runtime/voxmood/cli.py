@@ -11,7 +11,7 @@ from importlib import import_module
 from importlib.util import find_spec
 
 import voxmood
-from voxmood import console
+from voxmood.commands import console
 from voxmood.errors import MissingExtraError, VoxmoodError
 
 COMMANDS = {

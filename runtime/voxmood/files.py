@@ -1,4 +1,4 @@
-"""Files that a command reads and files that it writes, which must never be the same."""
+"""Output files: never one of the inputs, and written whole or not at all."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-from voxmood.errors import OutputError
+from voxmood.errors import OutputError, VoxmoodError
 
 
 def check_output(output: Path, inputs: Iterable[Path], *, inside: bool = False) -> None:
@@ -33,6 +33,28 @@ def check_output(output: Path, inputs: Iterable[Path], *, inside: bool = False) 
             raise OutputError(f"{output}: lies inside an input ({path}); choose another output.")
         if folder and _lies_in(path, output):
             raise OutputError(f"{output}: an input ({path}) lies inside it; choose another output.")
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Writes a file, text as UTF-8, whole or not at all.
+
+    Raises:
+        VoxmoodError: it cannot be written.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        if path.exists() and not path.is_file():  # a pipe or a terminal, which has no halves
+            path.write_bytes(data)
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            temporary.write_bytes(data)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise VoxmoodError(f"{path}: cannot be written ({error.strerror}).") from error
 
 
 def _is_device(path: Path) -> bool:

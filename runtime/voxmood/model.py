@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from voxmood.audio import AudioSource, Recording, Waveform
-from voxmood.bundle import DESCRIPTION, Bundle, check_files, model_file, read_bundle
-from voxmood.errors import AudioError, BundleError, ForkError, ProviderError
-from voxmood.graph_file import GraphFile, read_graph_file
-from voxmood.locate import locate
-from voxmood.session import (
+from voxmood.audio import AudioReader, AudioSource, Waveform
+from voxmood.audio.speech import GATE_DBFS, speech_samples
+from voxmood.audio.windows import Windows
+from voxmood.bundle.description import DESCRIPTION, Bundle, check_files, model_file, read_bundle
+from voxmood.bundle.graph_file import GraphFile, read_graph_file
+from voxmood.bundle.locate import choose_precision, locate
+from voxmood.engine.session import (
     Provider,
     check_products,
     create_session,
@@ -25,8 +25,9 @@ from voxmood.session import (
     resolve_provider,
     run_options,
 )
-from voxmood.timeline import Segment, Timeline
-from voxmood.windows import GATE_DBFS, Windows, speech_samples
+from voxmood.errors import AudioError, BundleError, ForkError, ProviderError
+from voxmood.results import Prediction, Segment
+from voxmood.timeline import Timeline
 
 INPUTS = ["waveform", "lengths"]
 OUTPUTS = ["logits", "probabilities", "embedding"]
@@ -40,35 +41,19 @@ SILENT = f"never above {GATE_DBFS:g} dBFS: what is said of silence means nothing
 
 
 @dataclass(frozen=True, eq=False)
-class Prediction:
-    """What the model says of a recording.
-
-    Attributes:
-        label: the most probable label.
-        probabilities: by label, in the model's order; they sum to 1 and are not calibrated.
-        logits: float32 [labels]. Of a recording longer than 30 s, the mean of those of its
-            windows, weighted by how much of each is not silent.
-        embedding: float32 [projector width], the pooled vector before the classifier. Of a long
-            recording, its mean by the same weights; the classifier being linear, it gives the
-            logits of this prediction.
-        duration: of the recording, in seconds.
-        warnings: what a careful listener would want to know of the recording.
-    """
-
-    label: str
-    probabilities: Mapping[str, float]
-    logits: npt.NDArray[np.float32]
-    embedding: npt.NDArray[np.float32]
-    duration: float
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, eq=False)
 class Clip:
     """A waveform that one pass takes, float32 [samples], and what is unusual about it."""
 
     waveform: Waveform
     warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class LongRecording:
+    """A recording that takes several passes: its reader, and all blocks of its waveform."""
+
+    reader: AudioReader
+    blocks: Iterator[Waveform]
 
 
 class Model:
@@ -160,8 +145,8 @@ class Model:
                 else unusual audio gets is listed in `voxmood.audio`.
             MissingFileError: the path does not exist.
         """
-        clip = self._read(source, sampling_rate)
-        return clip if isinstance(clip, Prediction) else self._run([clip])[0]
+        read = self._read(source, sampling_rate)
+        return self._run([read])[0] if isinstance(read, Clip) else self._run_windows(read)
 
     def timeline(
         self,
@@ -192,8 +177,8 @@ class Model:
             MissingFileError: the path does not exist.
         """
         windows = Windows(window, hop, self.bundle)
-        recording = Recording(source, rate=self.bundle.sampling_rate, sampling_rate=sampling_rate)
-        return Timeline(self, recording, windows)
+        reader = AudioReader(source, rate=self.bundle.sampling_rate, sampling_rate=sampling_rate)
+        return Timeline(reader, windows, self.label_window, self._check_length)
 
     def predict_batch(
         self, sources: Iterable[AudioSource], *, sampling_rate: int | None = None
@@ -215,11 +200,11 @@ class Model:
             clips = dict[int, Clip]()
             done = dict[int, Prediction]()
             for index, source in enumerate(group):
-                clip = self._read(source, sampling_rate)
-                if isinstance(clip, Prediction):
-                    done[index] = clip
+                read = self._read(source, sampling_rate)
+                if isinstance(read, Clip):
+                    clips[index] = read
                 else:
-                    clips[index] = clip
+                    done[index] = self._run_windows(read)
             for batch in self._batches(clips):
                 done |= zip(batch, self._run([clips[index] for index in batch]), strict=True)
             predictions += [done[index] for index in range(len(group))]
@@ -242,12 +227,12 @@ class Model:
             silent=not speech_samples(waveform, rate),
         )
 
-    def check_length(self, recording: Recording) -> None:
-        """Raises AudioError if a recording that was read is shorter than the model takes."""
+    def _check_length(self, reader: AudioReader) -> None:
+        """Raise AudioError if a recording that was read is shorter than the model takes."""
         rate = self.bundle.sampling_rate
-        if recording.samples < self.bundle.min_samples:
+        if reader.samples < self.bundle.min_samples:
             raise AudioError(
-                f"{recording.name}: {recording.samples / rate:.4f} s is shorter than the "
+                f"{reader.name}: {reader.samples / rate:.4f} s is shorter than the "
                 f"{self.bundle.min_samples / rate:.4f} s that the model needs."
             )
 
@@ -265,28 +250,30 @@ class Model:
         if batch:
             yield batch
 
-    def _read(self, source: AudioSource, sampling_rate: int | None) -> Clip | Prediction:
-        """What can be labelled in one pass, or else its prediction."""
+    def _read(self, source: AudioSource, sampling_rate: int | None) -> Clip | LongRecording:
+        """Read a recording, or as much of it as shows that it takes several passes."""
         rate = self.bundle.sampling_rate
-        recording = Recording(source, rate=rate, sampling_rate=sampling_rate)
-        blocks = iter(recording)
+        reader = AudioReader(source, rate=rate, sampling_rate=sampling_rate)
+        blocks = iter(reader)
         begun: list[Waveform] = []
         for block in blocks:
             begun.append(block)
-            if recording.samples > min(LONG_SECONDS * rate, self.bundle.max_samples):
-                return self._predict_long(recording, chain(begun, blocks))
-        self.check_length(recording)
+            if reader.samples > min(LONG_SECONDS * rate, self.bundle.max_samples):
+                return LongRecording(reader, chain(begun, blocks))
+        self._check_length(reader)
         waveform = np.concatenate(begun)
         silent = () if speech_samples(waveform, rate) else (SILENT,)
-        return Clip(waveform, recording.warnings + silent)
+        return Clip(waveform, reader.warnings + silent)
 
-    def _predict_long(self, recording: Recording, blocks: Iterator[Waveform]) -> Prediction:
+    def _run_windows(self, recording: LongRecording) -> Prediction:
+        """Return the mean of what the windows of a long recording get, weighted by speech."""
+        reader = recording.reader
         rate = self.bundle.sampling_rate
         window = min(LONG_WINDOW_SECONDS, self.bundle.max_samples / rate)
         windows = Windows(window, window, self.bundle)
         parts: list[Prediction] = []
         speech: list[int] = []
-        for _, waveform in windows.over(blocks):
+        for _, waveform in windows.over(recording.blocks):
             parts += self._run([Clip(waveform)])
             speech.append(speech_samples(waveform, rate))
         weights = speech if any(speech) else [part.duration for part in parts]
@@ -299,8 +286,8 @@ class Model:
             probabilities=dict(zip(self.labels, probabilities, strict=True)),
             logits=logits.astype(np.float32),
             embedding=embedding.astype(np.float32),
-            duration=recording.samples / rate,
-            warnings=recording.warnings + (() if any(speech) else (SILENT,)),
+            duration=reader.samples / rate,
+            warnings=reader.warnings + (() if any(speech) else (SILENT,)),
         )
 
     def _run(self, clips: list[Clip]) -> list[Prediction]:
@@ -397,20 +384,3 @@ def load(
 def _load_again(arguments: dict[str, Any]) -> Model:
     """Load a model as another one was, in the process that was sent it."""
     return load(**arguments)
-
-
-def choose_precision(bundle: Bundle, precision: str, provider: str) -> str:
-    """The precision to load, by rule and not by measurement."""
-    there = list(bundle.precisions)
-    if precision != "auto":
-        if precision not in there:
-            raise BundleError(
-                f"{bundle.name}: has no precision {precision}; there are {', '.join(there)}."
-            )
-        return precision
-    preferred = {
-        "CPUExecutionProvider": "int8",
-        "CUDAExecutionProvider": "fp16",
-        "TensorrtExecutionProvider": "fp16",
-    }.get(provider, "fp32")
-    return next(name for name in (preferred, "fp32", *there) if name in there)

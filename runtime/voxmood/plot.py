@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from voxmood.audio import AudioSource, Recording
+from voxmood.audio import AudioReader, AudioSource
 from voxmood.errors import MissingExtraError
-from voxmood.report import write_whole
-from voxmood.timeline import Segment
+from voxmood.files import write_whole
+from voxmood.results import Segment
 
 try:
     from matplotlib.axes import Axes
@@ -109,7 +109,7 @@ def envelope(
     size = round(ENVELOPE_SECONDS * rate)
     lows, highs = list[npt.NDArray[np.float32]](), list[npt.NDArray[np.float32]]()
     rest = np.zeros(0, np.float32)
-    for block in Recording(source, rate=rate):
+    for block in AudioReader(source, rate=rate):
         samples = np.concatenate([rest, block])
         whole = len(samples) // size * size
         rows, rest = samples[:whole].reshape(-1, size), samples[whole:]

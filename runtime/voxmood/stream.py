@@ -11,9 +11,9 @@ import numpy.typing as npt
 from voxmood.audio.converter import Converter
 from voxmood.audio.decoders import BLOCK_SAMPLES
 from voxmood.audio.sources import Waveform, as_frames, as_rate, to_float
+from voxmood.audio.windows import Windows
 from voxmood.errors import AudioError
-from voxmood.timeline import Segment
-from voxmood.windows import Windows
+from voxmood.results import Segment
 
 if TYPE_CHECKING:
     from voxmood.model import Model

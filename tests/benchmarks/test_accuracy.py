@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix
 
-from voxmood.recordings import Recording
+from voxmood.audio.listing import Recording
 from voxmood_bench.accuracy import Peer, calibration_error, closeness, intervals, scores
 from voxmood_bench.datasets import Utterance
 from voxmood_bench.errors import BenchmarkError

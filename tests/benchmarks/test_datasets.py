@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from voxmood import MissingFileError, VoxmoodError
-from voxmood.recordings import Recording
+from voxmood.audio.listing import Recording
 from voxmood_bench.datasets import (
     IEMOCAP_COUNTS,
     Utterance,

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from voxmood.bundle import read_bundle
+from voxmood.bundle.description import read_bundle
 from voxmood.cli import main
 from voxmood_bench.engines import PEERS, lineup
 from voxmood_bench.gate import read_bounds

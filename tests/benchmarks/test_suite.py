@@ -16,10 +16,10 @@ from near import NETWORK_DB
 
 import voxmood
 from voxmood import AudioError
-from voxmood.bundle import read_bundle
+from voxmood.audio.listing import Recording
+from voxmood.bundle.description import read_bundle
 from voxmood.cli import main
-from voxmood.recordings import Recording
-from voxmood.statistics import agreement
+from voxmood.comparison.metrics import agreement
 from voxmood_bench import engines, speed
 from voxmood_bench.datasets import generated
 from voxmood_bench.engines import PEERS, REFERENCE, lineup, speech

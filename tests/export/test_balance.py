@@ -10,7 +10,7 @@ import torch
 from near import NETWORK_DB, near
 from torch import nn
 
-from voxmood.statistics import sqnr
+from voxmood.comparison.metrics import sqnr
 from voxmood_export.balance import balance
 from voxmood_export.checkpoint import load_checkpoint
 from voxmood_export.inference import InferenceForm

@@ -17,7 +17,7 @@ from near import near
 
 import voxmood
 from voxmood.audio import read_waveform
-from voxmood.statistics import sqnr
+from voxmood.comparison.metrics import sqnr
 from voxmood_bench.random_checkpoint import BASE, LARGE, SMALL, make_checkpoint
 from voxmood_export.checkpoint import load_checkpoint
 from voxmood_export.export import export_bundle

@@ -17,8 +17,8 @@ from near import near
 
 import voxmood
 from voxmood.audio import read_waveform
-from voxmood.session import create_session, resolve_provider
-from voxmood.statistics import sqnr
+from voxmood.comparison.metrics import sqnr
+from voxmood.engine.session import create_session, resolve_provider
 from voxmood_bench.random_checkpoint import LARGE, make_checkpoint
 from voxmood_export.checkpoint import load_checkpoint
 from voxmood_export.export import describe, export_bundle

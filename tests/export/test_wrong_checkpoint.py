@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from voxmood.bundle import BundleFile, Precision, read_bundle
+from voxmood.bundle.description import BundleFile, Precision, read_bundle
 from voxmood_export import CheckpointError
 from voxmood_export.checkpoint import load_checkpoint
 from voxmood_export.export import describe

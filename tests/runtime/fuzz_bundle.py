@@ -225,7 +225,7 @@ def _some_place(random: Random, content: Any) -> tuple[Any, Any]:
 
 def rehash(folder: Path) -> None:
     """What a stranger does who changes a file."""
-    from voxmood.bundle import sha256
+    from voxmood.bundle.description import sha256
 
     try:
         content = json.loads((folder / "bundle.json").read_bytes())
@@ -241,10 +241,10 @@ def rehash(folder: Path) -> None:
 def child(seed: int, first: int, last: int, scratch: Path) -> None:
     """Runs cases, a line of JSON before and after each."""
     import voxmood
-    import voxmood.session
-    from voxmood.locate import shipped_bundle
+    import voxmood.engine.session
+    from voxmood.bundle.locate import shipped_bundle
 
-    voxmood.session.MAX_RUN_BYTES = RUN_BYTES
+    voxmood.engine.session.MAX_RUN_BYTES = RUN_BYTES
     shipped = shipped_bundle()
     clip = np.random.default_rng(0).normal(0, 0.1, 8000)
     voxmood.load(shipped).predict(clip, sampling_rate=16000)  # imports what it will

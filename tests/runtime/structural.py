@@ -31,7 +31,7 @@ from structural_changes import CHANGES, Case, unchanged
 from structural_files import originals
 
 import voxmood
-from voxmood.audio import Recording
+from voxmood.audio import AudioReader
 
 RATE = 16000
 HANG_SECONDS = 5
@@ -152,7 +152,7 @@ def ffmpeg_names(files: Sequence[Case], folder: Path) -> dict[str, str]:
 def answer(path: Path) -> Answer:
     """Reads a file as a user would."""
     try:
-        recording = Recording(path, rate=RATE)
+        recording = AudioReader(path, rate=RATE)
         for _ in recording:
             pass
         return Answer(recording.samples / RATE, recording.warnings)

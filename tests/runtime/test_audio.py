@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from voxmood import AudioError, MissingFileError
-from voxmood.audio import AudioSource, Recording, Waveform, read_waveform
+from voxmood.audio import AudioReader, AudioSource, Waveform, read_waveform
 
 RATE = 16000
 
@@ -132,7 +132,7 @@ def test_a_file_brings_its_own_rate() -> None:
 
 
 def warnings_of(source: AudioSource, sampling_rate: int | None = None) -> tuple[str, ...]:
-    recording = Recording(source, rate=RATE, sampling_rate=sampling_rate)
+    recording = AudioReader(source, rate=RATE, sampling_rate=sampling_rate)
     for _ in recording:
         pass
     return recording.warnings
@@ -218,7 +218,7 @@ def test_absurd_headers() -> None:
     flac = bytearray(encoded("FLAC"))
     flac[21] |= 0x0F  # 36 bits of length
     flac[22:26] = b"\xff" * 4
-    assert Recording(bytes(flac), rate=RATE).duration == (2**36 - 1) / RATE
+    assert AudioReader(bytes(flac), rate=RATE).duration == (2**36 - 1) / RATE
     assert len(read(bytes(flac))) == 6 * RATE
     assert "cut off" in warnings_of(bytes(flac))[0]
 

@@ -20,10 +20,10 @@ import pytest
 import soundfile
 
 import voxmood
-from voxmood.batch import Listing
+from voxmood.archive.rows import Entry
+from voxmood.archive.sources import Listing
+from voxmood.bundle.locate import shipped_bundle
 from voxmood.cli import main
-from voxmood.locate import shipped_bundle
-from voxmood.rows import Entry
 
 # A comma, a quote, line breaks of every kind, what is no UTF-8, and what a glob would take.
 NAMES = ['a, "b".wav', "line\nbreak\r.wav", os.fsdecode(b"latin-\xe9.wav"), "z[1].wav", "ü.flac"]

@@ -18,9 +18,9 @@ from onnx import numpy_helper
 
 import voxmood
 from voxmood import AudioError, BundleError, ManifestError, MissingFileError
-from voxmood.bundle import sha256
+from voxmood.bundle.description import sha256
+from voxmood.bundle.locate import shipped_bundle
 from voxmood.cli import main
-from voxmood.locate import shipped_bundle
 from voxmood_export.signals import speech_like
 
 RATE = 16000

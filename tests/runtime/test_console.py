@@ -252,7 +252,7 @@ def damaged_mp3(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("make", [damaged_mp3, sample_dump])
 def test_decoders_print_nothing(tmp_path: Path, command: str, make: Callable[[Path], Path]) -> None:
     path = make(tmp_path)
-    decoding = "import voxmood.audio, sys; list(voxmood.audio.Recording(sys.argv[1], rate=16000))"
+    decoding = "import voxmood.audio, sys; list(voxmood.audio.AudioReader(sys.argv[1], rate=16000))"
     alone = subprocess.run([sys.executable, "-c", decoding, path], capture_output=True, check=False)
     if make is damaged_mp3:
         assert b"mpg123" in alone.stderr

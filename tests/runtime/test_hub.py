@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import voxmood
-from voxmood.locate import locate, shipped_bundle
+from voxmood.bundle.locate import locate, shipped_bundle
 
 pytest.importorskip("huggingface_hub", reason="the extra hub is not installed")
 

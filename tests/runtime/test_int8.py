@@ -12,11 +12,12 @@ import onnxruntime
 import pytest
 
 import voxmood
-from voxmood import int8, session
-from voxmood.bundle import read_bundle
+from voxmood.bundle.description import read_bundle
+from voxmood.bundle.graph_file import read_graph_file
+from voxmood.bundle.locate import shipped_bundle
 from voxmood.cli import main
-from voxmood.graph_file import read_graph_file
-from voxmood.locate import shipped_bundle
+from voxmood.engine import int8_probe as int8
+from voxmood.engine import session
 
 HELLO = Path(__file__).parents[2] / "runtime" / "examples" / "hello.wav"
 
@@ -72,7 +73,7 @@ def graph(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, int]:
     onnx.save(model, path)
     description = path.with_name("bundle.json")
     facts = read_bundle(path.parent).precisions["int8"].files[path.name]
-    text = description.read_text().replace(facts.sha256, voxmood.bundle.sha256(path))
+    text = description.read_text().replace(facts.sha256, voxmood.bundle.description.sha256(path))
     description.write_text(text.replace(f": {facts.bytes},", f": {path.stat().st_size},"))
     return path, lacking
 

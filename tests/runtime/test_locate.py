@@ -11,9 +11,9 @@ import pytest
 
 import voxmood
 from voxmood import BundleError, MissingFileError
+from voxmood.bundle.hub import Repository
+from voxmood.bundle.locate import locate, shipped_bundle
 from voxmood.cli import main
-from voxmood.hub import Repository
-from voxmood.locate import locate, shipped_bundle
 
 HELLO = Path(__file__).parents[2] / "runtime" / "examples" / "hello.wav"
 

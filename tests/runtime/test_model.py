@@ -19,7 +19,8 @@ import soundfile
 from near import LAYER, NETWORK, near
 
 import voxmood
-from voxmood import AudioError, BundleError, MissingFileError, ProviderError, session
+from voxmood import AudioError, BundleError, MissingFileError, ProviderError
+from voxmood.engine import session
 
 RATE = 16000
 

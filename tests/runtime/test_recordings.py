@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from voxmood import AudioError, ManifestError, MissingFileError
-from voxmood.recordings import Recording, find_recordings, read_manifest
+from voxmood.audio.listing import Recording, find_recordings, read_manifest
 
 
 def test_recordings_of_a_folder(tmp_path: Path) -> None:

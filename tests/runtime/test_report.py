@@ -10,8 +10,8 @@ from xml.etree import ElementTree
 import pytest
 
 from voxmood import VoxmoodError
-from voxmood.bounds import Measure, missed, passed
-from voxmood.report import MAX_ROWS, Report, Table, write_whole
+from voxmood.comparison.bounds import Measure, missed, passed
+from voxmood.comparison.report import MAX_ROWS, Report, Table, write_whole
 
 NAN = float("nan")
 ODD = "caf\udcff|<b>\x1b[1m\n.wav"  # a name that is no text, no cell, no XML and no single line

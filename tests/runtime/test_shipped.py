@@ -9,9 +9,9 @@ import pytest
 from near import near
 
 import voxmood
+from voxmood.bundle.graph_file import read_graph_file
+from voxmood.bundle.locate import shipped_bundle
 from voxmood.cli import main
-from voxmood.graph_file import read_graph_file
-from voxmood.locate import shipped_bundle
 
 ROOT = Path(__file__).parents[2]
 RATE = 16000

@@ -291,7 +291,7 @@ def predict_with_the_inherited() -> str:
 def test_a_pickle_without_its_bundle(tmp_path: Path) -> None:
     import shutil
 
-    from voxmood.locate import shipped_bundle
+    from voxmood.bundle.locate import shipped_bundle
 
     folder = tmp_path / "bundle"
     shutil.copytree(shipped_bundle(), folder)

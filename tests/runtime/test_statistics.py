@@ -13,7 +13,7 @@ from sklearn.metrics import (
     mean_absolute_error,
 )
 
-from voxmood import statistics
+from voxmood.comparison import metrics as statistics
 
 
 @pytest.mark.parametrize(

@@ -14,13 +14,13 @@ import pytest
 import soundfile
 
 from voxmood import AudioError
-from voxmood.audio import Recording, Waveform
+from voxmood.audio import AudioReader, Waveform
 
 RATE = 16000
 
 
 def read(source: bytes | Path) -> tuple[Waveform, tuple[str, ...]]:
-    recording = Recording(source, rate=RATE)
+    recording = AudioReader(source, rate=RATE)
     blocks = list(recording)
     return np.concatenate(blocks), recording.warnings
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import voxmood
-from voxmood.threads import cgroup_quota, default_threads
+from voxmood.engine.threads import cgroup_quota, default_threads
 
 RATE = 16000
 
@@ -70,7 +70,7 @@ def test_quota(tmp_path: Path, cgroup: str, files: dict[str, str], quota: float 
 def test_affinity_decides() -> None:
     code = (
         "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
-        "from voxmood.threads import default_threads; print(default_threads())"
+        "from voxmood.engine.threads import default_threads; print(default_threads())"
     )
     assert subprocess.check_output([sys.executable, "-c", code]).strip() == b"1"
 

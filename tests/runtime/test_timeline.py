@@ -22,10 +22,10 @@ from near import LAYER, near
 
 import voxmood
 from voxmood import AudioError, Model, Segment, Stream
-from voxmood.bundle import read_bundle
+from voxmood.audio.windows import Windows, speech_samples
+from voxmood.bundle.description import read_bundle
+from voxmood.bundle.locate import shipped_bundle
 from voxmood.cli import main
-from voxmood.locate import shipped_bundle
-from voxmood.windows import Windows, speech_samples
 
 RATE = 16000
 FIELDS = ("path", "start", "end", "label", "silent", "warnings", "error")
@@ -419,7 +419,7 @@ def test_envelope(talk: Path) -> None:
 
 
 def test_clock() -> None:
-    from voxmood.display import clock
+    from voxmood.commands.display import clock
 
     assert [clock(value) for value in (0, 59.96, 3599.94, 36000)] == [
         "0:00:00.0",

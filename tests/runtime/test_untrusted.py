@@ -19,9 +19,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 import voxmood
 from voxmood import BundleError
-from voxmood.bundle import sha256
-from voxmood.graph_file import read_graph_file
-from voxmood.locate import shipped_bundle
+from voxmood.bundle.description import sha256
+from voxmood.bundle.graph_file import read_graph_file
+from voxmood.bundle.locate import shipped_bundle
 
 RATE = 16000
 
@@ -208,8 +208,8 @@ def test_a_graph_that_asks_for_memory_without_end(copy: Path, bomb: str, low_mem
 
     change(copy, plant)
     code = (
-        "import numpy, voxmood, voxmood.session\n"
-        "voxmood.session.MAX_RUN_BYTES = 300 << 20\n"
+        "import numpy, voxmood, voxmood.engine.session\n"
+        "voxmood.engine.session.MAX_RUN_BYTES = 300 << 20\n"
         "try:\n"
         f"    model = voxmood.load({str(copy)!r}, low_memory={low_memory})\n"
         "    model.predict(numpy.ones(16000), sampling_rate=16000)\n"

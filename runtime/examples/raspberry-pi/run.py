@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from voxmood.locate import shipped_bundle
+from voxmood.bundle.locate import shipped_bundle
 from voxmood_bench.emulator import CPUS, arm_environment, call, emulator
 
 ROOT = Path(__file__).parents[3]

@@ -7,7 +7,7 @@ pyinstaller-hooks-contrib, which PyInstaller brings.
 
 from pathlib import Path
 
-from voxmood.locate import shipped_bundle
+from voxmood.bundle.locate import shipped_bundle
 
 _bundle = shipped_bundle()
 datas = [(str(_bundle), str(Path("voxmood", "models", _bundle.parent.name, "bundle")))]

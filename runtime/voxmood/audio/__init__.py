@@ -31,7 +31,7 @@ What unusual audio gets (a warning is one of the prediction's; an error is an `A
 """
 
 from voxmood.audio.converter import Converter
-from voxmood.audio.reader import Recording, read_waveform
+from voxmood.audio.reader import AudioReader, read_waveform
 from voxmood.audio.sources import AudioSource, Waveform
 
-__all__ = ["AudioSource", "Converter", "Recording", "Waveform", "read_waveform"]
+__all__ = ["AudioReader", "AudioSource", "Converter", "Waveform", "read_waveform"]

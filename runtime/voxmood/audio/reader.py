@@ -35,19 +35,19 @@ def read_waveform(
         AudioError: the source is no audio, empty, too long, or has unusable samples.
         MissingFileError: the path does not exist.
     """
-    recording = Recording(source, rate=rate, sampling_rate=sampling_rate)
+    reader = AudioReader(source, rate=rate, sampling_rate=sampling_rate)
     blocks = []
-    for block in recording:
+    for block in reader:
         blocks.append(block)
-        if recording.samples > max_seconds * rate:
+        if reader.samples > max_seconds * rate:
             raise AudioError(
-                f"{recording.name}: is longer than the {max_seconds:g} s that can be taken at "
+                f"{reader.name}: is longer than the {max_seconds:g} s that can be taken at "
                 "once; cut it into pieces."
             )
     return np.concatenate(blocks)
 
 
-class Recording:
+class AudioReader:
     """An audio source, converted block by block while it is iterated over, once.
 
     Args:

@@ -9,6 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from voxmood.commands.console import quiet_libraries
 from voxmood.commands.options import (
     add_model,
     add_windows,
@@ -18,13 +19,12 @@ from voxmood.commands.options import (
     named,
 )
 from voxmood.commands.progress import progress
-from voxmood.console import quiet_libraries
+from voxmood.engine.threads import default_threads
 from voxmood.errors import OutputError
 from voxmood.files import check_output
-from voxmood.threads import default_threads
 
 if TYPE_CHECKING:
-    from voxmood.batch import Listing, Search, Tally
+    from voxmood.archive.sources import Listing, Search, Tally
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,8 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Label all there is; return the exit status."""
-    from voxmood.batch import Search
-    from voxmood.recordings import skipped_text
+    from voxmood.archive.sources import Search
+    from voxmood.audio.listing import skipped_text
 
     search = Search()
     try:
@@ -76,9 +76,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _locally(options: argparse.Namespace, search: Search) -> Tally:
-    from voxmood.batch import Listing, Tally, label_all
-    from voxmood.batch_table import SUFFIXES, Table, description_of, exists
-    from voxmood.rows import Labeller
+    from voxmood.archive.rows import Labeller
+    from voxmood.archive.sources import Listing, Tally, label_all
+    from voxmood.archive.table import SUFFIXES, Table, description_of, exists
 
     output = Path(options.output)
     if output.suffix.lower() not in SUFFIXES:
@@ -119,9 +119,9 @@ def _check_outputs(
 
 
 def _on_ray(options: argparse.Namespace, search: Search) -> Tally:
-    from voxmood import batch_ray
+    from voxmood.archive import ray
 
-    return batch_ray.run(options, _windows(options), search)
+    return ray.run(options, _windows(options), search)
 
 
 def _windows(options: argparse.Namespace) -> tuple[float, float] | None:

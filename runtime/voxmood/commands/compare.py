@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 
-from voxmood.bounds import MIN_AGREEMENT
+from voxmood.audio.listing import choose_recordings
+from voxmood.commands.console import quiet_libraries
 from voxmood.commands.options import (
     add_bounds,
     add_report,
@@ -17,8 +18,7 @@ from voxmood.commands.options import (
     positive,
     write_report,
 )
-from voxmood.console import quiet_libraries
-from voxmood.recordings import choose_recordings
+from voxmood.comparison.bounds import MIN_AGREEMENT
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Compare; return the exit status."""
-    from voxmood.comparison import compare
+    from voxmood.comparison.compare import compare
 
     if not (options.audio or options.manifest):
         options.wrong_usage("one of --audio and --manifest is needed, or both")

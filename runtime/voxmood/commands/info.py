@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import voxmood
-from voxmood.bundle import DESCRIPTION, read_bundle
+from voxmood.bundle.description import DESCRIPTION, read_bundle
+from voxmood.bundle.locate import locate
 from voxmood.commands.options import named
+from voxmood.engine.providers import PROVIDERS
+from voxmood.engine.threads import default_threads
 from voxmood.errors import VoxmoodError
-from voxmood.locate import locate
-from voxmood.providers import PROVIDERS
-from voxmood.threads import default_threads
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
     """Print it; return the exit status."""
     import onnxruntime
 
-    from voxmood.int8 import describe_products
+    from voxmood.engine.int8_probe import describe_products
 
     location = locate(options.model)
     path = location.fetch([DESCRIPTION])

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from voxmood.commands.display import bars, segment_json, segment_text, span
 from voxmood.commands.options import add_model, add_windows, load
-from voxmood.display import bars, segment_json, segment_text, span
 from voxmood.errors import AudioError, MissingExtraError
 
 if TYPE_CHECKING:
     from voxmood.model import Model
-    from voxmood.timeline import Segment
+    from voxmood.results import Segment
 
 Samples: TypeAlias = npt.NDArray[np.float32]
 _Block: TypeAlias = tuple[Samples, int]

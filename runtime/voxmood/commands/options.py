@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import voxmood
+from voxmood.comparison.report import Report
+from voxmood.engine.providers import PROVIDERS
 from voxmood.errors import OutputError
-from voxmood.files import check_output
-from voxmood.providers import PROVIDERS
-from voxmood.report import Report, write_whole
+from voxmood.files import check_output, write_whole
 
 if TYPE_CHECKING:
     from voxmood.model import Model
@@ -57,7 +57,7 @@ def load(options: argparse.Namespace) -> Model:
 
 def bundle_files(model: str | None) -> list[Path]:
     """Return the files of a bundle that is on this machine, which no output may be."""
-    from voxmood.locate import locate
+    from voxmood.bundle.locate import locate
 
     place = locate(model).place
     return sorted(place.iterdir()) if isinstance(place, Path) else []

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from voxmood.commands.console import complain, quiet_libraries
+from voxmood.commands.display import bars
 from voxmood.commands.options import add_model, load, named, open_source
-from voxmood.console import complain, quiet_libraries
-from voxmood.display import bars
 
 if TYPE_CHECKING:
-    from voxmood.rows import Row
+    from voxmood.archive.rows import Row
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Predict; return the exit status."""
-    from voxmood.rows import Entry, Labeller, as_json
+    from voxmood.archive.rows import Entry, Labeller, as_json
 
     labeller = Labeller(load(options))
     status = 0

@@ -9,8 +9,8 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-from voxmood.console import complain
-from voxmood.display import clock
+from voxmood.commands.console import complain
+from voxmood.commands.display import clock
 
 T = TypeVar("T")
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, BinaryIO
 from tqdm import tqdm
 
 from voxmood.audio.pipes import seekable
+from voxmood.commands.console import complain, quiet_libraries
+from voxmood.commands.display import segment_text
 from voxmood.commands.options import (
     add_model,
     add_windows,
@@ -23,12 +25,11 @@ from voxmood.commands.options import (
     open_source,
     path,
 )
-from voxmood.console import complain, quiet_libraries
-from voxmood.display import segment_text
 
 if TYPE_CHECKING:
-    from voxmood.rows import Row
-    from voxmood.timeline import Segment, Timeline
+    from voxmood.archive.rows import Row
+    from voxmood.results import Segment
+from voxmood.timeline import Timeline
 
 BAR = "{percentage:3.0f}% |{bar}| {n:.0f} of {total:.0f} s, {remaining} to go"
 
@@ -52,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the segments; return the exit status."""
-    from voxmood.rows import FAILURES, Entry, Labeller, as_csv, as_json, csv_head
+    from voxmood.archive.rows import FAILURES, Entry, Labeller, as_csv, as_json, csv_head
 
     if options.plot:
         import voxmood.plot  # first, so that a missing extra is told before the work
@@ -129,7 +130,7 @@ def _until_it_fails(timeline: Timeline) -> Iterator[Segment | Exception]:
 
     Each is held until the next one is there, so that all warnings are known by the last.
     """
-    from voxmood.rows import FAILURES
+    from voxmood.archive.rows import FAILURES
 
     last: Segment | None = None
     failure: Exception | None = None

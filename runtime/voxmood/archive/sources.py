@@ -1,6 +1,6 @@
 """Archives to tables: what is to be labeled, and all cores of one machine.
 
-`voxmood.batch_ray` does the same on more than one, with the same listing and the same rows.
+`voxmood.archive.ray` does the same on more than one, with the same listing and the same rows.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+from voxmood.archive.rows import Entry, Labeller, Row
 from voxmood.audio.hints import missing_file_hint
+from voxmood.audio.listing import manifest_lines, skipped_text, walk
 from voxmood.errors import AudioError, ManifestError, MissingFileError
-from voxmood.recordings import manifest_lines, skipped_text, walk
-from voxmood.rows import Entry, Labeller, Row
 
 AHEAD = 64  # recordings a worker may be ahead of the row to be written; their rows are small
 MOST_CAUSES = 3  # that the end of a run names

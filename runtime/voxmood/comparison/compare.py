@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from voxmood import statistics
-from voxmood.bounds import MIN_AGREEMENT, Measure, passed
+from voxmood.audio.listing import Recording, choose_recordings, skipped_text
+from voxmood.bundle.locate import locate
+from voxmood.comparison import metrics as statistics
+from voxmood.comparison.bounds import MIN_AGREEMENT, Measure, passed
+from voxmood.comparison.report import Report, Table
 from voxmood.errors import AudioError, BundleError, ManifestError
-from voxmood.locate import locate
-from voxmood.model import Model, Prediction, load
-from voxmood.recordings import Recording, choose_recordings, skipped_text
-from voxmood.report import Report, Table
+from voxmood.model import Model, load
+from voxmood.results import Prediction
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def compare(
         audio: a folder of recordings; needed unless there is a manifest.
         manifest: a CSV file that says which recordings to take (column `path`, relative to
             `audio`, or without it to the file's own folder) and, where it has a column `label`,
-            what is true; see `voxmood.recordings.read_manifest`.
+            what is true; see `voxmood.audio.listing.read_manifest`.
         min_agreement: the least share of recordings with the same label.
         max_drift: the largest |Δprobability| of any label of any recording.
         min_sqnr: the least signal-to-quantisation-noise ratio of centred logits, in dB.

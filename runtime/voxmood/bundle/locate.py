@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from voxmood.audio.hints import missing_file_hint
-from voxmood.bundle import PRECISIONS
+from voxmood.bundle.description import PRECISIONS, Bundle
+from voxmood.bundle.hub import Repository, read_id
 from voxmood.errors import BundleError, MissingFileError
-from voxmood.hub import Repository, read_id
 
 
 @dataclass(frozen=True)
@@ -122,3 +122,20 @@ def shipped_bundle() -> Path:
         MissingFileError: this installation has none.
     """
     return locate(None).fetch(())
+
+
+def choose_precision(bundle: Bundle, precision: str, provider: str) -> str:
+    """The precision to load, by rule and not by measurement."""
+    there = list(bundle.precisions)
+    if precision != "auto":
+        if precision not in there:
+            raise BundleError(
+                f"{bundle.name}: has no precision {precision}; there are {', '.join(there)}."
+            )
+        return precision
+    preferred = {
+        "CPUExecutionProvider": "int8",
+        "CUDAExecutionProvider": "fp16",
+        "TensorrtExecutionProvider": "fp16",
+    }.get(provider, "fp32")
+    return next(name for name in (preferred, "fp32", *there) if name in there)

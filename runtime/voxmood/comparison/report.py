@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
-from voxmood.bounds import Measure, missed, passed
-from voxmood.errors import VoxmoodError
+from voxmood.comparison.bounds import Measure, missed, passed
 
 HEADER = ("", "measured", "bound", "", "95% interval")
 MAX_ROWS = 50
@@ -111,28 +108,6 @@ class Report:
             blocks += [f"**{table.title}**", _markdown(table.header, table.rows[:MAX_ROWS])]
             blocks += _left_out(table)
         return "\n\n".join(blocks)
-
-
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Writes a file, text as UTF-8, whole or not at all.
-
-    Raises:
-        VoxmoodError: it cannot be written.
-    """
-    data = content.encode() if isinstance(content, str) else content
-    try:
-        if path.exists() and not path.is_file():  # a pipe or a terminal, which has no halves
-            path.write_bytes(data)
-            return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            temporary.write_bytes(data)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise VoxmoodError(f"{path}: cannot be written ({error.strerror}).") from error
 
 
 def _cells(measure: Measure) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Cuts a waveform that arrives piece by piece into windows, and tells speech from silence."""
+"""Cuts a waveform that arrives piece by piece into windows."""
 
 from __future__ import annotations
 
@@ -7,16 +7,8 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from voxmood.audio import Waveform
-from voxmood.bundle import Bundle
+from voxmood.bundle.description import Bundle
 from voxmood.errors import AudioError
-
-GATE_DBFS = -60.0
-"""A frame counts as sound from this RMS level on, full scale being a square wave of +-1.
-
-It is where ffmpeg's `silencedetect` draws the line by default: above the noise of 16-bit samples
-and of a muted input, below quiet speech. The mean of the frame (DC) does not count.
-"""
-FRAME_SECONDS = 0.02
 
 
 class Windows:
@@ -78,17 +70,3 @@ class Windows:
         for piece in pieces:
             yield from self.push(piece)
         yield from self.close()
-
-
-def speech_samples(waveform: Waveform, rate: int) -> int:
-    """How many of the samples are in frames that pass the gate.
-
-    Frames are of 20 ms, the last one of what is left; their level is RMS about their mean.
-    """
-    size = max(1, round(FRAME_SECONDS * rate))
-    starts = np.arange(0, len(waveform), size)
-    lengths = np.diff(starts, append=len(waveform))
-    samples = waveform.astype(np.float64)
-    mean = np.add.reduceat(samples, starts) / lengths
-    power = np.add.reduceat((samples - np.repeat(mean, lengths)) ** 2, starts) / lengths
-    return int(lengths[power >= 10 ** (GATE_DBFS / 10)].sum())

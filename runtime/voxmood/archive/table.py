@@ -9,9 +9,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from voxmood.archive.rows import Row, as_csv, as_json, csv_head
 from voxmood.errors import OutputError
-from voxmood.report import write_whole
-from voxmood.rows import Row, as_csv, as_json, csv_head
+from voxmood.files import write_whole
 
 SUFFIXES = (".csv", ".jsonl")
 

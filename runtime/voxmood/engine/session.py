@@ -23,11 +23,11 @@ except ModuleNotFoundError as error:
         "'voxmood[gpu]' or 'voxmood[openvino]'."
     ) from error
 
+from voxmood.bundle.graph_file import GraphFile
+from voxmood.engine.int8_probe import exact_products, products_saturate
+from voxmood.engine.providers import PROVIDERS
+from voxmood.engine.threads import default_threads
 from voxmood.errors import BundleError, ProviderError
-from voxmood.graph_file import GraphFile
-from voxmood.int8 import exact_products, products_saturate
-from voxmood.providers import PROVIDERS
-from voxmood.threads import default_threads
 
 Provider: TypeAlias = str | Sequence[str | tuple[str, Mapping[str, Any]]]
 """`cpu`, `cuda` or `openvino`, ONNX Runtime's name of another, or its list of names or of (name,

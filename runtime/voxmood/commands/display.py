@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
 
-from voxmood.timeline import Segment
+from voxmood.results import Segment, segment_fields
 
 BAR_WIDTH = 30
 
@@ -18,22 +17,6 @@ def bars(probabilities: Mapping[str, float]) -> list[str]:
         f"  {label:<{width}} {value:>6.1%} {'█' * round(value * BAR_WIDTH)}".rstrip()
         for label, value in probabilities.items()
     ]
-
-
-def rounded(probabilities: Mapping[str, float]) -> dict[str, float]:
-    """Probabilities as JSON shows them."""
-    return {label: round(value, 6) for label, value in probabilities.items()}
-
-
-def segment_fields(segment: Segment) -> dict[str, Any]:
-    """A segment as JSON shows it."""
-    return {
-        "start": round(segment.start, 4),
-        "end": round(segment.end, 4),
-        "label": segment.label,
-        "probabilities": rounded(segment.probabilities),
-        "silent": segment.silent,
-    }
 
 
 def segment_json(segment: Segment) -> str:

@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from voxmood.audio import AudioSource
-from voxmood.display import rounded, segment_fields
+from voxmood.audio.windows import Windows
 from voxmood.errors import VoxmoodError
 from voxmood.model import Model
-from voxmood.timeline import Segment
-from voxmood.windows import Windows
+from voxmood.results import Segment, rounded, segment_fields
 
 Row: TypeAlias = dict[str, Any]
 """Values by the names of a table's columns; see `Labeller`."""

@@ -9,10 +9,10 @@ from pathlib import Path
 import pyarrow
 from pyarrow import fs, parquet
 
-from voxmood.batch import Search
+from voxmood.archive.rows import Entry
+from voxmood.archive.sources import Search
+from voxmood.audio.listing import is_recording, suffix_of
 from voxmood.errors import ClusterError, ManifestError, MissingFileError
-from voxmood.recordings import is_recording, suffix_of
-from voxmood.rows import Entry
 
 
 def find(source: str, search: Search) -> Iterator[Entry]:

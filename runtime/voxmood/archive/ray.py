@@ -19,9 +19,11 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from voxmood.batch import Listing, Search, Tally
-from voxmood.batch_table import check_same, exists
+from voxmood.archive.rows import Entry, Labeller, Row
+from voxmood.archive.sources import Listing, Search, Tally
+from voxmood.archive.table import check_same, exists
 from voxmood.commands.options import load
+from voxmood.engine.threads import default_threads
 from voxmood.errors import (
     ClusterError,
     MissingExtraError,
@@ -29,8 +31,6 @@ from voxmood.errors import (
     OutputError,
     VoxmoodError,
 )
-from voxmood.rows import Entry, Labeller, Row
-from voxmood.threads import default_threads
 
 # Read when Ray starts.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -43,7 +43,7 @@ try:
     import ray.data
     from pyarrow import fs
 
-    from voxmood.batch_storage import (
+    from voxmood.archive.storage import (
         find,
         first_line,
         open_storage,

@@ -1,0 +1,1 @@
+"""Labeling archives: from what is named on the command line to a table."""

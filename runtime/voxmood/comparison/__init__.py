@@ -1,0 +1,1 @@
+"""Whether a model decides as its reference does: figures, bounds and reports."""

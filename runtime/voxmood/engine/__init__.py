@@ -1,0 +1,1 @@
+"""Running a graph: ONNX Runtime sessions, providers and threads."""
