@@ -1,5 +1,6 @@
 """All that `import voxmood` offers; loaded when the first of it is asked for."""
 
+from voxmood.archive.batch import batch
 from voxmood.comparison.compare import Comparison, compare
 from voxmood.errors import (
     AudioError,
@@ -33,6 +34,7 @@ __all__ = [
     "Segment",
     "Stream",
     "VoxmoodError",
+    "batch",
     "compare",
     "load",
 ]

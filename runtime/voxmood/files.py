@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import combinations
 from pathlib import Path
 
 from voxmood.errors import OutputError, VoxmoodError
@@ -33,6 +34,20 @@ def check_output(output: Path, inputs: Iterable[Path], *, inside: bool = False) 
             raise OutputError(f"{output}: lies inside an input ({path}); choose another output.")
         if folder and _lies_in(path, output):
             raise OutputError(f"{output}: an input ({path}) lies inside it; choose another output.")
+
+
+def check_outputs(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
+    """Check that the outputs of a command are none of its inputs, and each another file.
+
+    Raises:
+        OutputError: an output is an input, or two outputs are the same file.
+    """
+    for output in outputs:
+        check_output(output, inputs)
+    for one, other in combinations(outputs, 2):
+        is_device = one.exists() and not one.is_file()
+        if os.path.realpath(one) == os.path.realpath(other) and not is_device:
+            raise OutputError(f"{other}: is named for two outputs; choose another for one of them.")
 
 
 def write_whole(path: Path, content: str | bytes) -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from voxmood import VoxmoodError
 from voxmood.comparison.bounds import Measure, missed, passed
-from voxmood.comparison.report import MAX_ROWS, Report, Table, write_whole
+from voxmood.comparison.report import MAX_ROWS, Report, Table
+from voxmood.files import write_whole
 
 NAN = float("nan")
 ODD = "caf\udcff|<b>\x1b[1m\n.wav"  # a name that is no text, no cell, no XML and no single line

@@ -22,7 +22,8 @@ from near import LAYER, near
 
 import voxmood
 from voxmood import AudioError, Model, Segment, Stream
-from voxmood.audio.windows import Windows, speech_samples
+from voxmood.audio.speech import speech_samples
+from voxmood.audio.windows import Windows
 from voxmood.bundle.description import read_bundle
 from voxmood.bundle.locate import shipped_bundle
 from voxmood.cli import main

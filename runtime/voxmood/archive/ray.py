@@ -6,7 +6,6 @@ needs voxmood with the extras `cpu` and `ray`, and the bundle where this machine
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import logging
@@ -19,10 +18,10 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from voxmood.archive.rows import Entry, Labeller, Row
+from voxmood.archive.job import Job
+from voxmood.archive.rows import Entry, Labeler, Row
 from voxmood.archive.sources import Listing, Search, Tally
 from voxmood.archive.table import check_same, exists
-from voxmood.commands.options import load
 from voxmood.engine.threads import default_threads
 from voxmood.errors import (
     ClusterError,
@@ -68,19 +67,13 @@ class Worker:
     """An actor's model.
 
     Args:
-        options: of `voxmood batch`, for one thread.
-        windows: as `Labeller` takes them.
-        columns: of the manifests, as `Labeller` takes them.
+        job: what is asked for.
+        columns: of the manifests, as `Labeler` takes them.
     """
 
-    def __init__(
-        self,
-        options: argparse.Namespace,
-        windows: tuple[float, float] | None,
-        columns: tuple[str, ...],
-    ) -> None:
-        self._labeller = Labeller(load(options), windows, columns)
-        self._schema = schema(self._labeller)
+    def __init__(self, job: Job, columns: tuple[str, ...]) -> None:
+        self._labeler = job.labeler(columns, threads=1)
+        self._schema = schema(self._labeler)
 
     def __call__(self, recordings: pyarrow.Table) -> pyarrow.Table:
         """Labels recordings that `read` has read."""
@@ -88,11 +81,11 @@ class Worker:
         for path, more, audio, cause in zip(*recordings.columns, strict=True):
             entry = Entry(path.as_py(), *json.loads(more.as_py()))
             if audio.is_valid:
-                rows += self._labeller(entry, Audio(audio.as_buffer(), entry.path))
+                rows += self._labeler(entry, Audio(audio.as_buffer(), entry.path))
             elif "://" in entry.path:
-                rows += [self._labeller.failed(entry, VoxmoodError(cause.as_py()))]
+                rows += [self._labeler.failed(entry, VoxmoodError(cause.as_py()))]
             else:
-                rows += self._labeller(entry)  # which finds the cause, as the local engine does
+                rows += self._labeler(entry)  # which finds the cause, as the local engine does
         return pyarrow.Table.from_pylist(rows, schema=self._schema)
 
 
@@ -119,39 +112,37 @@ def read(row: Row, root: str) -> Row:
     return row | {"audio": audio, "cause": cause}
 
 
-def schema(labeller: Labeller) -> pyarrow.Schema:
+def schema(labeler: Labeler) -> pyarrow.Schema:
     """The types of the output's columns."""
     text, number = pyarrow.string(), pyarrow.float64()
     types = {
-        "probabilities": pyarrow.struct([(label, number) for label in labeller.labels]),
+        "probabilities": pyarrow.struct([(label, number) for label in labeler.labels]),
         "warnings": pyarrow.list_(text),
         "silent": pyarrow.bool_(),
         **dict.fromkeys(("start", "end", "duration_s"), number),
     }
-    return pyarrow.schema([(name, types.get(name, text)) for name in labeller.fields])
+    return pyarrow.schema([(name, types.get(name, text)) for name in labeler.fields])
 
 
-def run(options: argparse.Namespace, windows: tuple[float, float] | None, search: Search) -> Tally:
+def run(job: Job, search: Search, address: str | None = None) -> Tally:
     """Label what is listed; return what the output has.
 
     Raises:
         ClusterError: Ray or the storage is out of reach, or the job failed.
         OutputError: the output is there, or was made otherwise.
     """
-    storage, folder = open_storage(options.output)
+    storage, folder = open_storage(job.output)
     try:
         there = parts(storage, folder)
-        if there and not (options.resume or options.force):
-            raise exists(options.output)
-        listing = Listing(chain.from_iterable(find(source, search) for source in options.sources))
-        threads, options.threads = options.threads or default_threads(), 1
-        labeller = Labeller(
-            load(options), windows, listing.columns
-        )  # here too: what is wrong is told at once
+        if there and not (job.resume or job.force):
+            raise exists(job.output)
+        listing = Listing(chain.from_iterable(find(source, search) for source in job.sources))
+        # Here too: what is wrong with the model is told at once.
+        labeler = job.labeler(listing.columns, threads=1)
         description = f"{folder}/{DESCRIPTION}"
-        if there and options.resume:
+        if there and job.resume:
             with storage.open_input_stream(description) as stream:
-                check_same(options.output, stream.read(), labeller.description)
+                check_same(job.output, stream.read(), labeler.description)
             for path, _ in chain.from_iterable(recordings(storage, part) for part in there):
                 listing.discard(path)
         else:
@@ -159,10 +150,10 @@ def run(options: argparse.Namespace, windows: tuple[float, float] | None, search
                 storage.delete_file(part)
             storage.create_dir(folder)
             with storage.open_output_stream(description) as stream:
-                stream.write(json.dumps(labeller.description, indent=2).encode())
+                stream.write(json.dumps(labeler.description, indent=2).encode())
         if len(listing):
-            connect(options.address, threads)
-            label(listing, options, windows, storage, folder)
+            connect(address, job.threads or default_threads())
+            label(listing, job, storage, folder)
         tally = Tally()
         for part in parts(storage, folder):
             for path, error in recordings(storage, part):
@@ -170,17 +161,11 @@ def run(options: argparse.Namespace, windows: tuple[float, float] | None, search
     except OSError as error:
         if isinstance(error, OutputError | ClusterError | MissingFileError):
             raise
-        raise unreachable(options.output, error) from error
+        raise unreachable(job.output, error) from error
     return tally
 
 
-def label(
-    listing: Listing,
-    options: argparse.Namespace,
-    windows: tuple[float, float] | None,
-    storage: fs.FileSystem,
-    folder: str,
-) -> None:
+def label(listing: Listing, job: Job, storage: fs.FileSystem, folder: str) -> None:
     """Runs the job."""
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = sys.stderr.isatty()
@@ -200,7 +185,7 @@ def label(
             .map(partial(read, root=str(Path.cwd())), num_cpus=ACTOR_CPUS)
             .map_batches(
                 Worker,
-                fn_constructor_args=(options, windows, listing.columns),
+                fn_constructor_args=(job, listing.columns),
                 batch_format="pyarrow",
                 batch_size=BLOCK_PATHS,
                 num_cpus=ACTOR_CPUS,

@@ -16,7 +16,7 @@ from voxmood.model import Model
 from voxmood.results import Segment, rounded, segment_fields
 
 Row: TypeAlias = dict[str, Any]
-"""Values by the names of a table's columns; see `Labeller`."""
+"""Values by the names of a table's columns; see `Labeler`."""
 
 FAILURES = (VoxmoodError, OSError, MemoryError)
 """What a recording may cost a row, and never the run."""
@@ -37,7 +37,7 @@ class Entry:
     listed: str = ""
 
 
-class Labeller:
+class Labeler:
     """A model that answers with rows, and with rows that say so where it cannot.
 
     A row has `path`, `label`, `probabilities` by label, `duration_s`, `warnings` and `error`; with

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from voxmood.archive.rows import Entry, Labeller, Row
+from voxmood.archive.rows import Entry, Labeler, Row
 from voxmood.audio.hints import missing_file_hint
 from voxmood.audio.listing import manifest_lines, skipped_text, walk
 from voxmood.errors import AudioError, ManifestError, MissingFileError
@@ -169,7 +169,7 @@ class Tally:
         return lines
 
 
-def label_all(labeller: Labeller, entries: Iterable[Entry], workers: int) -> Iterator[list[Row]]:
+def label_all(labeler: Labeler, entries: Iterable[Entry], workers: int) -> Iterator[list[Row]]:
     """Yield the rows of each recording, in order.
 
     A worker decodes while others run the model: both leave Python's lock alone. Only rows wait
@@ -179,7 +179,7 @@ def label_all(labeller: Labeller, entries: Iterable[Entry], workers: int) -> Ite
     pending = deque[Future[list[Row]]]()
     try:
         for entry in entries:
-            pending.append(pool.submit(labeller, entry))
+            pending.append(pool.submit(labeler, entry))
             if len(pending) > AHEAD * workers:
                 yield pending.popleft().result()
         while pending:

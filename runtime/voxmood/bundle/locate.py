@@ -107,7 +107,7 @@ def shipped_bundles() -> dict[str, Path]:
 
     They are beside the installed package, or in `models/` of a checkout.
     """
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     found: dict[str, Path] = {}
     for models in (package / "models", package.parent.parent / "models"):
         for description in sorted(models.glob("*/bundle/bundle.json")):
@@ -122,6 +122,12 @@ def shipped_bundle() -> Path:
         MissingFileError: this installation has none.
     """
     return locate(None).fetch(())
+
+
+def bundle_files(model: str | None) -> list[Path]:
+    """Return the files of a bundle that is on this machine, which no output may be."""
+    place = locate(model).place
+    return sorted(place.iterdir()) if isinstance(place, Path) else []
 
 
 def choose_precision(bundle: Bundle, precision: str, provider: str) -> str:

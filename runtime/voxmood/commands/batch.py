@@ -5,26 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from itertools import chain
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from voxmood.commands.console import quiet_libraries
-from voxmood.commands.options import (
-    add_model,
-    add_windows,
-    bundle_files,
-    check_outputs,
-    load,
-    named,
-)
+from voxmood.commands.options import add_model, add_windows, named
 from voxmood.commands.progress import progress
-from voxmood.engine.threads import default_threads
-from voxmood.errors import OutputError
-from voxmood.files import check_output
-
-if TYPE_CHECKING:
-    from voxmood.archive.sources import Listing, Search, Tally
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,12 +41,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Label all there is; return the exit status."""
+    from voxmood.archive import local
+    from voxmood.archive.job import Job
     from voxmood.archive.sources import Search
     from voxmood.audio.listing import skipped_text
 
     search = Search()
+    job = Job(
+        sources=tuple(options.sources),
+        output=options.output,
+        model=options.model,
+        provider=options.provider,
+        threads=options.threads,
+        low_memory=options.low_memory,
+        windows=(options.window, options.hop) if options.timeline else None,
+        resume=options.resume,
+        force=options.force,
+    )
     try:
-        tally = (_on_ray if options.engine == "ray" else _locally)(options, search)
+        if options.engine == "ray":
+            from voxmood.archive import ray
+
+            tally = ray.run(job, search, options.address)
+        else:
+            with quiet_libraries():
+                tally = local.run(job, search, progress)
     except KeyboardInterrupt:
         print("voxmood: stopped; the same command with --resume goes on.", file=sys.stderr)
         sys.stderr.flush()
@@ -73,56 +76,3 @@ def run(options: argparse.Namespace) -> int:
     if search.skipped:
         print(skipped_text(search.skipped))
     return 1 if tally.failed else 0
-
-
-def _locally(options: argparse.Namespace, search: Search) -> Tally:
-    from voxmood.archive.rows import Labeller
-    from voxmood.archive.sources import Listing, Tally, label_all
-    from voxmood.archive.table import SUFFIXES, Table, description_of, exists
-
-    output = Path(options.output)
-    if output.suffix.lower() not in SUFFIXES:
-        raise OutputError(f"{output}: name it OUT.csv or OUT.jsonl; Parquet takes --engine ray.")
-    outputs = [output, description_of(output)]
-    for each in outputs:
-        if each.exists() and not (options.resume or options.force):
-            raise exists(each)
-    listing = Listing(chain.from_iterable(map(search.find, options.sources)))
-    _check_outputs(outputs, options.model, search, listing)
-    threads = options.threads or default_threads()
-    workers = min(threads, len(listing))
-    options.threads = threads // workers
-    labeller = Labeller(load(options), _windows(options), listing.columns)
-    tally = Tally()
-    with quiet_libraries(), Table(output, labeller.fields, labeller.labels) as table:
-        if options.resume:
-            for path, error in table.resume(labeller.description):
-                if listing.discard(path):
-                    tally.add(path, error)
-        else:
-            table.begin(labeller.description)
-        done, total = tally.recordings, tally.recordings + len(listing)
-        for rows in progress(label_all(labeller, listing, workers), done, total):
-            table.write(rows)
-            tally.add(rows[0]["path"], rows[0]["error"])
-    return tally
-
-
-def _check_outputs(
-    outputs: list[Path], model: str | None, search: Search, listing: Listing
-) -> None:
-    """Check that nothing that is read is written to."""
-    check_outputs(outputs, [*search.manifests, *bundle_files(model)])
-    for output in outputs:
-        if output.exists():  # else it is no recording that could be read
-            check_output(output, (Path(entry.path) for entry in listing))
-
-
-def _on_ray(options: argparse.Namespace, search: Search) -> Tally:
-    from voxmood.archive import ray
-
-    return ray.run(options, _windows(options), search)
-
-
-def _windows(options: argparse.Namespace) -> tuple[float, float] | None:
-    return (options.window, options.hop) if options.timeline else None

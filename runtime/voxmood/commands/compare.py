@@ -6,12 +6,11 @@ import argparse
 from collections import Counter
 
 from voxmood.audio.listing import choose_recordings
+from voxmood.bundle.locate import bundle_files
 from voxmood.commands.console import quiet_libraries
 from voxmood.commands.options import (
     add_bounds,
     add_report,
-    bundle_files,
-    check_outputs,
     count,
     named,
     path,
@@ -19,6 +18,7 @@ from voxmood.commands.options import (
     write_report,
 )
 from voxmood.comparison.bounds import MIN_AGREEMENT
+from voxmood.files import check_outputs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,18 +5,14 @@ from __future__ import annotations
 import argparse
 import io
 import math
-import os
 import sys
-from collections.abc import Sequence
-from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import voxmood
 from voxmood.comparison.report import Report
 from voxmood.engine.providers import PROVIDERS
-from voxmood.errors import OutputError
-from voxmood.files import check_output, write_whole
+from voxmood.files import write_whole
 
 if TYPE_CHECKING:
     from voxmood.model import Model
@@ -53,28 +49,6 @@ def load(options: argparse.Namespace) -> Model:
         threads=options.threads,
         low_memory=options.low_memory,
     )
-
-
-def bundle_files(model: str | None) -> list[Path]:
-    """Return the files of a bundle that is on this machine, which no output may be."""
-    from voxmood.bundle.locate import locate
-
-    place = locate(model).place
-    return sorted(place.iterdir()) if isinstance(place, Path) else []
-
-
-def check_outputs(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
-    """Check that the outputs of a command are none of its inputs, and each another file.
-
-    Raises:
-        OutputError: an output is an input, or two outputs are the same file.
-    """
-    for output in outputs:
-        check_output(output, inputs)
-    for one, other in combinations(outputs, 2):
-        is_device = one.exists() and not one.is_file()
-        if os.path.realpath(one) == os.path.realpath(other) and not is_device:
-            raise OutputError(f"{other}: is named for two outputs; choose another for one of them.")
 
 
 def open_source(name: str) -> str | BinaryIO:

@@ -25,13 +25,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Predict; return the exit status."""
-    from voxmood.archive.rows import Entry, Labeller, as_json
+    from voxmood.archive.rows import Entry, Labeler, as_json
 
-    labeller = Labeller(load(options))
+    labeler = Labeler(load(options))
     status = 0
     with quiet_libraries():
         for file in options.files:
-            (row,) = labeller(Entry(file), open_source(file))
+            (row,) = labeler(Entry(file), open_source(file))
             if row["error"]:
                 complain(row["error"])
                 status = 1

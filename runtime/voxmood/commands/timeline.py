@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, BinaryIO
 from tqdm import tqdm
 
 from voxmood.audio.pipes import seekable
+from voxmood.bundle.locate import bundle_files
 from voxmood.commands.console import complain, quiet_libraries
 from voxmood.commands.display import segment_text
 from voxmood.commands.options import (
     add_model,
     add_windows,
-    bundle_files,
-    check_outputs,
     load,
     named,
     open_source,
     path,
 )
+from voxmood.files import check_outputs
 
 if TYPE_CHECKING:
     from voxmood.archive.rows import Row
@@ -53,14 +53,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the segments; return the exit status."""
-    from voxmood.archive.rows import FAILURES, Entry, Labeller, as_csv, as_json, csv_head
+    from voxmood.archive.rows import FAILURES, Entry, Labeler, as_csv, as_json, csv_head
 
     if options.plot:
         import voxmood.plot  # first, so that a missing extra is told before the work
 
         check_outputs([options.plot], [Path(options.file), *bundle_files(options.model)])
     model = load(options)
-    labeller = Labeller(model, (options.window, options.hop))
+    labeler = Labeler(model, (options.window, options.hop))
     entry = Entry(options.file)
 
     def show(row: Row, text: str | None) -> None:
@@ -71,13 +71,13 @@ def run(options: argparse.Namespace) -> int:
             sys.stdout.flush()
 
     def fail(error: Exception) -> int:
-        row = labeller.failed(entry, error)
+        row = labeler.failed(entry, error)
         show(row, None)
         complain(row["error"])
         return 1
 
     if options.csv:
-        print(csv_head(labeller.fields, model.labels), end="", flush=True)
+        print(csv_head(labeler.fields, model.labels), end="", flush=True)
     with quiet_libraries(), ExitStack() as opened:
         try:
             source = _open(options, opened)
@@ -96,7 +96,7 @@ def run(options: argparse.Namespace) -> int:
             for segment in _until_it_fails(timeline):
                 if isinstance(segment, Exception):
                     return fail(segment)
-                show(labeller.segment(entry, segment, timeline.warnings), segment_text(segment))
+                show(labeler.segment(entry, segment, timeline.warnings), segment_text(segment))
                 progress.update(segment.end - progress.n)
                 labels["silence" if segment.silent else segment.label] += 1
                 if options.plot:
