@@ -36,7 +36,8 @@ def quiet_libraries() -> Iterator[None]:
         for name in ("stdout", "stderr"):
             stream = getattr(sys, name)
             if isinstance(stream, io.TextIOWrapper):
-                undo.enter_context(_apart(name, stream))
+                with suppress(io.UnsupportedOperation):  # of a stream without a descriptor
+                    undo.enter_context(_apart(name, stream))
         yield
 
 
