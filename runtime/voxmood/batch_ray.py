@@ -141,6 +141,11 @@ def run(options: argparse.Namespace, windows: tuple[float, float] | None, search
     storage, folder = open_storage(options.output)
     try:
         there = parts(storage, folder)
+        description = f"{folder}/{DESCRIPTION}"
+        if there and not storage.get_file_info(description).is_file:
+            raise OutputError(
+                f"{options.output}: holds Parquet files that no batch wrote; choose another folder."
+            )
         if there and not (options.resume or options.force):
             raise exists(options.output)
         listing = Listing(chain.from_iterable(find(source, search) for source in options.sources))
@@ -148,7 +153,6 @@ def run(options: argparse.Namespace, windows: tuple[float, float] | None, search
         labeller = Labeller(
             load(options), windows, listing.columns
         )  # here too: what is wrong is told at once
-        description = f"{folder}/{DESCRIPTION}"
         if there and options.resume:
             with storage.open_input_stream(description) as stream:
                 check_same(options.output, stream.read(), labeller.description)
