@@ -213,3 +213,19 @@ def test_what_is_out_of_reach(
     error = capsys.readouterr().err
     assert "s3://archive/a: cannot be reached" in error
     assert "AWS_ACCESS_KEY_ID" in error
+
+
+@pytest.mark.parametrize("again", [[], ["--force"], ["--resume"]])
+def test_tables_of_others_are_left_alone(
+    folder: Path, tmp_path: Path, again: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    other = tmp_path / "out" / "mine.parquet"
+    other.parent.mkdir()
+    parquet.write_table(pyarrow.table({"a": [1]}), other)
+    before = other.read_bytes()
+    assert batch(folder, "--output", other.parent, "--engine", "ray", *again) == 1
+    assert "holds Parquet files that no batch wrote" in capsys.readouterr().err
+    assert other.read_bytes() == before

@@ -134,12 +134,16 @@ def run(job: Job, search: Search, address: str | None = None) -> Tally:
     storage, folder = open_storage(job.output)
     try:
         there = parts(storage, folder)
+        description = f"{folder}/{DESCRIPTION}"
+        if there and not storage.get_file_info(description).is_file:
+            raise OutputError(
+                f"{job.output}: holds Parquet files that no batch wrote; choose another folder."
+            )
         if there and not (job.resume or job.force):
             raise exists(job.output)
         listing = Listing(chain.from_iterable(find(source, search) for source in job.sources))
         # Here too: what is wrong with the model is told at once.
         labeler = job.labeler(listing.columns, threads=1)
-        description = f"{folder}/{DESCRIPTION}"
         if there and job.resume:
             with storage.open_input_stream(description) as stream:
                 check_same(job.output, stream.read(), labeler.description)
