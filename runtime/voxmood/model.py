@@ -19,7 +19,7 @@ from voxmood.bundle.graph_file import GraphFile, read_graph_file
 from voxmood.bundle.locate import choose_precision, locate
 from voxmood.engine.session import (
     Provider,
-    check_products,
+    check_int8_matmuls,
     create_session,
     nodes_by_provider,
     resolve_provider,
@@ -86,7 +86,7 @@ class Model:
         graph = read_graph_file(path)
         self._check_graph(path, graph)
         if precision == "int8":
-            check_products(path, graph)
+            check_int8_matmuls(path, graph)
         self._process = os.getpid()
         self._options = run_options(low_memory)
         self._session = create_session(
