@@ -90,7 +90,7 @@ def test_compare_resolves_names_alike(here: Path, capsys: pytest.CaptureFixture[
         ("./bundel", MissingFileError, "./bundel: no such bundle."),
         ("./someone/model", MissingFileError, "./someone/model: no such bundle."),
         ("/someone/model", MissingFileError, "/someone/model: no such bundle."),
-        ("~/bundle", MissingFileError, "`~` is the home folder to a shell alone"),
+        ("~/bundle", MissingFileError, "Only a shell replaces `~` with the home"),
         ("https://host/bundle", MissingFileError, "It is a URL; download it first."),
         ("models/bundel", MissingFileError, "no such bundle in the folder models; because that"),
         ("models/bundel@int8", MissingFileError, "no such bundle in the folder models"),
