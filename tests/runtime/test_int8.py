@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -58,6 +59,14 @@ def test_the_probe_is_the_graph_that_its_recipe_builds() -> None:
         if node.op_type.startswith("MatMulInteger")
     }
     assert (model.graph.node[0].domain, model.graph.node[0].op_type) == shipped
+
+
+def test_frozen_apps_get_the_probe() -> None:
+    """PyInstaller puts each of `datas` into a folder; the module looks beside itself."""
+    package = Path(voxmood.__file__).parent
+    datas = runpy.run_path(str(package / "_pyinstaller" / "hook-voxmood.py"))["datas"]
+    folder = int8.PROBE.parent.relative_to(package.parent)
+    assert (str(int8.PROBE), str(folder)) in datas
 
 
 def test_products_are_exact_with_the_entries(monkeypatch: pytest.MonkeyPatch) -> None:

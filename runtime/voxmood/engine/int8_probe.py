@@ -2,8 +2,8 @@
 
 x86 without VNNI multiplies uint8 by int8 in pairs whose sum is cut off at 16 bits, and ONNX Runtime
 gives no sign of it. `session.x64quantprecision` makes it exact there, but makes CPUs that need no
-help up to four times slower. So the name of the CPU does not decide; what a multiplication of the
-largest values gives decides.
+help up to four times slower. Whether to set it does not depend on the name of the CPU: the largest
+values are multiplied, and the result shows whether it was cut off.
 """
 
 from __future__ import annotations
