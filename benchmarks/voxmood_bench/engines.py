@@ -139,7 +139,7 @@ class Models:
             "model.xml" if model == "nncf" else "model.onnx",
             source=self.path(source),
             audio=str(audio),
-            normalise=self.bundle.normalisation != "none",
+            normalise=self.bundle.normalization != "none",
             threads=self.threads,
         )
         return str(made)
@@ -158,7 +158,7 @@ class Models:
         logs.mkdir(parents=True, exist_ok=True)
         model = self.path(engine.model)
         options: dict[str, Any] = {
-            "normalise": self.bundle.normalisation != "none",
+            "normalise": self.bundle.normalization != "none",
             "config": dict(self.bundle.session_options),
         }
         worker = Worker(self._python(engine.environment), logs / f"{name}.log")

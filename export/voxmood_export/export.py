@@ -186,13 +186,13 @@ def describe(checkpoint: Checkpoint) -> Bundle:
         name=checkpoint.name.rpartition("/")[2],
         labels=checkpoint.labels,
         sampling_rate=rate,
-        normalisation="zero-mean-unit-variance" if checkpoint.extractor.do_normalize else "none",
+        normalization="zero-mean-unit-variance" if checkpoint.extractor.do_normalize else "none",
         min_samples=Geometry(checkpoint.model.config).min_samples,
         max_samples=int(MAX_SECONDS * rate),
         architecture=checkpoint.model.config.model_type,
         checkpoint=checkpoint.name,
         revision=checkpoint.revision,
-        licence=checkpoint.licence,
+        license=checkpoint.licence,
         tools={tool: version(tool) for tool in TOOLS}
         | {"onnxruntime": onnxruntime.__version__},  # whose distribution has a name per flavour
         session_options={},

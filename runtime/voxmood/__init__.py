@@ -10,15 +10,15 @@ from importlib.util import find_spec
 
 __version__ = "0.1.0"
 
-TYPE_CHECKING = False  # type checkers take it for true; typing itself takes long to import
+TYPE_CHECKING = False  # type checkers take this for true; importing it from typing takes long
 if TYPE_CHECKING:
     from voxmood.api import *  # noqa: F403
 else:
 
     def __getattr__(name: str) -> object:
-        # When first used, so that the command line is ready for Ctrl-C before NumPy and ONNX
-        # Runtime are imported.
-        # Modules are found by the import system, once this says that the name is none of the API.
+        # The API is imported when it is first used, so that the command line can handle Ctrl-C
+        # before NumPy and ONNX Runtime are imported. Where the name is that of a module, the
+        # AttributeError makes the import system import it.
         if find_spec(f"voxmood.{name}") is None:
             try:
                 return globals().setdefault(name, getattr(import_module("voxmood.api"), name))

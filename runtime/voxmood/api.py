@@ -1,4 +1,4 @@
-"""All that `import voxmood` offers; loaded when the first of it is asked for."""
+"""Everything that `import voxmood` offers; it is imported when the first of it is used."""
 
 from voxmood.archive.batch import batch
 from voxmood.comparison.compare import Comparison, compare

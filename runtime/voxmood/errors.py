@@ -1,45 +1,45 @@
 """Every error that voxmood raises on purpose.
 
-Each also inherits from the builtin that fits, so that code which knows nothing of voxmood can
-catch it. Messages name the thing that is wrong and what to do about it.
+Each one also inherits from the builtin error that fits, so that code which does not know voxmood
+can catch it. The messages name what is wrong and what to do about it.
 """
 
 
 class VoxmoodError(Exception):
-    """Any error of voxmood's own."""
+    """The parent of all errors that voxmood raises on purpose."""
 
 
 class AudioError(VoxmoodError, ValueError):
-    """Audio that cannot be read, or that the model cannot take."""
+    """The audio cannot be read, or the model cannot take it."""
 
 
 class BundleError(VoxmoodError, ValueError):
-    """A bundle that is incomplete, altered, newer than this release, or contradicts itself."""
+    """The bundle is incomplete, altered, newer than this release, or contradicts itself."""
 
 
 class ProviderError(VoxmoodError, RuntimeError):
-    """An execution provider that is not there or does not start."""
+    """The execution provider is not installed, or does not start."""
 
 
 class ManifestError(VoxmoodError, ValueError):
-    """A list of recordings that cannot be used."""
+    """The list of recordings cannot be used."""
 
 
 class OutputError(VoxmoodError, OSError):
-    """An output that exists already, is of another run, or cannot be written."""
+    """The output already exists, belongs to another run, or cannot be written."""
 
 
 class ClusterError(VoxmoodError, ConnectionError):
-    """Other machines or their storage, which cannot be reached."""
+    """Other machines, or their storage, cannot be reached."""
 
 
 class ForkError(VoxmoodError, RuntimeError):
-    """A model that was loaded before a fork and is used in the child."""
+    """The model was loaded before this process was forked, so it cannot run here."""
 
 
 class MissingFileError(VoxmoodError, FileNotFoundError):
-    """A file or folder that is not there."""
+    """The file or folder does not exist."""
 
 
 class MissingExtraError(VoxmoodError, ImportError):
-    """A part of voxmood whose extra is not installed."""
+    """The extra that this part of voxmood needs is not installed."""

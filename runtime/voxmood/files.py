@@ -1,4 +1,4 @@
-"""Output files: never one of the inputs, and written whole or not at all."""
+"""Output files, which are never one of the inputs, and are written whole or not at all."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from voxmood.errors import OutputError, VoxmoodError
 
 
 def check_output(output: Path, inputs: Iterable[Path], *, inside: bool = False) -> None:
-    """Check that an output is none of the inputs and holds none, whatever each of them is called.
+    """Check that an output is not one of the inputs and does not contain one.
 
-    Devices and pipes, such as /dev/stdout, can be read and written at once and are not checked.
+    Two names of the same file count as the same. Devices and pipes, such as /dev/stdout, are not
+    checked, since they can be read and written at once.
 
     Args:
         output: the file or folder to write, which need not exist.
         inputs: the files and folders to read.
-        inside: also refuse an output that lies inside an input folder.
+        inside: whether to refuse an output inside an input folder, too.
 
     Raises:
         OutputError: the output is an input, or one of the two lies inside the other.
@@ -37,7 +38,7 @@ def check_output(output: Path, inputs: Iterable[Path], *, inside: bool = False) 
 
 
 def check_outputs(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
-    """Check that the outputs of a command are none of its inputs, and each another file.
+    """Check that no output of a command is also an input, and that no two outputs are one file.
 
     Raises:
         OutputError: an output is an input, or two outputs are the same file.
@@ -47,18 +48,22 @@ def check_outputs(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
     for one, other in combinations(outputs, 2):
         is_device = one.exists() and not one.is_file()
         if os.path.realpath(one) == os.path.realpath(other) and not is_device:
-            raise OutputError(f"{other}: is named for two outputs; choose another for one of them.")
+            raise OutputError(f"{other}: is named for two outputs; choose another file for one.")
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Writes a file, text as UTF-8, whole or not at all.
+    """Write a file whole or not at all.
+
+    Args:
+        path: the file; its folder is made if it is missing.
+        content: the bytes, or text, which is written as UTF-8.
 
     Raises:
-        VoxmoodError: it cannot be written.
+        VoxmoodError: the file cannot be written.
     """
     data = content.encode() if isinstance(content, str) else content
     try:
-        if path.exists() and not path.is_file():  # a pipe or a terminal, which has no halves
+        if path.exists() and not path.is_file():  # a pipe or a terminal cannot be replaced
             path.write_bytes(data)
             return
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -80,7 +85,7 @@ def _is_device(path: Path) -> bool:
 def _mode(path: Path) -> int:
     try:
         return path.stat().st_mode
-    except OSError:  # nothing is there, or nothing can be
+    except OSError:  # the path does not exist, or cannot exist
         return 0
 
 

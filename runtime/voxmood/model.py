@@ -1,4 +1,4 @@
-"""A loaded model and what it predicts."""
+"""The model: a bundle that was loaded in one precision, and labels recordings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from voxmood.bundle.graph_file import GraphFile, read_graph_file
 from voxmood.bundle.locate import choose_precision, locate
 from voxmood.engine.session import (
     Provider,
-    check_products,
+    check_int8_matmuls,
     create_session,
     nodes_by_provider,
     resolve_provider,
@@ -33,16 +33,16 @@ INPUTS = ["waveform", "lengths"]
 OUTPUTS = ["logits", "probabilities", "embedding"]
 
 BATCH_CLIPS = 16
-BATCH_SECONDS = 60.0  # padding included; bounds the memory of one run
+BATCH_SECONDS = 60.0  # including padding; limits the memory of one run
 LONG_SECONDS = 30.0  # `predict` labels longer recordings window by window
 LONG_WINDOW_SECONDS = 10.0
 
-SILENT = f"never above {GATE_DBFS:g} dBFS: what is said of silence means nothing"
+SILENT = f"is silent (never above {GATE_DBFS:g} dBFS), so its label means nothing"
 
 
 @dataclass(frozen=True, eq=False)
 class Clip:
-    """A waveform that one pass takes, float32 [samples], and what is unusual about it."""
+    """A recording that is short enough for one pass: float32 [samples], and its warnings."""
 
     waveform: Waveform
     warnings: tuple[str, ...] = ()
@@ -50,17 +50,22 @@ class Clip:
 
 @dataclass(frozen=True, eq=False)
 class LongRecording:
-    """A recording that takes several passes: its reader, and all blocks of its waveform."""
+    """A recording that needs several passes: its reader, and all blocks of its waveform."""
 
     reader: AudioReader
     blocks: Iterator[Waveform]
 
 
 class Model:
-    """A bundle in one precision, ready to run; made by `load`.
+    """A bundle in one precision, ready to run; `load` makes it.
 
-    Threads may share one. A process that was forked after it was loaded may not (`ForkError`).
-    A copy, or what another process gets that is sent one, is loaded again from the same folder.
+    Several threads may share a model. A process that was forked after the model was loaded cannot
+    use it (`ForkError`). Where a model is copied, or sent to another process, the copy is loaded
+    again from the same folder.
+
+    Attributes:
+        bundle: the description of the bundle.
+        precision: the precision that was loaded, `fp32`, `fp16` or `int8`.
     """
 
     def __init__(
@@ -86,7 +91,7 @@ class Model:
         graph = read_graph_file(path)
         self._check_graph(path, graph)
         if precision == "int8":
-            check_products(path, graph)
+            check_int8_matmuls(path, graph)
         self._process = os.getpid()
         self._options = run_options(low_memory)
         self._session = create_session(
@@ -100,49 +105,56 @@ class Model:
 
     def _check_graph(self, path: Path, graph: GraphFile) -> None:
         if graph.inputs != INPUTS or graph.outputs != OUTPUTS:
-            raise BundleError(f"{path}: its inputs and outputs are not those of a voxmood graph.")
+            raise BundleError(
+                f"{path}: its inputs and outputs are not those of a voxmood graph; export it again."
+            )
         data = self.bundle.precisions[self.precision].files.get(f"{path.name}.data")
         if graph.data_bytes > (data.bytes if data else 0):
             raise BundleError(f"{path}: its weights reach beyond its data; export it again.")
         for key, value in self.bundle.metadata().items():
             if graph.metadata.get(key) != value:
                 raise BundleError(
-                    f"{path}: its {key} is {graph.metadata.get(key)!r}, bundle.json's is "
-                    f"{value!r}; the files are not of one bundle. Export it again."
+                    f"{path}: its {key} is {graph.metadata.get(key)!r}, but {value!r} in "
+                    f"{DESCRIPTION}; the files are not of one bundle. Export it again."
                 )
 
     def __reduce__(self) -> tuple[Callable[..., Model], tuple[dict[str, Any]]]:
-        """Return how another process, or a copy, comes to the same model."""
+        """Return how to load the same model in another process, or as a copy."""
         return _load_again, (self._loaded,)
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The labels in the order of the logits."""
+        """The labels, in the order of the logits."""
         return self.bundle.labels
 
     @property
     def nodes(self) -> dict[str, int]:
-        """How many nodes of the graph run on each provider, by ONNX Runtime's names of them."""
+        """The number of nodes of the graph that run on each provider, by ONNX Runtime's names.
+
+        It is empty where ONNX Runtime is older than 1.24, which does not report this.
+        """
         return nodes_by_provider(self._session)
 
     def predict(self, source: AudioSource, *, sampling_rate: int | None = None) -> Prediction:
-        """Labels one recording.
+        """Label one recording.
 
-        Up to 30 s are labelled in one pass. Longer ones are cut into windows of 10 s, in memory
-        that does not grow with their length, and the logits and embeddings of the windows are
-        averaged, weighted by the length of what is not silent in each (by their length, if all
-        is silent).
+        A recording of up to 30 s is labeled in one pass. A longer one is cut into windows of 10 s,
+        and the logits and embeddings of the windows are averaged. Each window counts by how much of
+        it is not silent, or by its length if all of the recording is silent. The memory that this
+        takes does not grow with the length of the recording.
 
         Args:
             source: a path, the bytes of a file, or a binary file object, which is read from its
-                beginning; or samples (floats of -1 to 1, or int16 or int32 PCM), [samples] or
+                beginning; or samples (floats from -1 to 1, or int16 or int32 PCM), [samples] or
                 [frames, channels], as an array, a tensor or a list, together with `sampling_rate`,
                 or as `(samples, rate)` or `{"array": samples, "sampling_rate": rate}`.
-            sampling_rate: the rate of samples, in Hz; files bring their own.
+            sampling_rate: the sampling rate of samples, in Hz; files state their own.
+
+        Returns:
+            The prediction. `voxmood.audio` lists which audio gets a warning and which an error.
 
         Raises:
-            AudioError: the source is no audio, empty, too short, or has unusable samples; what
-                else unusual audio gets is listed in `voxmood.audio`.
+            AudioError: the source is not audio, is empty or too short, or has unusable samples.
             MissingFileError: the path does not exist.
         """
         read = self._read(source, sampling_rate)
@@ -156,24 +168,24 @@ class Model:
         *,
         sampling_rate: int | None = None,
     ) -> Timeline:
-        """Labels a recording of any length, window by window.
+        """Label a recording of any length, window by window.
 
-        Decoded and resampled in blocks, so that memory does not depend on the length. The last
-        segment ends where the recording does and may be shorter; less than the model takes
-        (25 ms) is left out.
+        The recording is decoded and resampled in blocks, so that memory does not grow with its
+        length. The last segment ends where the recording ends and may be shorter than the others.
+        A rest that is too short for the model (25 ms) is left out.
 
         Args:
-            source: as `predict` takes it.
-            window: length of a segment, in seconds.
-            hop: from the start of one segment to that of the next, in seconds.
-            sampling_rate: the rate of an array, in Hz.
+            source: the recording, as `predict` takes it.
+            window: the length of a segment, in seconds.
+            hop: the time from the start of one segment to the start of the next, in seconds.
+            sampling_rate: the sampling rate of samples, in Hz; files state their own.
 
         Returns:
-            An iterator over `Segment`, each as soon as it is known. Iterating raises AudioError
-            where the recording turns out to be empty, too short, or to have unusable samples.
+            An iterator that yields each `Segment` as soon as it is known. It raises AudioError if
+            the recording turns out to be empty or too short, or to have unusable samples.
 
         Raises:
-            AudioError: the source is no audio, or the model does not take such a window.
+            AudioError: the source is not audio, or the model does not take such a window.
             MissingFileError: the path does not exist.
         """
         windows = Windows(window, hop, self.bundle)
@@ -183,19 +195,27 @@ class Model:
     def predict_batch(
         self, sources: Iterable[AudioSource], *, sampling_rate: int | None = None
     ) -> list[Prediction]:
-        """Labels recordings, in their order; each as `predict` would alone.
+        """Label several recordings; each gets the answer that `predict` would give it.
 
-        Float models take clips of similar length together; int8 ones take them one by one, since
-        one range over a batch would let its clips change each other.
+        Float models run clips of similar length together. An int8 model runs them one by one: it
+        quantizes with one range for a whole batch, so the clips would change each other's answers.
+
+        Args:
+            sources: the recordings, each as `predict` takes it.
+            sampling_rate: the sampling rate of samples, in Hz; files state their own.
+
+        Returns:
+            The predictions, in the order of the sources.
 
         Raises:
-            AudioError, MissingFileError: as `predict`, for the first source that fails.
+            AudioError: the first source that fails cannot be labeled.
+            MissingFileError: the path of the first source that fails does not exist.
         """
         if self.precision == "int8":
             return [self.predict(source, sampling_rate=sampling_rate) for source in sources]
         predictions: list[Prediction] = []
         remaining = iter(sources)
-        # Some batches' worth at a time: enough to sort by length, not all audio in memory.
+        # A few batches at a time: enough to sort by length, without all audio in memory.
         while group := list(islice(remaining, 4 * BATCH_CLIPS)):
             clips = dict[int, Clip]()
             done = dict[int, Prediction]()
@@ -211,11 +231,11 @@ class Model:
         return predictions
 
     def label_window(self, start: int, waveform: Waveform) -> Segment:
-        """Labels a window of a recording.
+        """Label a window of a recording.
 
         Args:
-            start: where it begins in the recording, in samples at the model's rate.
-            waveform: float32 [samples] at the model's rate.
+            start: where the window begins in the recording, in samples at the model's rate.
+            waveform: the window, float32 [samples] at the model's rate.
         """
         rate = self.bundle.sampling_rate
         prediction = self._run([Clip(waveform)])[0]
@@ -240,7 +260,7 @@ class Model:
         limit = BATCH_SECONDS * self.bundle.sampling_rate
         batch: list[int] = []
         for index in sorted(clips, key=lambda index: len(clips[index].waveform)):
-            # Ascending, so the newest sets the padded length.
+            # The lengths ascend, so the newest clip is what all are padded to.
             length = len(clips[index].waveform)
             if len(batch) == BATCH_CLIPS or (len(batch) + 1) * length > limit:
                 if batch:
@@ -251,7 +271,7 @@ class Model:
             yield batch
 
     def _read(self, source: AudioSource, sampling_rate: int | None) -> Clip | LongRecording:
-        """Read a recording, or as much of it as shows that it takes several passes."""
+        """Return a recording that was read, or begun where it needs several passes."""
         rate = self.bundle.sampling_rate
         reader = AudioReader(source, rate=rate, sampling_rate=sampling_rate)
         blocks = iter(reader)
@@ -266,7 +286,7 @@ class Model:
         return Clip(waveform, reader.warnings + silent)
 
     def _run_windows(self, recording: LongRecording) -> Prediction:
-        """Return the mean of what the windows of a long recording get, weighted by speech."""
+        """Return the mean of the answers for the windows, weighted by what is not silent."""
         reader = recording.reader
         rate = self.bundle.sampling_rate
         window = min(LONG_WINDOW_SECONDS, self.bundle.max_samples / rate)
@@ -297,9 +317,9 @@ class Model:
             row[: len(clip.waveform)] = clip.waveform
         if os.getpid() != self._process:
             raise ForkError(
-                "this model was loaded before the process forked, and its threads were not copied; "
-                "load it in the child, or start processes that do not fork, which load it again: "
-                "multiprocessing.get_context('spawn').Pool()."
+                "this model was loaded before this process was forked, and its threads were not "
+                "copied; load it in the new process, or start processes without a fork, which load "
+                "it again by themselves: multiprocessing.get_context('spawn').Pool()."
             )
         try:
             logits, probabilities, embedding = self._session.run(
@@ -310,7 +330,7 @@ class Model:
         expected = (len(clips), len(self.labels))
         if not logits.shape == probabilities.shape == expected or not np.isfinite(logits).all():
             raise BundleError(
-                f"{self._path}: gives logits that are not finite or not {expected}; "
+                f"{self._path}: its logits are not finite, or their shape is not {expected}; "
                 "export it again."
             )
         return [
@@ -337,30 +357,30 @@ def load(
     low_memory: bool = False,
     verify: bool = True,
 ) -> Model:
-    """Loads a bundle.
+    """Load a bundle.
 
     Args:
-        source: the bundle's folder, or the name of one that ships (`voxmood-tiny`); or, where there
-            is no such folder, `owner/name` or `owner/name@revision` on a hub, of which only the
-            files of the precision are fetched (extra `hub`). `@fp32`, `@fp16` or `@int8` may
-            follow. None takes the bundle that ships.
-        precision: `fp32`, `fp16` or `int8`, unless the name gives it. `auto` takes int8 on a CPU,
-            fp16 on CUDA and TensorRT, else fp32; and where the bundle lacks it, whatever it has.
-        provider: `cpu`, `cuda` or `openvino`, ONNX Runtime's name of another, or its list of names
-            or of (name, options).
-        threads: for one run; None takes the processors that this process may use, by its affinity
-            and its cgroup's quota.
-        low_memory: leave the weights in their mapped file, which other processes share and the
-            system can drop, instead of copying them into the layout that products are fastest
-            with; the README says what it saves and costs.
-        verify: False skips the SHA-256 of the model's files, which takes 0.14 s for 329 MB here.
+        source: the folder of a bundle; the name of a bundle that ships (`voxmood-tiny`); or, where
+            there is no such folder, `owner/name` or `owner/name@revision` on a hub, from which only
+            the files of one precision are fetched (extra `hub`). `@fp32`, `@fp16` or `@int8` may
+            follow the name. None means the bundle that ships.
+        precision: `fp32`, `fp16` or `int8`, if the name does not give it. `auto` means int8 on a
+            CPU, fp16 on CUDA and TensorRT, else fp32; and where the bundle lacks that, what it has.
+        provider: `cpu`, `cuda` or `openvino`; ONNX Runtime's name of another execution provider;
+            or, as ONNX Runtime takes it, a list of names or of (name, options).
+        threads: the number of threads for one run; None means as many as the process may use
+            processors, by its affinity and the quota of its cgroup.
+        low_memory: whether to leave the weights in their mapped file, which other processes share
+            and the system can drop. Otherwise they are copied into the layout in which matmuls are
+            fastest. The README says what this saves and costs.
+        verify: whether to compare the SHA-256 of the model's files; it took 0.14 s for 329 MB.
 
     Raises:
-        MissingFileError: no such bundle, or a file of it is missing.
-        MissingExtraError: a hub is needed, and huggingface_hub is not installed.
+        MissingFileError: the bundle does not exist, or one of its files is missing.
+        MissingExtraError: the bundle is on a hub, and huggingface_hub is not installed.
         BundleError: the bundle is damaged, contradicts itself, or lacks the precision; or the name
-            gives one precision and `precision` another.
-        ProviderError: the provider is not there or does not start.
+            gives one precision and `precision` another one.
+        ProviderError: the provider is not installed or does not start.
     """
     providers = resolve_provider(provider)
     if threads is not None and (not isinstance(threads, int) or threads < 1):
@@ -382,5 +402,5 @@ def load(
 
 
 def _load_again(arguments: dict[str, Any]) -> Model:
-    """Load a model as another one was, in the process that was sent it."""
+    """Load a model with the arguments that another one was loaded with."""
     return load(**arguments)

@@ -1,4 +1,4 @@
-"""A picture of a timeline: probabilities over time, above the waveform they were heard in."""
+"""A picture of a timeline: the probabilities over time, and the waveform below them."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ try:
 except ModuleNotFoundError as error:
     raise MissingExtraError("a plot needs matplotlib: pip install 'voxmood[plot]'.") from error
 
-# Apart in lightness or in blue and yellow, so that colour-blind people can tell them.
-COLOURS = ("#9DB4C0", "#F2C14E", "#D1495B", "#33658A", "#66A182", "#8F6BB3", "#E08E45", "#5C5C5C")
+# They differ in lightness or between blue and yellow, so that color-blind people see them apart.
+COLORS = ("#9DB4C0", "#F2C14E", "#D1495B", "#33658A", "#66A182", "#8F6BB3", "#E08E45", "#5C5C5C")
 SILENCE = "#F1F1EF"
 WAVE = "#3b4252"
 ENVELOPE_SECONDS = 0.01
 TICKS = (0.1, 0.5, 1, 5, 10, 30, 60, 300, 600, 1800, 3600, 14400)  # seconds
-MAX_STEPS = 240  # of the bands; more, and the picture of an hour is a bar code
-COLUMNS = 2000  # of the envelope; more than a picture has pixels across
+MAX_STEPS = 240  # of the bands; with more, the picture of an hour looks like a bar code
+COLUMNS = 2000  # of the envelope; more than the picture is pixels wide
 
 
 def save(
     path: Path, source: AudioSource, segments: Sequence[Segment], rate: int, title: str
 ) -> None:
-    """Draw a timeline and write it whole or not at all.
+    """Draw a timeline and write the picture whole or not at all.
 
     Args:
-        path: of the picture; its suffix says which format.
-        source: the recording, which is decoded once more for its envelope.
-        segments: at least one.
+        path: the picture to write; its suffix decides the format.
+        source: the recording, which is decoded once more to draw its waveform.
+        segments: the segments of the timeline, at least one.
         rate: the model's sampling rate, in Hz.
-        title: what stands above it.
+        title: the text above the picture.
 
     Raises:
-        VoxmoodError: the picture cannot be written there.
+        VoxmoodError: the picture cannot be written.
     """
     picture = io.BytesIO()
     draw(source, segments, rate, title).savefig(picture, format=path.suffix[1:].lower(), dpi=150)
@@ -52,9 +52,10 @@ def save(
 
 
 def draw(source: AudioSource, segments: Sequence[Segment], rate: int, title: str) -> Figure:
-    """Probabilities as bands that fill the height, blank where it is silent; the waveform below.
+    """Return a figure with the probabilities as stacked bands, and the waveform below them.
 
-    Of more than 240 segments, neighbours are averaged.
+    The bands are blank where it is silent. Where there are more than 240 segments, neighbors are
+    averaged. The arguments are those of `save`.
     """
     figure = Figure(figsize=(12, 4.8), layout="constrained")
     bands, wave = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
@@ -77,7 +78,7 @@ def draw(source: AudioSource, segments: Sequence[Segment], rate: int, title: str
 
 
 def _draw_bands(axes: Axes, segments: Sequence[Segment]) -> None:
-    # Windows overlap: each speaks for the time around its middle, half-way to its neighbours.
+    # Windows overlap, so each is drawn around its middle, half-way to its neighbors.
     middles = np.array([(segment.start + segment.end) / 2 for segment in segments])
     between = (middles[1:] + middles[:-1]) / 2
     edges = np.concatenate([[segments[0].start], between, [segments[-1].end]])
@@ -87,7 +88,7 @@ def _draw_bands(axes: Axes, segments: Sequence[Segment]) -> None:
     merged = np.arange(0, len(segments), -(-len(segments) // MAX_STEPS))
     edges = np.append(edges[merged], edges[-1])
     counts = np.add.reduceat(loud, merged)
-    with np.errstate(invalid="ignore"):  # all silent: NaN, which is not drawn
+    with np.errstate(invalid="ignore"):  # where all are silent, this is NaN, which is not drawn
         values = np.add.reduceat(values * loud, merged) / counts
     silent = counts[:, 0] == 0
     if silent.any():
@@ -95,8 +96,8 @@ def _draw_bands(axes: Axes, segments: Sequence[Segment]) -> None:
     tops = np.cumsum(values, axis=1).T
     floor = np.zeros_like(tops[0])
     for index, (label, top) in enumerate(zip(labels, tops, strict=True)):
-        colour = COLOURS[index % len(COLOURS)]
-        axes.stairs(top, edges, baseline=floor, fill=True, color=colour, label=label, linewidth=0)
+        color = COLORS[index % len(COLORS)]
+        axes.stairs(top, edges, baseline=floor, fill=True, color=color, label=label, linewidth=0)
         floor = top
     axes.set(ylim=(0, 1))
     axes.yaxis.set_major_formatter(PercentFormatter(1))
@@ -105,7 +106,15 @@ def _draw_bands(axes: Axes, segments: Sequence[Segment]) -> None:
 def envelope(
     source: AudioSource, rate: int
 ) -> tuple[float, npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Lowest and highest sample of even steps; the step in seconds comes first."""
+    """Return the lowest and the highest sample in each of many steps of equal length.
+
+    Args:
+        source: the recording.
+        rate: the sampling rate to convert it to, in Hz.
+
+    Returns:
+        The length of a step in seconds, then the lowest and the highest samples, float32 [steps].
+    """
     size = round(ENVELOPE_SECONDS * rate)
     lows, highs = list[npt.NDArray[np.float32]](), list[npt.NDArray[np.float32]]()
     rest = np.zeros(0, np.float32)

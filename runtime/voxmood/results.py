@@ -1,4 +1,4 @@
-"""What the model says: of a recording, and of each segment of one."""
+"""What the model answers for a recording, and for each segment of a recording."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ import numpy.typing as npt
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What the model says of a recording.
+    """What the model answers for a recording.
 
     Attributes:
         label: the most probable label.
-        probabilities: by label, in the model's order; they sum to 1 and are not calibrated.
-        logits: float32 [labels]. Of a recording longer than 30 s, the mean of those of its
-            windows, weighted by how much of each is not silent.
-        embedding: float32 [projector width], the pooled vector before the classifier. Of a long
-            recording, its mean by the same weights; the classifier being linear, it gives the
-            logits of this prediction.
-        duration: of the recording, in seconds.
-        warnings: what a careful listener would want to know of the recording.
+        probabilities: the probability of each label, in the order of the logits; they sum to 1 and
+            are not calibrated.
+        logits: float32 [labels]. For a recording longer than 30 s, the mean of the logits of its
+            windows, weighted by how much of each window is not silent.
+        embedding: float32 [projector width], the pooled vector before the classifier. For a
+            recording longer than 30 s, the mean with the same weights. Since the classifier is
+            linear, this mean leads to the logits of this prediction.
+        duration: the length of the recording in seconds.
+        warnings: what is unusual about the recording, such as a missing end.
     """
 
     label: str
@@ -36,16 +37,17 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Segment:
-    """What the model says of a window.
+    """What the model answers for a window of a recording.
 
     Attributes:
-        start: of the window, in seconds from the beginning of the audio.
-        end: of the window, in seconds.
+        start: where the window begins, in seconds from the beginning of the audio.
+        end: where the window ends, in seconds from the beginning of the audio.
         label: the most probable label.
-        probabilities: by label, in the model's order; they sum to 1 and are not calibrated.
-        silent: nothing in the window passes the level gate of -60 dBFS
-            (`voxmood.audio.speech.GATE_DBFS`). The model answers all the same, and what it says of
-            silence means nothing.
+        probabilities: the probability of each label, in the order of the logits; they sum to 1 and
+            are not calibrated.
+        silent: whether the window never gets louder than -60 dBFS
+            (`voxmood.audio.speech.GATE_DBFS`). The model answers for silence, too, but its label
+            and probabilities then mean nothing.
     """
 
     start: float
@@ -56,12 +58,12 @@ class Segment:
 
 
 def rounded(probabilities: Mapping[str, float]) -> dict[str, float]:
-    """Probabilities as JSON shows them."""
+    """Return probabilities with the six decimals that JSON output shows."""
     return {label: round(value, 6) for label, value in probabilities.items()}
 
 
 def segment_fields(segment: Segment) -> dict[str, Any]:
-    """A segment as JSON shows it."""
+    """Return the fields of a segment as JSON output shows them."""
     return {
         "start": round(segment.start, 4),
         "end": round(segment.end, 4),

@@ -1,4 +1,4 @@
-"""Live audio to segments."""
+"""The stream, which turns live audio into segments."""
 
 from __future__ import annotations
 
@@ -20,22 +20,25 @@ if TYPE_CHECKING:
 
 
 class Stream:
-    """Segments of audio that arrives in chunks of any size; for one thread at a time.
+    """A stream labels audio that arrives in chunks of any size.
 
-    The chunks put together give the segments that `Model.timeline` gives of the same audio as a
-    file, to the bit.
+    Its segments are the same, to the bit, as those of `Model.timeline` for a file with the same
+    audio. Only one thread at a time may use a stream.
 
     Args:
         model: a loaded model.
-        sampling_rate: of the chunks, in Hz.
-        window: length of a segment, in seconds.
-        hop: from the start of one segment to that of the next, in seconds.
-        newest_only: label at most the last of the windows that a push completes; the earlier
-            ones are dropped and counted in `dropped`. For live use, where the chunks of the time
-            that labelling took are pushed together.
+        sampling_rate: the sampling rate of the chunks, in Hz.
+        window: the length of a segment, in seconds.
+        hop: the time from the start of one segment to the start of the next, in seconds.
+        newest_only: whether to label only the last of the windows that a push completes. The
+            earlier ones are dropped and counted in `dropped`. This is for live use, where all that
+            was recorded while a window was being labeled is pushed at once.
+
+    Attributes:
+        dropped: the number of windows that were dropped so far.
 
     Raises:
-        AudioError: the model does not take such a window, or the rate is out of bounds.
+        AudioError: the model does not take such a window, or the rate is out of range.
     """
 
     def __init__(
@@ -58,19 +61,19 @@ class Stream:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What was unusual about the audio so far."""
+        """What was unusual about the audio so far, one sentence each."""
         return self._converter.warnings
 
     def push(self, chunk: npt.NDArray[Any]) -> list[Segment]:
-        """Takes samples and returns the segments that they complete, often none.
+        """Add samples to the stream and return the segments that they complete, often none.
 
         Args:
-            chunk: floats of -1 to 1, or int16 or int32 PCM; mono [samples], or
-                [frames, channels] as sounddevice and soundfile give them, which are averaged.
+            chunk: floats from -1 to 1, or int16 or int32 PCM; mono as [samples], or as
+                [frames, channels], as sounddevice and soundfile return them. Channels are averaged.
 
         Raises:
-            AudioError: the chunk is of another type or shape, or has NaN, infinite or absurd
-                samples; or the stream is closed.
+            AudioError: the chunk has another type or shape, or samples that are NaN, infinite or
+                far too large; or the stream is closed.
         """
         if self._closed:
             raise AudioError("the stream is closed; open another one.")
@@ -84,7 +87,10 @@ class Stream:
         )
 
     def close(self) -> list[Segment]:
-        """Ends the stream; returns the segments of what it still holds, the last cut short."""
+        """End the stream and return the segments of the samples that it still holds.
+
+        The last segment may be shorter than the others. A second call returns no segments.
+        """
         if self._closed:
             return []
         self._closed = True

@@ -1,4 +1,4 @@
-"""Recordings of any length to segments."""
+"""The timeline, which turns a recording of any length into segments."""
 
 from __future__ import annotations
 
@@ -10,16 +10,20 @@ from voxmood.results import Segment
 
 
 class Timeline(Iterator[Segment]):
-    """The segments of a recording, each as soon as it is known; made by `Model.timeline`.
+    """An iterator over the segments of a recording, which `Model.timeline` makes.
+
+    It yields each segment as soon as it is known.
 
     Args:
-        reader: the recording.
-        windows: cut its waveform.
-        label: answers for a window, given its first sample's number and its waveform.
-        check: raises where the recording that was read is too short for the model.
+        reader: reads the recording.
+        windows: cuts its waveform into windows.
+        label: returns the segment of a window, given the number of its first sample and its
+            waveform.
+        check: is called at the end, and raises if the recording is too short for the model.
 
     Attributes:
-        duration: of the recording in seconds as its header claims, or None where it does not say.
+        duration: the length of the recording in seconds as its header states it; None if it does
+            not.
     """
 
     def __init__(
@@ -38,7 +42,7 @@ class Timeline(Iterator[Segment]):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What is unusual about the audio so far; complete once the segments are."""
+        """What is unusual about the audio read so far; complete after the last segment."""
         return self._reader.warnings
 
 

@@ -322,7 +322,7 @@ def test_what_is_skipped_and_why_recordings_fail_is_told(
         "       3  no such file.",
         "       2  0.0063 s is shorter than the 0.0250 s that the model needs.",
         "       1  other causes",
-        "4 files skipped by their suffix: 2 .txt, 1 without one, 1 .json.",
+        "4 files were skipped because of their suffixes: 2 .txt, 1 without one, 1 .json.",
     ]
     whole = output.read_bytes()
     output.write_bytes(whole[: len(whole) // 2])

@@ -91,7 +91,8 @@ def test_segments_are_those_of_the_local_engine(
     [row] = rows(ray)[f"{tmp_path}/recordings/not there.wav"]
     assert (row["manifest_label"], row["speaker"]) == ("hap", "w7")
     assert "manifest.csv, line 2: recordings/not there.wav]" in row["error"]
-    assert capsys.readouterr().out.count("1 file skipped by their suffix: 1 .txt.") == 2
+    text = capsys.readouterr().out
+    assert text.count("1 file was skipped because of its suffix: 1 .txt.") == 2
 
 
 def test_s3(folder: Path, tmp_path: Path, bucket: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -371,7 +371,8 @@ def test_what_a_manifest_is_relative_to(
         assert (found.recordings, dict(found.unreadable), found.skipped) == (3, {}, {})
     found = voxmood.compare(FP32, INT8, audio=few)
     assert found.skipped == {".csv": 1, ".txt": 1}
-    assert "2 files skipped by their suffix: 1 .csv, 1 .txt." in found.report().as_text()
+    text = found.report().as_text()
+    assert "2 files were skipped because of their suffixes: 1 .csv, 1 .txt." in text
     found = voxmood.compare(FP32, INT8, manifest=elsewhere)
     assert found.unreadable == {
         first.name: f"no such file. [{elsewhere}, line 2]",

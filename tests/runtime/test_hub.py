@@ -179,7 +179,7 @@ def test_out_of_reach_takes_what_is_cached(load: Callable[..., str]) -> None:
 def test_revision(hub: Hub, load: Callable[..., str]) -> None:
     assert json.loads(load("someone/model@v1")) == logits("int8")
     assert hub.fetched() == ["v1/bundle.json", f"{COMMITS['v1']}/model.int8.onnx"]
-    assert "the hub did not give bundle.json" in load("someone/model@v2")
+    assert "the hub did not send bundle.json" in load("someone/model@v2")
 
 
 def test_what_is_not_there(hub: Hub, load: Callable[..., str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 import voxmood
 from voxmood.bundle.description import read_bundle
@@ -19,23 +21,59 @@ from voxmood.cli import main
 from voxmood.engine import int8_probe as int8
 from voxmood.engine import session
 
+COLUMNS = 16
 HELLO = Path(__file__).parents[2] / "runtime" / "examples" / "hello.wav"
 
 
-def test_the_probe_is_a_valid_graph_of_the_operator_in_use() -> None:
-    model = onnx.load_from_string(int8._probe())
-    (node,) = model.graph.node
-    assert (node.domain, node.op_type) == ("com.microsoft", "MatMulIntegerToFloat")
-    assert node.input[5] == "zero"
-    weights = onnx.numpy_helper.to_array(model.graph.initializer[0])
-    assert (weights == 127).all()
+def build_probe() -> onnx.ModelProto:
+    """Return the graph in `int8_probe.onnx`; `onnx.save(build_probe(), PROBE)` writes the file."""
+    node = helper.make_node(
+        "MatMulIntegerToFloat",
+        ["a", "b", "one", "one", "", "zero"],
+        ["product"],
+        domain="com.microsoft",
+    )
+    weights = np.full((int8.DEPTH, COLUMNS), 127, np.int8)
+    graph = helper.make_graph(
+        [node],
+        "probe",
+        [helper.make_tensor_value_info("a", TensorProto.UINT8, (int8.ROWS, int8.DEPTH))],
+        [helper.make_tensor_value_info("product", TensorProto.FLOAT, (int8.ROWS, COLUMNS))],
+        [
+            numpy_helper.from_array(weights, "b"),
+            numpy_helper.from_array(np.array(1, np.float32), "one"),
+            numpy_helper.from_array(np.array(0, np.int8), "zero"),
+        ],
+    )
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("com.microsoft", 1)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=8)
+
+
+def test_the_probe_is_the_graph_that_its_recipe_builds() -> None:
+    model = onnx.load(int8.PROBE)
+    assert model == build_probe()
+    onnx.checker.check_model(model)
+    (shipped,) = {
+        (node.domain, node.op_type)
+        for node in onnx.load(shipped_bundle() / "model.int8.onnx").graph.node
+        if node.op_type.startswith("MatMulInteger")
+    }
+    assert (model.graph.node[0].domain, model.graph.node[0].op_type) == shipped
+
+
+def test_frozen_apps_get_the_probe() -> None:
+    """PyInstaller puts each of `datas` into a folder; the module looks beside itself."""
+    package = Path(voxmood.__file__).parent
+    datas = runpy.run_path(str(package / "_pyinstaller" / "hook-voxmood.py"))["datas"]
+    folder = int8.PROBE.parent.relative_to(package.parent)
+    assert (str(int8.PROBE), str(folder)) in datas
 
 
 def test_products_are_exact_with_the_entries(monkeypatch: pytest.MonkeyPatch) -> None:
     options = onnxruntime.SessionOptions()
     for key, value in int8.exact_products().items():
         options.add_session_config_entry(key, value)
-    session = onnxruntime.InferenceSession(int8._probe(), options)
+    session = onnxruntime.InferenceSession(int8.PROBE, options)
     (product,) = session.run(None, {"a": np.full((int8.ROWS, int8.DEPTH), 255, np.uint8)})
     assert (product == 255 * 127 * int8.DEPTH).all()
 
@@ -100,11 +138,11 @@ def test_products_without_a_zero_point_are_refused_where_they_would_abort(
 ) -> None:
     path, lacking = graph
     found = read_graph_file(path)
-    assert found.products_without_zero == lacking
+    assert found.matmuls_without_zero_point == lacking
     monkeypatch.setattr(onnxruntime, "__version__", release)
     monkeypatch.setattr(session, "products_saturate", lambda: saturate)
     if not (fails and lacking):
-        session.check_products(path, found)
+        session.check_int8_matmuls(path, found)
         return
     with pytest.raises(voxmood.BundleError, match=r"1\.30 or newer, export .* again, or load its"):
         voxmood.load(path.parent)

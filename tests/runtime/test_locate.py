@@ -90,13 +90,13 @@ def test_compare_resolves_names_alike(here: Path, capsys: pytest.CaptureFixture[
         ("./bundel", MissingFileError, "./bundel: no such bundle."),
         ("./someone/model", MissingFileError, "./someone/model: no such bundle."),
         ("/someone/model", MissingFileError, "/someone/model: no such bundle."),
-        ("~/bundle", MissingFileError, "`~` is the home folder to a shell alone"),
+        ("~/bundle", MissingFileError, "Only a shell replaces `~` with the home"),
         ("https://host/bundle", MissingFileError, "It is a URL; download it first."),
-        ("models/bundel", MissingFileError, "no such bundle in the folder models; because of"),
+        ("models/bundel", MissingFileError, "no such bundle in the folder models; because that"),
         ("models/bundel@int8", MissingFileError, "no such bundle in the folder models"),
         ("someone/model", MissingFileError, "no such bundle in the folder someone"),
-        ("bundle/model.int8.onnx", MissingFileError, "is a file, and a bundle is a folder"),
-        ("file", MissingFileError, "is a file, and a bundle is a folder"),
+        ("bundle/model.int8.onnx", MissingFileError, "is a file, but a bundle is a folder"),
+        ("file", MissingFileError, "is a file, but a bundle is a folder"),
         ("", MissingFileError, "the name of a bundle is empty"),
         (Path("someone/other"), MissingFileError, "no such bundle."),
     ],
@@ -145,13 +145,13 @@ def test_what_is_neither_here_nor_on_a_hub_says_both(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(voxmood.MissingExtraError, match="no such folder; to take it from a hub"):
+    with pytest.raises(voxmood.MissingExtraError, match="no such folder; to fetch it from a hub"):
         voxmood.load("other/model")
 
 
 @pytest.mark.parametrize("name", ["bundle@int8", "voxmood-tiny@int8", "other/model@int8"])
 def test_two_precisions_contradict_each_other(here: Path, name: str) -> None:
-    with pytest.raises(BundleError, match="names the precision int8, and fp32 is asked for"):
+    with pytest.raises(BundleError, match="names the precision int8, but fp32 is asked for"):
         voxmood.load(name, precision="fp32")
 
 

@@ -147,13 +147,16 @@ def test_altered_model_file(copy: Path) -> None:
     ("change", "message"),
     [
         (lambda d: d.update(schema=99), "schema 99.*install a newer voxmood"),
-        (lambda d: d.update(schema="1"), "schema must be there"),
-        (lambda d: d.pop("labels"), "labels must be there"),
+        (lambda d: d.update(schema="1"), "schema is missing, or is not of type int"),
+        (lambda d: d.pop("labels"), "labels is missing"),
+        (lambda d: d.pop("licence"), "licence is missing"),
         (lambda d: d.update(labels=["neu", 3]), "labels must be a list of strings"),
         (lambda d: d.update(labels=["hap", "neu", "ang", "sad"]), "voxmood.labels.*one bundle"),
         (lambda d: d.update(sampling_rate=8000), "voxmood.sampling_rate.*one bundle"),
         (lambda d: d.update(min_samples=-1), "do not fit together"),
-        (lambda d: d.update(normalisation="loud"), "'loud' is not known"),
+        (lambda d: d.update(normalisation="loud"), "normalisation 'loud' is not known"),
+        (lambda d: d.update(normalisation="none"), "voxmood.normalisation.*one bundle"),
+        (lambda d: d.update(licence="mit"), "voxmood.licence.*one bundle"),
         (lambda d: d.update(precisions={}), "precisions is empty"),
         (lambda d: d["precisions"].update(int4=d["precisions"]["int8"]), "'int4'"),
         (
@@ -180,7 +183,7 @@ def test_damaged_and_missing_description(copy: Path, tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="larger than"):
         voxmood.load(copy)
     (copy / "bundle.json").unlink()
-    with pytest.raises(MissingFileError, match=r"no bundle\.json"):
+    with pytest.raises(MissingFileError, match=r"has no bundle\.json"):
         voxmood.load(copy)
     with pytest.raises(MissingFileError, match="no such bundle"):
         voxmood.load(tmp_path / "gone")

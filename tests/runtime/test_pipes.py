@@ -75,7 +75,7 @@ def test_a_pipe_decodes_as_its_file(
 def test_more_than_the_bound_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipes, "MAX_PIPE_BYTES", 1000)
     assert seekable(io.BytesIO(bytes(1000)), "pipe").read() == bytes(1000)
-    with pytest.raises(AudioError, match=r"^pipe: gives more than 1000 bytes"):
+    with pytest.raises(AudioError, match=r"^pipe: has more than 1000 bytes"):
         seekable(io.BytesIO(bytes(1001)), "pipe")
 
 
@@ -109,7 +109,7 @@ def test_what_the_system_refuses_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
         def read(self, size: int = -1) -> bytes:
             raise OSError(5, "Input/output error")
 
-    with pytest.raises(AudioError, match=r"^pipe: cannot be read or kept \(Input/output error\)"):
+    with pytest.raises(AudioError, match=r"^pipe: cannot be read or stored \(Input/output error\)"):
         seekable(Broken(), "pipe")
 
 

@@ -23,7 +23,7 @@ def test_predicts_by_default(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_int8_products_have_zero_points_of_their_weights() -> None:
-    assert read_graph_file(shipped_bundle() / "model.int8.onnx").products_without_zero == 0
+    assert read_graph_file(shipped_bundle() / "model.int8.onnx").matmuls_without_zero_point == 0
 
 
 def test_is_small_and_free_to_ship() -> None:
@@ -33,7 +33,7 @@ def test_is_small_and_free_to_ship() -> None:
         path for path in bundle.parent.rglob("*") if path.is_file() and "runs" not in path.parts
     ]
     assert sum(path.stat().st_size for path in files) < 16_000_000
-    assert voxmood.load().bundle.licence == "apache-2.0"
+    assert voxmood.load().bundle.license == "apache-2.0"
 
 
 def signals() -> dict[str, np.ndarray]:

@@ -73,7 +73,7 @@ def test_a_size_that_is_too_small(form: str, size: int) -> None:
     found, (warning,) = read(declaring(whole, form, size))
     assert np.array_equal(found, expected)
     assert warning == (
-        f"its header declares {size / 2 / RATE:.1f} s; read on to the end of the file, 4.0 s"
+        f"its header declares {size / 2 / RATE:.1f} s; it was read to the end of the file, 4.0 s"
     )
 
 
@@ -144,7 +144,7 @@ def test_chunks_behind(form: str, size: int) -> None:
 def test_flac_with_a_wrong_total() -> None:
     whole = encoded("FLAC", "PCM_16")
     assert int.from_bytes(whole[22:26], "big") == 4 * RATE
-    for total, warned in ((RATE, "declares 1.0 s; read on"), (0, "")):
+    for total, warned in ((RATE, "declares 1.0 s; it was read to"), (0, "")):
         found, warnings = read(whole[:22] + total.to_bytes(4, "big") + whole[26:])
         assert np.array_equal(found, read(whole)[0])
         assert warned in "".join(warnings)
@@ -259,7 +259,7 @@ def test_a_cut_is_noticed(case: str) -> None:
     assert read(content)[1] == ()
     front = len(COVER) if content.startswith(COVER) else 0
     (warning,) = read(content[: front + (len(content) - front) // 2])[1]
-    assert re.match(r"cut off.*only \d\.\d s .*(of 6\.\d s|are there)", warning), warning
+    assert re.match(r"cut off.*only \d\.\d s .*(of 6\.\d s|exist)", warning), warning
 
 
 def mp3_in_wav(mp3: bytes) -> bytes:
@@ -305,8 +305,8 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "playlist": (b"#EXTM3U\nhttp://localhost/a.mp3\n", "is a playlist"),
     "samples": (noise(1).astype("<f4").tobytes(), "NumPy"),
     "zeros": (bytes(9999), "nothing but zeros"),
-    "a frame of MP3": (encoded("MP3")[:100], "not audio of a known format"),
-    "one byte": (b"\xff", "not audio of a known format"),
+    "a frame of MP3": (encoded("MP3")[:100], "not audio in a known format"),
+    "one byte": (b"\xff", "not audio in a known format"),
     "half a header": (encoded("WAV")[:30], "cannot be decoded; is it cut off"),
     "half a FLAC header": (encoded("FLAC")[:60], "cannot be decoded; is it cut off|no samples"),
     "PDF": (b"%PDF-1.7\n", "is a PDF document"),

@@ -182,7 +182,7 @@ def test_silence_is_seen(model: Model) -> None:
         for value in (0, 0.25):
             silence = np.full(seconds * RATE, value, np.float32)
             prediction = model.predict(silence, sampling_rate=RATE)
-            assert "never above -60 dBFS" in prediction.warnings[0]
+            assert "is silent (never above -60 dBFS)" in prediction.warnings[0]
             assert np.isfinite(prediction.logits).all()
 
 

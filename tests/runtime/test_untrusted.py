@@ -19,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import voxmood
 from voxmood import BundleError
+from voxmood.bundle import graph_file
 from voxmood.bundle.description import sha256
 from voxmood.bundle.graph_file import read_graph_file
 from voxmood.bundle.locate import shipped_bundle
@@ -51,6 +52,25 @@ def change(folder: Path, how: Callable[[Any], Any]) -> None:
 def refused(folder: Path, message: str) -> None:
     with pytest.raises(BundleError, match=message):
         voxmood.load(folder)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        graph_file.ModelProto,
+        graph_file.GraphProto,
+        graph_file.NodeProto,
+        graph_file.AttributeProto,
+        graph_file.TensorProto,
+        graph_file.ValueInfoProto,
+        graph_file.StringStringEntryProto,
+    ],
+)
+def test_numbers_of_fields_are_those_of_onnx(message: type) -> None:
+    fields = getattr(onnx, message.__name__).DESCRIPTOR.fields_by_name
+    numbers = {name: each for name, each in vars(message).items() if isinstance(each, int)}
+    assert numbers
+    assert numbers == {name: fields[name.lower()].number for name in numbers}
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
@@ -94,7 +114,7 @@ def test_weights_elsewhere(copy: Path, place: str) -> None:
 
     (copy.parent / "weights").write_bytes(bytes(1 << 20))
     change(copy, elsewhere)
-    refused(copy, "a tensor lies in")
+    refused(copy, "a tensor is stored in")
 
 
 @pytest.mark.parametrize("name", ["bundle.json", "model.int8.onnx"])
@@ -161,9 +181,9 @@ def test_odd_json(copy: Path, content: str) -> None:
     [
         ("max_samples", 10**15, "do not fit"),
         ("sampling_rate", 10**9, "do not fit"),
-        ("sampling_rate", 10**400, "beyond all bounds"),
-        ("labels", ["a"] * 4, "must differ"),
-        ("labels", [str(number) for number in range(1001)], "at most"),
+        ("sampling_rate", 10**400, "a number is too large"),
+        ("labels", ["a"] * 4, "labels must differ"),
+        ("labels", [str(number) for number in range(1001)], "at most 1000"),
         ("name", "\x1b]0;title\x07", "control characters"),
         ("tools", {"a": [[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]}, "nested"),
         ("session_options", {"session.optimized_model_filepath": "/tmp/x"}, "may not be"),

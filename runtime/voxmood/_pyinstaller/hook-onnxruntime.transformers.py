@@ -1,7 +1,7 @@
-"""Keeps PyTorch out of frozen apps.
+"""Keep PyTorch out of frozen apps.
 
-ONNX Runtime asks its optimiser of transformers about the machine when it prints debug information,
-and that imports torch, which PyInstaller would collect where it is installed.
+When ONNX Runtime prints debug information, it asks its optimizer of transformers about the machine.
+That optimizer imports torch, which PyInstaller would collect where it is installed.
 """
 
 excludedimports = ["torch", "transformers", "onnx"]

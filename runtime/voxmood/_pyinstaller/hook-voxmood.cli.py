@@ -1,6 +1,6 @@
-"""What a frozen command line needs: the sub-commands, which it imports by name.
+"""Add the sub-commands to a frozen command line, which imports them by name.
 
-Only those of the runtime: export and benchmarks need PyTorch.
+Only those of the runtime are added, since export and benchmarks need PyTorch.
 """
 
 from voxmood.cli import COMMANDS

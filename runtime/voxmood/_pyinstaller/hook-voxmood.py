@@ -1,8 +1,8 @@
-"""What a frozen app needs beside the modules that PyInstaller finds in import statements.
+"""Add to a frozen app what PyInstaller does not find in import statements.
 
-That is the model that ships, and the API, which `voxmood` imports by name. The libraries of ONNX
-Runtime, soundfile and soxr are collected by PyInstaller itself and by the hooks of
-pyinstaller-hooks-contrib, which PyInstaller brings.
+This is the model that ships, the graph that shows how the CPU multiplies int8, and the API, which
+`voxmood` imports by name. PyInstaller itself, and the hooks of pyinstaller-hooks-contrib that it
+brings, collect the libraries of ONNX Runtime, soundfile and soxr.
 """
 
 from pathlib import Path
@@ -10,5 +10,9 @@ from pathlib import Path
 from voxmood.bundle.locate import shipped_bundle
 
 _bundle = shipped_bundle()
-datas = [(str(_bundle), str(Path("voxmood", "models", _bundle.parent.name, "bundle")))]
+_engine = Path(__file__).parents[1] / "engine"
+datas = [
+    (str(_bundle), str(Path("voxmood", "models", _bundle.parent.name, "bundle"))),
+    (str(_engine / "int8_probe.onnx"), str(Path("voxmood", "engine"))),
+]
 hiddenimports = ["voxmood.api"]

@@ -1,8 +1,9 @@
-"""Containers with a header that says how many bytes of audio follow: WAV, AIFF, CAF, AU and kin.
+"""Containers whose header says how many bytes of audio follow: WAV, AIFF, CAF, AU and similar ones.
 
-A recorder that dies leaves a size that is too small, a transfer that breaks off one that is too
-large, and a writer to a pipe one that means "unknown". Each of them is told from the others by what
-stands behind the audio: chunks, tags and other files are known by their form, samples are not.
+The size in the header may be wrong. It is too small if the recorder crashed, too large if a
+transfer was interrupted, and means "unknown" if the file was written to a pipe. What follows the
+audio shows which of these it is: chunks, tags and other files can be recognized by their form, and
+samples cannot.
 """
 
 from __future__ import annotations
@@ -19,31 +20,31 @@ from voxmood.audio.mpeg import is_mpeg
 from voxmood.audio.parts import Part
 from voxmood.audio.tags import begins_file, next_file, skip_tags, skip_zeros, tail_tags
 
-UNKNOWN_BYTES = 0x7FFF0000  # what writes to a pipe declares 2 or 4 GB, not knowing the length
-SLACK_BYTES = 64  # of padding or miscounting, a few milliseconds
+UNKNOWN_BYTES = 0x7FFF0000  # programs that write to a pipe declare 2 or 4 GB
+SLACK_BYTES = 64  # tolerated for padding and miscounting; a few milliseconds of audio
 MAX_CHUNKS = 10_000
-MAX_BLOCKS = 1 << 20  # of VOC, of which some writers make one for a few milliseconds
+MAX_BLOCKS = 1 << 20  # of VOC; some writers begin a new one every few milliseconds
 _CUT_CHUNKS = re.compile(
     rb"LIST|INFO|JUNK|PAD |FLLR|bext|cue |fact|PEAK|smpl|inst|i[dD]3 |ID3 |iXML|axml|_PMX|afsp|"
     rb"NAME|AUTH|ANNO|\(c\) |COMT|APPL|MARK|INST|MIDI|AESD|CHAN|free|pakt|info|strg|umid|uuid"
 )
-"""Chunks that are known even where the end of the file cuts them off."""
+"""The names of chunks that are recognized even where the end of the file cuts them off."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a family of containers is cut into chunks, each a name, a size and a body.
+    """How a family of containers is divided into chunks, each a name, a size and a body.
 
     Attributes:
-        kind: what the container is called.
-        header: bytes in front of the first chunk.
-        name_bytes: bytes of a chunk's name.
-        size_bytes: bytes of a chunk's size.
-        order: of the bytes of a size, `little` or `big`.
-        align: chunks begin at multiples of it.
-        inclusive: whether a size counts the chunk's name and size, too.
-        total: offset of the size of the whole file, and how many bytes in front of and with it the
-            size leaves out; None where there is none.
+        kind: the name of the container.
+        header: the number of bytes before the first chunk.
+        name_bytes: the number of bytes of a chunk's name.
+        size_bytes: the number of bytes of a chunk's size.
+        order: the order of the bytes of a size, `little` or `big`.
+        align: the number of bytes that chunks are aligned to.
+        inclusive: whether the size of a chunk also counts its name and its size.
+        total: where the size of the whole file is, and how many of the first bytes it does not
+            count; None if the container does not have it.
     """
 
     kind: str
@@ -64,27 +65,27 @@ LAYOUTS = {
     rb"riff\x2e\x91\xcf\x11": Layout("W64", 40, 16, 8, "little", 8, True, (16, 0)),
     rb"caff\x00\x01": Layout("CAF", 8, 4, 8, "big", 1, False, None),
 }
-"""By how a file begins."""
+"""The layouts, by what a file begins with."""
 
 AUDIO_CHUNKS = (b"data", b"SSND", b"BODY")
 
 VOC_END, VOC_MORE = 0, 2
 VOC_AUDIO = {1: 2, 2: 0, 9: 12}
-"""Bytes of the header of a VOC block with audio, by its kind; 2 goes on with the one before it."""
+"""The bytes of the header of a VOC block with audio, by its kind; 2 continues the block before."""
 
 SDS_BYTES = 127  # of a packet of a sample dump
 
 
 @dataclass(frozen=True)
 class _Audio:
-    """The audio of a container, as its header has it.
+    """The audio of a container, as the header describes it.
 
     Attributes:
-        body: offset of the first sample.
-        declared: bytes of audio; None where the header means that it does not know.
-        align: what follows the audio begins at a multiple of it.
-        total: offset of the file's end by the size of the whole, 0 where there is none.
-        patches: what to write into the header where the audio goes to the end of the file.
+        body: the offset of the first sample.
+        declared: the number of bytes of audio; None if the header says that it is unknown.
+        align: the number of bytes that whatever follows the audio is aligned to.
+        total: the end of the file according to the size of the whole; 0 if there is no such size.
+        patches: what to write into the header if the audio turns out to reach the end of the file.
     """
 
     body: int
@@ -95,7 +96,7 @@ class _Audio:
 
 
 def chunked_part(content: Content, start: int) -> Part | None:
-    """Return what a container of chunks holds; None where there is none, or no audio in it."""
+    """Return the recording in a container of chunks; None if there is no such container."""
     head = content.at(start, 12)
     found = (layout for magic, layout in LAYOUTS.items() if re.match(magic, head, re.DOTALL))
     layout = next(found, None)
@@ -111,7 +112,7 @@ def chunked_part(content: Content, start: int) -> Part | None:
         if name[:4] in AUDIO_CHUNKS:
             audio = _audio(content, start, layout, at, size, wide)
             return _settled(content, start, "RF64" if wide else layout.kind, audio, layout)
-        if name == b"ds64":  # of RF64, where 32 bits do not hold a size
+        if name == b"ds64":  # in RF64, for sizes that need more than 32 bits
             wide = body
         end = _end(at, size, layout)
         at = end + -(end - at) % layout.align
@@ -119,7 +120,7 @@ def chunked_part(content: Content, start: int) -> Part | None:
 
 
 def au_part(content: Content, start: int) -> Part | None:
-    """Return what a Sun or NeXT audio file holds."""
+    """Return the recording in a Sun or NeXT audio file; None if it is not such a file."""
     magic = content.at(start, 4)
     if magic not in (b".snd", b"dns."):
         return None
@@ -132,7 +133,7 @@ def au_part(content: Content, start: int) -> Part | None:
 
 
 def nist_part(content: Content, start: int) -> Part | None:
-    """Return what a NIST SPHERE file holds, which libsndfile reads to its end."""
+    """Return the recording in a NIST SPHERE file, which libsndfile reads to its end, or None."""
     header = content.at(start, 1024)
     if not header.startswith(b"NIST_1A\n"):
         return None
@@ -148,7 +149,7 @@ def nist_part(content: Content, start: int) -> Part | None:
 
 
 def voc_part(content: Content, start: int) -> Part | None:
-    """Return what a Creative Voice file holds; its blocks of audio are put together as one."""
+    """Return the recording in a Creative Voice file, made of its blocks of audio, or None."""
     if content.at(start, 20) != b"Creative Voice File\x1a":
         return None
     at = start + content.number(start + 20, 2)
@@ -160,7 +161,7 @@ def voc_part(content: Content, start: int) -> Part | None:
             break
         stop = at + 4 + size
         if kind in VOC_AUDIO:
-            if first and kind != VOC_MORE:  # of another rate, perhaps
+            if first and kind != VOC_MORE:  # it may have another sampling rate
                 break
             if size == 0:
                 stop = content.size
@@ -182,7 +183,10 @@ def voc_part(content: Content, start: int) -> Part | None:
 
 
 def sds_part(content: Content, start: int) -> Part | None:
-    """Return what a MIDI sample dump holds: packets of 120 bytes of audio, seven bits each."""
+    """Return the recording in a MIDI sample dump, or None.
+
+    It consists of packets with 120 bytes of audio, seven bits each.
+    """
     head = content.at(start, 21)
     if len(head) < 21 or head[:2] != b"\xf0\x7e" or head[3] != 1 or not 8 <= head[6] <= 28:
         return None
@@ -197,7 +201,7 @@ def sds_part(content: Content, start: int) -> Part | None:
 
 
 def _audio(content: Content, start: int, layout: Layout, at: int, size: int, wide: int) -> _Audio:
-    """Return the audio chunk at an offset; `wide` is where the body of `ds64` begins, or 0."""
+    """Return the audio chunk at an offset; `wide` is where the body of `ds64` begins, else 0."""
     head = layout.name_bytes + layout.size_bytes
     size_at, size_bytes = at + layout.name_bytes, layout.size_bytes
     known = size < UNKNOWN_BYTES or size <= content.size - at
@@ -225,7 +229,7 @@ def _audio(content: Content, start: int, layout: Layout, at: int, size: int, wid
 def _settled(
     content: Content, start: int, kind: str, audio: _Audio, layout: Layout | None
 ) -> Part | None:
-    """Return where the audio really ends, by its declared size and by what stands behind it."""
+    """Return the recording with its true end, by its declared size and what follows the audio."""
     there = content.size - audio.body
     if there <= 0:
         return None
@@ -243,27 +247,27 @@ def _settled(
     end, behind, known = _what_follows(content, audio, layout)
     rest = behind - end
     if not known and audio.declared == 0:
-        # Players read WAV to its end then, and nothing of other files.
+        # Players then read a WAV file to its end, and nothing of other files.
         ratio = 1.0 if kind == "WAV" else 0.0
         return replace(whole, patches=audio.patches, declared_ratio=ratio)
     goes_on = 2 * rest > audio.declared or audio.total > end + SLACK_BYTES
     if not known and rest > SLACK_BYTES and goes_on and not is_text(content.at(end, 512)):
         return replace(whole, patches=audio.patches, declared_ratio=audio.declared / there)
     left_out = rest / audio.declared if kind == "AU" and behind == content.size else 0.0
-    if kind in ("W64", "SVX", "AU"):  # libsndfile would take what follows for audio
+    if kind in ("W64", "SVX", "AU"):  # libsndfile would read what follows as audio
         end = audio.body + audio.declared
     return replace(whole, pieces=((start, end),), behind=behind, left_out=left_out)
 
 
 def _what_follows(content: Content, audio: _Audio, layout: Layout | None) -> tuple[int, int, bool]:
-    """Return where the container ends, where the next recording begins, and what is between.
+    """Return where the container ends, where the next recording begins, and what is known.
 
-    The second is the end of the file where there is no other recording; the third is whether
-    everything behind the audio is known.
+    The second is the end of the file if there is no other recording. The third is whether
+    everything that follows the audio was recognized.
     """
     end = audio.body + (audio.declared or 0)
     for _ in range(MAX_CHUNKS):
-        # Some writers leave out the byte that pads an odd size.
+        # Some writers omit the byte that pads an odd size.
         padded = end + -(end - audio.body) % audio.align
         chunk = next(
             (at for at in (end, padded) if layout and _is_chunk(content, at, layout, audio.total)),
@@ -284,7 +288,7 @@ def _what_follows(content: Content, audio: _Audio, layout: Layout | None) -> tup
 
 
 def _is_chunk(content: Content, at: int, layout: Layout, total: int) -> bool:
-    """Return whether a chunk begins at an offset; the file may end within it."""
+    """Return whether a chunk begins at an offset, even if the file ends within the chunk."""
     name = content.at(at, layout.name_bytes)
     if len(name) < layout.name_bytes or begins_file(content, at):
         return False

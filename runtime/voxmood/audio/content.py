@@ -1,4 +1,4 @@
-"""Random access to the bytes of a file, and files that are put together of pieces of another."""
+"""Access to the bytes of a file by offset, and files that consist of pieces of another file."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ TAG_BYTES = 128  # of ID3v1
 
 
 class Content:
-    """The bytes of a file by offset; a block of them is kept, so that short reads are cheap.
+    """The bytes of a file, by offset. A block of them is kept, so that short reads are cheap.
 
     Args:
-        file: anything with `read`, `seek` and `tell`.
+        file: any file object with `read`, `seek` and `tell`.
 
     Attributes:
-        file: the same.
-        size: in bytes.
+        file: the same file object.
+        size: the size of the file in bytes.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -32,7 +32,7 @@ class Content:
         self._block = b""
 
     def at(self, offset: int, count: int) -> bytes:
-        """Return the bytes from an offset on: `count` of them, or fewer where the file ends."""
+        """Return `count` bytes from an offset on, or fewer if the file ends before."""
         begin = offset - self._start
         if begin >= 0 and begin + count <= len(self._block):
             return self._block[begin : begin + count]
@@ -43,12 +43,12 @@ class Content:
         return self._block[:count]
 
     def number(self, offset: int, count: int, order: str = "little") -> int:
-        """Return an unsigned number of `count` bytes; missing ones count as zeros."""
+        """Return the unsigned number that `count` bytes make; missing bytes count as zeros."""
         data = self.at(offset, count).ljust(count, b"\0")
         return int.from_bytes(data, "big" if order == "big" else "little")
 
     def find(self, pattern: bytes, start: int, stop: int) -> int:
-        """Return the first offset of a pattern within a range, or -1."""
+        """Return the first offset of a pattern within a range, or -1 if it is not there."""
         stop = min(stop, self.size)
         while start + len(pattern) <= stop:
             begin = start - self._start
@@ -65,14 +65,14 @@ class Content:
 
 
 class View(io.RawIOBase):
-    """A file that is pieces of another one, one after the other, with some bytes replaced.
+    """A file that consists of pieces of another file in a row, with some bytes replaced.
 
     Args:
-        file: the other one; anything with `read` and `seek`.
-        pieces: offsets in it, from and to, in ascending order.
-        patches: bytes that take the place of those at an offset of the other file.
-        claimed: the size that it is said to have, where that is more than there is. Its last bytes,
-            in which decoders look for a tag, are zeros; there is nothing in front of them.
+        file: the other file; any file object with `read` and `seek`.
+        pieces: where each piece begins and ends in the other file, in ascending order.
+        patches: bytes to put in place of others, by their offset in the other file.
+        claimed: the size to report, if it is more than there is. The last bytes of that size, in
+            which decoders look for a tag, are zeros; between the pieces and them there is nothing.
     """
 
     def __init__(
@@ -90,31 +90,31 @@ class View(io.RawIOBase):
         self._position = 0
 
     def readable(self) -> bool:
-        """Return True."""
+        """Return True, since the file can be read."""
         return True
 
     def seekable(self) -> bool:
-        """Return True."""
+        """Return True, since `seek` works."""
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move to an offset; return it."""
+        """Move to an offset and return it."""
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
         self._position = max(0, base + offset)
         return self._position
 
     def tell(self) -> int:
-        """Return the offset."""
+        """Return the present offset."""
         return self._position
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        """Fill a buffer, or as much of it as there are bytes left; return how many it has."""
+        """Fill a buffer as far as there are bytes left, and return how many were written."""
         filled = 0
         if self._ends[-1] < self._size - TAG_BYTES <= self._position:
             filled = min(len(buffer), self._size - self._position)
             buffer[:filled] = bytes(filled)
             self._position += filled
-        # To the end of the buffer, over pieces: libsndfile takes fewer bytes for the end.
+        # The buffer is filled across pieces, since libsndfile takes fewer bytes for the end.
         while filled < len(buffer) and self._position < self._ends[-1]:
             piece = bisect_right(self._ends, self._position)
             stop = self._pieces[piece][1]

@@ -1,4 +1,4 @@
-"""Blocks of samples at any rate to mono at the model's, as librosa converts a whole recording."""
+"""Conversion of samples, block by block, as librosa converts a whole recording."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ import soxr
 from voxmood.audio.sources import Waveform
 from voxmood.errors import AudioError
 
-MIN_RATE, MAX_RATE = 1_000, 768_000  # Hz; a block becomes at most 16 times as long at 16 kHz
+MIN_RATE, MAX_RATE = 1_000, 768_000  # Hz; at 16 kHz, a block becomes at most 16 times as long
 LOUD_PEAK = 2.0  # lossy codecs overshoot full scale, but hardly by 6 dB
-MAX_PEAK = 2.0**31  # integer samples read as floats without scaling; beyond it, no audio
-CANCELLED = 0.03  # of the channels' power left in their mean; of unrelated channels half is
+MAX_PEAK = 2.0**31  # integers that were taken for floats reach it; nothing beyond it is audio
+CANCELED = 0.03  # of the power of the channels is left in their mean; half, if they are unrelated
 
 
 class Converter:
-    """Blocks of samples at one rate to mono at another.
+    """A converter turns blocks of samples at one sampling rate into mono at another one.
 
-    All it returns, put together, is what `librosa.to_mono` and `librosa.resample` make of the
-    whole, to the bit, however the samples are cut into blocks.
+    However the samples are cut into blocks, the results put together equal, to the bit, what
+    `librosa.to_mono` and `librosa.resample` make of the whole.
 
     Args:
-        name: what to call the audio in messages.
-        sampling_rate: of the blocks, in Hz.
-        rate: the sampling rate wanted, in Hz.
+        name: the name of the audio in messages.
+        sampling_rate: the sampling rate of the blocks, in Hz.
+        rate: the sampling rate to convert to, in Hz.
 
     Attributes:
-        sampling_rate: of the blocks, in Hz.
-        given: samples returned so far.
+        sampling_rate: the sampling rate of the blocks, in Hz.
+        given: the number of samples returned so far.
 
     Raises:
-        AudioError: `sampling_rate` is out of bounds.
+        AudioError: `sampling_rate` is out of range.
     """
 
     def __init__(self, name: str, sampling_rate: int, rate: int) -> None:
         if not MIN_RATE <= sampling_rate <= MAX_RATE:
             raise AudioError(
-                f"{name}: its sampling rate of {sampling_rate} Hz is not one of speech "
+                f"{name}: its sampling rate of {sampling_rate} Hz is not one for speech "
                 f"({MIN_RATE} to {MAX_RATE} Hz); correct the header or sampling_rate=."
             )
         self.name = name
@@ -55,20 +55,25 @@ class Converter:
         self._peak = self._power = self._mono_power = 0.0
 
     def push(self, block: npt.NDArray[np.float32]) -> Waveform:
-        """Takes samples [frames, channels]; returns as many as are ready, float32 [samples].
+        """Convert a block of samples and return what is ready, float32 [samples].
+
+        Args:
+            block: float32 [frames, channels].
 
         Raises:
-            AudioError: a sample is not finite, or too large for audio; the block is not taken.
+            AudioError: a sample is not finite, or too large for audio; the block is then ignored.
         """
         peak = float(np.abs(block).max(initial=0))
         if not math.isfinite(peak):
-            raise AudioError(f"{self.name}: holds NaN or infinite samples; write the file again.")
+            raise AudioError(f"{self.name}: has NaN or infinite samples; write the file again.")
         if peak > MAX_PEAK:
-            raise AudioError(f"{self.name}: samples of {peak:.3g} are no audio; 1 is full scale.")
+            raise AudioError(
+                f"{self.name}: has samples of {peak:.3g}, which is not audio; 1 is full scale."
+            )
         self._peak = max(self._peak, peak)
         mono: Waveform = block[:, 0]
         if block.shape[1] > 1:
-            # Summed as librosa.to_mono does; another order gives other last bits.
+            # This sums as librosa.to_mono does; another order would give other last bits.
             mono = block.T.mean(axis=0)
             self._power += float(np.vdot(block, block)) / block.shape[1]
             self._mono_power += float(np.vdot(mono, mono))
@@ -81,21 +86,23 @@ class Converter:
         return resampled
 
     def close(self) -> Waveform:
-        """The samples that the resampler still holds; nothing can be pushed after it."""
+        """Return the samples that the resampler still holds; nothing can be pushed afterwards."""
         if self._resampler is None:
             return np.zeros(0, np.float32)
         rest: Waveform = self._resampler.resample_chunk(np.zeros(0, np.float32), last=True)
-        # soxr may round the length another way than librosa, which cuts or pads by a sample.
+        # soxr may round the length in another way than librosa, which cuts or pads by a sample.
         length = math.ceil(self._taken * self._ratio) - self.given
         self.given += length
         return np.pad(rest[:length], (0, max(0, length - len(rest))))
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What was unusual so far."""
+        """What was unusual about the samples so far."""
         warnings = []
         if self._peak > LOUD_PEAK:
-            warnings.append(f"peaks at {self._peak:.3g} where 1 is full scale; taken as it is")
-        if self._mono_power < CANCELLED * self._power:
-            warnings.append("its channels cancel in their mean; label one of them instead")
+            warnings.append(f"peaks at {self._peak:.3g}, where 1 is full scale; taken as it is")
+        if self._mono_power < CANCELED * self._power:
+            warnings.append(
+                "its channels cancel each other when they are averaged; label one of them instead"
+            )
         return tuple(warnings)

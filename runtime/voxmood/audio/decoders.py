@@ -1,4 +1,4 @@
-"""What every decoder gives: blocks of samples, and what was odd about them."""
+"""What every decoder has in common: it yields blocks of samples, and reports what was unusual."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-BLOCK_SAMPLES = 65536  # of all channels, decoded at a time
+BLOCK_SAMPLES = 65536  # decoded at a time, of all channels together
 
 
 @dataclass(frozen=True)
 class Block:
-    """Samples that follow each other.
+    """A block of samples in a row.
 
     Attributes:
-        frames: float32 [frames, channels].
+        frames: the samples, float32 [frames, channels].
         rate: their sampling rate, in Hz.
     """
 
@@ -26,16 +26,16 @@ class Block:
 
 
 class UnreadableError(Exception):
-    """A decoder does not read the file; another one may."""
+    """The decoder cannot read the file; another decoder may be able to."""
 
 
 class Decoder(Protocol):
-    """A file that is open to be decoded, once.
+    """An open file that can be decoded once.
 
     Attributes:
-        duration: in seconds as the header claims, or None where it does not say.
+        duration: the length in seconds as the header states it; None if it does not.
         rate: the sampling rate of the first block, in Hz.
-        warnings: what is missing or odd; complete once all blocks are taken.
+        warnings: what is missing or unusual; complete after the last block.
     """
 
     duration: float | None
@@ -43,9 +43,9 @@ class Decoder(Protocol):
     warnings: list[str]
 
     def blocks(self) -> Iterator[Block]:
-        """Yield all samples; raise UnreadableError where there is none before a failure."""
+        """Yield all samples; raise UnreadableError if decoding fails before the first one."""
         ...
 
     def close(self) -> None:
-        """Close what was opened, but not the file itself."""
+        """Close what the decoder opened, but not the file itself."""
         ...

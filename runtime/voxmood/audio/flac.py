@@ -1,4 +1,4 @@
-"""FLAC: how long it really is, by the header of its last frame (RFC 9639, section 9.1)."""
+"""FLAC files: their true length, from the header of the last frame (RFC 9639, section 9.1)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from voxmood.audio.tags import tail_tags, tail_zeros
 
 MARKER = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
 MARKER_BYTES = b"fLaC"
-STREAMINFO_BYTES = 42  # with the marker and the header of its block
-TOTAL_AT = 21  # from the marker on: 4 bits and 32 of how many samples there are
+STREAMINFO_BYTES = 42  # including the marker and the header of the block
+TOTAL_AT = 21  # from the marker on; the number of samples is 36 bits, the first 4 in this byte
 MAX_PARTS = 1000
-MAX_TRIED = 5000  # places that look like a frame's header
-TAIL_BYTES = 1 << 20  # in which the last frame begins
+MAX_TRIED = 5000  # places that look like the header of a frame
+TAIL_BYTES = 1 << 20  # the last frame begins within so many bytes of the end
 BLOCK_SIZES = {1: 192, **{code: 576 << code - 2 for code in range(2, 6)}} | {
     code: 256 << code - 8 for code in range(8, 16)
 }
@@ -25,11 +25,11 @@ RATES = dict(
         (88200, 176400, 192000, 8000, 16000, 22050, 24000, 32000, 44100, 48000, 96000), start=1
     )
 )
-"""Hz by the code in a frame's header; 12 to 14 stand for a number behind it."""
-
+"""The sampling rate in Hz by its code in the header of a frame; 12 to 14 mean that it follows."""
 
 DEPTHS = (0, 8, 12, -1, 16, 20, 24, 32)
-"""Bits of a sample by the code in a frame's header; 0 is that of the file, -1 is none."""
+"""The bits of a sample by their code in the header of a frame; 0 means the depth of the file, and
+-1 that the code is not allowed."""
 
 
 class _Frame(NamedTuple):
@@ -39,7 +39,7 @@ class _Frame(NamedTuple):
 
 
 def flac_parts(content: Content, start: int) -> list[Part]:
-    """Return the recordings that begin at an offset, one after the other; usually one."""
+    """Return the FLAC recordings that follow each other from an offset on; usually one."""
     parts: list[Part] = []
     while MARKER.match(content.at(start, 8)) and len(parts) < MAX_PARTS:
         following = _next_marker(content, start + STREAMINFO_BYTES)
@@ -68,7 +68,7 @@ def _part(content: Content, start: int, stop: int) -> Part:
     whole = replace(whole, held=held / rate, mixed=mixed)
     if not 0 < total < held:
         return whole
-    # The decoder would stop where the header says.
+    # Without the patch, the decoder would stop where the header says.
     patch = (packed >> 36 << 36 | held).to_bytes(5, "big")
     return replace(
         whole, patches={start + TOTAL_AT: patch}, declared=None, declared_ratio=total / held
@@ -76,12 +76,12 @@ def _part(content: Content, start: int, stop: int) -> Part:
 
 
 def is_frame(head: bytes) -> bool:
-    """Return whether bytes begin with the header of a frame."""
+    """Return whether some bytes begin with the header of a FLAC frame."""
     return head[:1] == b"\xff" and head[1:2] in (b"\xf8", b"\xf9") and bool(_frame(head[:20], None))
 
 
 def _next_marker(content: Content, start: int) -> int:
-    """Return the offset of the next file that begins, or -1."""
+    """Return the offset at which the next FLAC file begins, or -1."""
     while (start := content.find(MARKER_BYTES, start, content.size)) >= 0:
         info = content.at(start, STREAMINFO_BYTES)
         if MARKER.match(info) and int.from_bytes(info[18:21], "big") >> 4:
@@ -91,7 +91,7 @@ def _next_marker(content: Content, start: int) -> int:
 
 
 def _last_frame(content: Content, info: bytes, start: int, stop: int) -> tuple[_Frame | None, bool]:
-    """Return the last frame of the file within a range, and whether others' stand behind it."""
+    """Return the last frame of the file within a range, and whether frames of others follow it."""
     first = max(start, stop - TAIL_BYTES)
     tail = content.at(first, stop - first)
     at, others = len(tail), 0
@@ -102,23 +102,23 @@ def _last_frame(content: Content, info: bytes, start: int, stop: int) -> tuple[_
         header = tail[at : at + 20]
         if frame := _frame(header, info):
             return frame, others > 1
-        others += _frame(header, None) is not None  # one may be chance
+        others += _frame(header, None) is not None  # a single one may be there by chance
     return None, others > 1
 
 
 def _begins_anew(content: Content, info: bytes, start: int, stop: int) -> bool:
-    """Return whether the header of the first frame comes again."""
+    """Return whether the header of the first frame occurs a second time."""
     at = start + len(MARKER_BYTES)
     last = False
     while not last and at < stop:
         block = content.at(at, 4)
         last, at = bool(block[0] & 0x80), at + 4 + int.from_bytes(block[1:], "big")
-    first = content.at(at, 6)  # with its checksum, since its number takes one byte
+    first = content.at(at, 6)  # including its checksum, since its number takes one byte
     return _frame(content.at(at, 20), info) is not None and content.find(first, at + 6, stop) >= 0
 
 
 def _frame(header: bytes, info: bytes | None) -> _Frame | None:
-    """Return what a frame's header says; None where it is none, or not of the file of `info`."""
+    """Return what the header of a frame says; None if it is not one, or does not fit `info`."""
     if len(header) < 6:
         return None
     size_code, rate_code = header[2] >> 4, header[2] & 15
@@ -131,7 +131,7 @@ def _frame(header: bytes, info: bytes | None) -> _Frame | None:
             return None
         if DEPTHS[depth_code] not in (0, depth):
             return None
-    ones = 8 - (header[4] ^ 0xFF).bit_length()  # at the top, as UTF-8 has them
+    ones = 8 - (header[4] ^ 0xFF).bit_length()  # the first bits, as in UTF-8
     if ones in (1, 8):
         return None
     at = 4 + max(1, ones)

@@ -1,4 +1,4 @@
-"""Which suffixes recordings have, and what a file is that libsndfile does not read."""
+"""The suffixes of recordings, and what a file is that libsndfile does not read."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ LIBSNDFILE_SUFFIXES = {
     ".mp2", ".mp3", ".mpga", ".nist", ".oga", ".ogg", ".opus", ".paf", ".pvf", ".rf64", ".sds",
     ".sf", ".snd", ".sph", ".svx", ".voc", ".w64", ".wav", ".wave", ".wve",
 }  # fmt: skip
-"""Suffixes of what libsndfile reads, which every installation has."""
+"""The suffixes of what libsndfile reads, which every installation has."""
 
 PYAV_SUFFIXES = {
     ".3g2", ".3gp", ".aac", ".ac3", ".amr", ".ape", ".avi", ".awb", ".dff", ".dsf", ".dts",
     ".eac3", ".flv", ".m4a", ".m4b", ".m4r", ".mka", ".mkv", ".mov", ".mp4", ".mpc", ".mpeg",
     ".mpg", ".ogv", ".oma", ".ra", ".rm", ".spx", ".tak", ".tta", ".webm", ".wma", ".wmv", ".wv",
 }  # fmt: skip
-"""Suffixes of what PyAV reads beside it (extra `av`); found without it too, to be reported."""
+"""The suffixes of what only PyAV reads (extra `av`). Without the extra, such files are found, too,
+and then reported."""
 
 SUFFIXES = LIBSNDFILE_SUFFIXES | PYAV_SUFFIXES
-"""Suffixes by which a file in a folder counts as a recording, in lower case."""
+"""The suffixes by which a file in a folder counts as a recording, in lower case."""
 
 CODED = {
     "MPEG-4 audio (m4a, mp4, 3gp, mov)": rb"....(ftyp|moov|mdat|wide)",
@@ -48,13 +49,13 @@ CODED = {
     "video in Ogg": rb"OggS.{24,80}\x80theora",
     "DTS": rb"\x7f\xfe\x80\x01",
 }
-"""Audio that libsndfile does not read, by how its files begin."""
+"""Formats that libsndfile does not read, each with what its files begin with."""
 
 WEAKLY_MARKED = {"AAC", "AC-3", "MPEG video"}
-"""Formats that begin with so little that other data may begin so by chance."""
+"""Formats that begin with so few fixed bytes that other data may begin in this way by chance."""
 
 STREAM_SUFFIXES = {".aac", ".ac3", ".eac3", ".mpeg", ".mpg"}
-"""Suffixes of streams of frames, in which FFmpeg finds the first one wherever it is."""
+"""The suffixes of streams of frames, in which FFmpeg finds the first frame wherever it is."""
 
 OTHER = {
     "a Git LFS pointer, not the recording; `git lfs pull` fetches it": rb"version https://git-lfs",
@@ -69,14 +70,14 @@ OTHER = {
     "a RAR archive; unpack it": rb"Rar!",
     "a PDF document": rb"%PDF",
     "a picture": rb"\x89PNG|\xff\xd8\xff|GIF8|RIFF....WEBP|BM.{4}\x00{4}",
-    "a MIDI file, which has notes and no sound": rb"MThd",
+    "a MIDI file, which has notes but no sound": rb"MThd",
     "a playlist; name the recordings in it": rb"#EXTM3U|\[playlist\]",
     "a NumPy array; pass numpy.load(file) with sampling_rate=": rb"\x93NUMPY",
     "a tar archive; unpack it": rb".{257}ustar",
     "a program": rb"\x7fELF|MZ",
     "an ONNX model": rb"\x08[\x03-\x0d]\x12.{1,20}(pytorch|onnx|voxmood)",
 }
-"""What is no audio, by how it begins."""
+"""What is not audio: what to call it in a message, and what such a file begins with."""
 
 WAV_CODECS = {
     0x22: "TrueSpeech", 0x28: "LPC", 0x41: "G.728", 0x42: "G.723.1", 0x45: "G.726",
@@ -87,15 +88,15 @@ WAV_CODECS = {
     0x6770: "Vorbis", 0x6771: "Vorbis", 0x7A21: "AMR", 0x7A22: "AMR", 0xA109: "Speex",
     0xF1AC: "FLAC",
 }  # fmt: skip
-"""Codecs by the format tag of a WAV file's `fmt ` chunk."""
+"""The codecs of WAV files, by the format tag in the chunk `fmt `."""
 
 READ_BY_LIBSNDFILE = {1, 2, 3, 6, 7, 0x11, 0x31, 0x38, 0x40, 0x50, 0x55, 0xFFFE}
-"""Format tags that libsndfile reads."""
+"""The format tags that libsndfile reads."""
 
 
 def coded_audio(content: Content) -> str | None:
-    """Return the name of audio that libsndfile does not read; None for everything else."""
-    # Zeros may be of the format, as in front of `ftyp`, or padding.
+    """Return the name of a format that libsndfile does not read; None for all other files."""
+    # Zeros at the beginning may belong to the format, as before `ftyp`, or be padding.
     for start in (skip_tags(content, 0), skip_front(content)):
         head = content.at(start, 512)
         if name := "FLAC without its header" if is_frame(head) else _match(CODED, head):
@@ -104,18 +105,18 @@ def coded_audio(content: Content) -> str | None:
 
 
 def begins_coded(content: Content, offset: int) -> bool:
-    """Return whether a file that only PyAV reads begins at an offset, by four bytes or more."""
+    """Return whether a file that only PyAV reads clearly begins at an offset."""
     name = _match(CODED, content.at(offset, 512))
     return name is not None and name not in WEAKLY_MARKED
 
 
 def other_kind(content: Content) -> str | None:
-    """Return what a file is that is no audio, or None where that is not plain."""
+    """Return what a file is if it is clearly not audio, else None."""
     return _match(OTHER, content.at(0, 512))
 
 
 def is_audio(content: Content, name: str) -> bool:
-    """Return whether a file is audio of a known kind, by how it begins or by its suffix."""
+    """Return whether a file is audio in a known format, by what it begins with or its suffix."""
     start = skip_front(content)
     return (
         coded_audio(content) is not None
@@ -126,12 +127,12 @@ def is_audio(content: Content, name: str) -> bool:
 
 
 def refusal(content: Content, name: str, cause: Exception | None = None) -> AudioError:
-    """Return the error for a file that no decoder reads.
+    """Return the error to raise for a file that no decoder reads.
 
     Args:
-        content: of the file.
-        name: what to call it in messages.
-        cause: what PyAV said, or that it is not installed.
+        content: the content of the file.
+        name: the name of the file in messages.
+        cause: the error of PyAV, or a MissingExtraError if it is not installed.
     """
     head = content.at(0, 512)
     if not head:
@@ -145,20 +146,20 @@ def refusal(content: Content, name: str, cause: Exception | None = None) -> Audi
             "example `ffmpeg -i IN OUT.wav`."
         )
     if coded or is_audio(content, name):
-        kind = coded or "audio of a known kind"
-        return AudioError(f"{name}: is {kind} and cannot be decoded; is it cut off or damaged?")
+        kind = coded or "audio in a known format"
+        return AudioError(f"{name}: is {kind} but cannot be decoded; is it cut off or damaged?")
     if not head.strip(b"\0"):
         return AudioError(f"{name}: begins with nothing but zeros; was it written to the end?")
     if is_text(head):
-        return AudioError(f"{name}: is a text file and no recording.")
+        return AudioError(f"{name}: is a text file, not a recording.")
     return AudioError(
-        f"{name}: is not audio of a known format. Samples without a header are read by NumPy: "
+        f"{name}: is not audio in a known format. NumPy can read samples without a header: "
         "predict(numpy.fromfile(name, 'int16'), sampling_rate=16000)."
     )
 
 
 def is_wav(content: Content) -> bool:
-    """Return whether a file begins as WAV does."""
+    """Return whether a file begins as a WAV file does."""
     head = content.at(skip_tags(content, 0), 12)
     return head[:4] in (b"RIFF", b"RIFX", b"RF64") and head[8:12] == b"WAVE"
 
@@ -168,7 +169,7 @@ def _match(names: dict[str, bytes], head: bytes) -> str | None:
 
 
 def _wav_codec(content: Content) -> str | None:
-    """Return the codec of a WAV file that libsndfile does not read; None where it is another."""
+    """Return the codec of a WAV file if libsndfile does not read it, else None."""
     at = content.find(b"fmt ", 12, 4096)
     tag = content.number(at + 8, 2) if at >= 0 else 0
     if tag in (0, *READ_BY_LIBSNDFILE):
@@ -179,7 +180,7 @@ def _wav_codec(content: Content) -> str | None:
 def is_text(head: bytes) -> bool:
     """Return whether bytes are text in UTF-8."""
     try:
-        text = head[: 512 - 4].decode()  # a character that is cut at the end is no error
+        text = head[: 512 - 4].decode()  # up to where no character can be cut
     except UnicodeDecodeError:
         return False
     return all(character.isprintable() or character in "\t\r\n" for character in text)

@@ -1,18 +1,18 @@
-"""What to do about a name that cannot be read, where the name itself tells."""
+"""Hints about the name of a file that does not exist, where the name itself shows the mistake."""
 
 from __future__ import annotations
 
 import os
 import re
 
-_URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://?\S")  # of more than a letter, unlike Windows' drives
+_URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://?\S")  # two letters or more; drives have only one
 
 
 def missing_file_hint(name: str) -> str:
-    """Return a sentence about a path at which there is nothing, or "" where its name says nothing.
+    """Return a sentence that explains why a path does not exist, or "" if nothing explains it.
 
     Args:
-        name: the path as it was given.
+        name: the path as the caller gave it.
     """
     if name.startswith("file:/"):
         return "It is a URL; write the path alone, without `file://`."
@@ -21,5 +21,5 @@ def missing_file_hint(name: str) -> str:
     if name.startswith("~"):
         known = os.path.expanduser(name)  # noqa: PTH111 - which raises where there is no such user
         place = f"; write {known}" if known != name else ""
-        return f"`~` is the home folder to a shell alone, where it is not quoted{place}."
+        return f"Only a shell replaces `~` with the home folder, and not in quotes{place}."
     return ""

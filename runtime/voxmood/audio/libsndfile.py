@@ -17,29 +17,26 @@ from voxmood.audio.parts import Part
 from voxmood.audio.sources import MAX_CHANNELS
 from voxmood.errors import AudioError
 
-UNKNOWN_FRAMES = 1 << 62  # libsndfile says 2^63 - 1 where it cannot know
-TOLERANCE_SECONDS = 0.1  # of what codecs add and take away at both ends
+UNKNOWN_FRAMES = 1 << 62  # libsndfile says 2^63 - 1 if it cannot know the number
+TOLERANCE_SECONDS = 0.1  # for what codecs add and remove at both ends
 UNSIZED = {"AVR", "IRCAM", "PAF", "PVF"}
-"""Formats that players read to the end of the file, whatever stands there."""
+"""Formats that players read to the end of the file, whatever is there."""
 
 _COUNTED = re.compile(r"(?:Frames|Cols)\s*: (\d+)")
-"""libsndfile's log of how many frames a header of another kind declares."""
+"""The lines of libsndfile's log that say how many frames the headers of other formats declare."""
 
 
 class LibsndfileDecoder:
-    """A file that libsndfile reads.
+    """A decoder for the files that libsndfile reads; see `Decoder`.
 
     Args:
-        content: of the file.
-        parts: as `find_parts` found them.
-        name: what to call it in messages.
-
-    Attributes:
-        duration, rate, warnings: as `Decoder` has them.
+        content: the content of the file.
+        parts: the recordings in the file, as `find_parts` returned them.
+        name: the name of the file in messages.
 
     Raises:
         UnreadableError: libsndfile does not know the file.
-        AudioError: it has more channels than any recording.
+        AudioError: the file has more channels than any recording has.
     """
 
     def __init__(self, content: Content, parts: Sequence[Part], name: str) -> None:
@@ -52,7 +49,7 @@ class LibsndfileDecoder:
         self.duration = _duration(self._parts[0], self._sound)
 
     def blocks(self) -> Iterator[Block]:
-        """Yield all samples; raise UnreadableError where there is none before a failure."""
+        """Yield all samples; raise UnreadableError if decoding fails before the first one."""
         seconds = 0.0
         for number, part in enumerate(self._parts):
             try:
@@ -65,18 +62,18 @@ class LibsndfileDecoder:
                 if not number:
                     raise
                 self.warnings.append(
-                    f"holds {len(self._parts)} recordings one after the other; number "
+                    f"contains {len(self._parts)} recordings one after the other; number "
                     f"{number + 1}, which begins at {seconds:.1f} s, cannot be read"
                 )
                 return
         if not _is_stream(self._parts):
             self.warnings.append(
-                f"holds {len(self._parts)} recordings one after the other, {seconds:.1f} s in all; "
-                "all of them were read"
+                f"contains {len(self._parts)} recordings one after the other, {seconds:.1f} s in "
+                "all; all of them were read"
             )
 
     def close(self) -> None:
-        """Close libsndfile's side of the file."""
+        """Close libsndfile's handle of the file."""
         self._sound.close()
 
     def _open(self, part: Part) -> soundfile.SoundFile:
@@ -84,15 +81,15 @@ class LibsndfileDecoder:
         source: int | BinaryIO | View
         if part.pieces == ((0, self._content.size),) and not (part.patches or part.claimed):
             file.seek(0)
-            # A descriptor where there is one: file objects are read through Python callbacks,
-            # which cannot be interrupted.
+            # A descriptor is preferred, since libsndfile reads file objects through Python
+            # callbacks, which cannot be interrupted.
             source = file.fileno() if isinstance(file, io.FileIO) else file
         else:
             source = View(file, part.pieces, part.patches, part.claimed)
         try:
             sound = _SoundFile(source, closefd=False)
         except (soundfile.SoundFileError, OSError, TypeError, ValueError) as error:
-            # libsndfile's own words, without the number or address of the file
+            # The message of libsndfile alone, without the number or address of the file.
             raise UnreadableError(getattr(error, "error_string", str(error))) from error
         if sound.channels > MAX_CHANNELS:
             sound.close()
@@ -127,10 +124,10 @@ class LibsndfileDecoder:
 
 
 class _SoundFile(soundfile.SoundFile):  # type: ignore[misc]
-    """Reads straight on.
+    """A sound file that is read from its beginning to its end without seeking.
 
-    The parent seeks after each block to where it already is. That changes the samples of an MP3,
-    and fails at the end of a FLAC file that was cut off.
+    The parent class seeks to its present position after each block. This changes the samples of an
+    MP3, and fails at the end of a FLAC file that was cut off.
     """
 
     def seekable(self) -> bool:
@@ -138,7 +135,7 @@ class _SoundFile(soundfile.SoundFile):  # type: ignore[misc]
 
 
 def _is_stream(parts: Sequence[Part]) -> bool:
-    """Return whether players read on from each part to the next."""
+    """Return whether players, too, continue from each part to the next."""
     return len(parts) == 1 or all(
         first.kind == second.kind
         and (
@@ -154,35 +151,30 @@ def _is_stream(parts: Sequence[Part]) -> bool:
 
 
 def _duration(part: Part, sound: soundfile.SoundFile) -> float | None:
-    if part.kind == "MP3":  # libsndfile guesses
+    if part.kind == "MP3":  # for which libsndfile only estimates it
         return part.held
     known = sound.frames < UNKNOWN_FRAMES
     return sound.frames / sound.samplerate if known else None
 
 
 def _missing(part: Part, sound: soundfile.SoundFile, frames: int, failed: bool) -> str | None:
-    """Return what to say of a recording that is not all there, as far as its format tells."""
+    """Return the warning for a recording of which something is missing, or None."""
     seconds = frames / sound.samplerate
     if part.mixed:
         return (
-            f"its sampling rate changes on the way, or it is put together of several: only "
+            f"its sampling rate changes, or several files were put together: only "
             f"{seconds:.1f} s could be read, of {max(part.held or 0, seconds):.1f} s or more"
         )
     if part.declared_ratio < 1:
         return (
-            f"its header declares {seconds * part.declared_ratio:.1f} s; read on to the end of "
+            f"its header declares {seconds * part.declared_ratio:.1f} s; it was read to the end of "
             f"the file, {seconds:.1f} s"
         )
     if part.kind == "SDS" and part.held is not None and part.held < seconds - TOLERANCE_SECONDS:
-        return (
-            f"cut off: only {part.held:.1f} s of its {seconds:.1f} s are there, the rest is silent"
-        )
+        return f"cut off: only {part.held:.1f} s of its {seconds:.1f} s exist, the rest is silent"
     unsized = bool(part.kind) or sound.format in UNSIZED
     if unsized and part.left_out * seconds > TOLERANCE_SECONDS:
-        return (
-            f"what stands behind its {seconds:.1f} s of audio is a tag or other data, and was not "
-            "read"
-        )
+        return f"what follows its {seconds:.1f} s of audio is a tag or other data, and was not read"
     early = f"cut off or damaged: only {seconds:.1f} s could be read"
     if part.declared_ratio > 1:
         return f"{early} of {seconds * part.declared_ratio:.1f} s that its header declares"

@@ -1,4 +1,4 @@
-"""Which recordings there are: those of a folder, or those that a CSV manifest lists."""
+"""Lists of recordings: those in a folder, or those in a CSV manifest."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from voxmood.audio.hints import missing_file_hint
 from voxmood.errors import AudioError, ManifestError, MissingFileError
 
 MOST_SUFFIXES = 5
-"""How many kinds of skipped files are named."""
+"""The largest number of suffixes of skipped files that a message names."""
 
 
 @dataclass(frozen=True)
 class Recording:
-    """A recording, and what is known of it.
+    """A recording that was found or listed, and what is known about it.
 
     Attributes:
-        name: its path as it was found or listed, relative to the folder.
-        path: where it is; it need not exist nor be readable.
-        label: the true one, if the manifest says so.
-        speaker: who speaks, if the manifest says so.
-        columns: all that the manifest says of it beside its path, by column.
-        listed: the manifest and the line that list it; empty where none does.
+        name: the path as it was found or listed, relative to the folder.
+        path: where the recording is; it need not exist nor be readable.
+        label: the true label, if the manifest states it.
+        speaker: who speaks, if the manifest states it.
+        columns: all other cells of its line in the manifest, by the name of the column.
+        listed: the manifest and the line that list it; empty if it was found in a folder.
     """
 
     name: str
@@ -43,16 +43,17 @@ def choose_recordings(
     manifest: str | os.PathLike[str] | None,
     skipped: Counter[str],
 ) -> list[Recording]:
-    """Return the recordings of a folder, or those that a manifest lists.
+    """Return the recordings in a folder, or those that a manifest lists.
 
     Args:
-        audio: the folder; with a manifest, what the paths in it are relative to.
-        manifest: the list; its paths are relative to its own folder where `audio` is None.
-        skipped: gets the number of files of the folder that are no recordings, by their suffix.
+        audio: the folder; with a manifest, the folder that its paths are relative to.
+        manifest: the CSV file; if `audio` is None, its paths are relative to its own folder.
+        skipped: is increased by the number of files in the folder that are not recordings, by
+            their suffix.
 
     Raises:
-        MissingFileError: there is no such folder or file, or neither is given.
-        AudioError: there are no recordings in the folder.
+        MissingFileError: the folder or the manifest does not exist, or neither is given.
+        AudioError: the folder has no recordings.
         ManifestError: the manifest cannot be used.
     """
     for name, given in (("audio", audio), ("manifest", manifest)):
@@ -67,17 +68,17 @@ def choose_recordings(
 
 
 def find_recordings(folder: Path, skipped: Counter[str] | None = None) -> list[Recording]:
-    """Return the recordings of a folder and its sub-folders, in the order of their names.
+    """Return the recordings in a folder and its sub-folders, in the order of their names.
 
-    They are known by their suffix. Hidden files are left out.
+    They are recognized by their suffix. Hidden files are left out.
 
     Args:
-        folder: where they are.
-        skipped: gets the number of files that are no recordings, by their suffix.
+        folder: the folder to search.
+        skipped: is increased by the number of files that are not recordings, by their suffix.
 
     Raises:
-        MissingFileError: there is no such folder.
-        AudioError: there are no recordings in it.
+        MissingFileError: the folder does not exist.
+        AudioError: the folder has no recordings.
     """
     if not folder.is_dir():
         raise MissingFileError(f"{folder}: no such folder.")
@@ -92,12 +93,12 @@ def find_recordings(folder: Path, skipped: Counter[str] | None = None) -> list[R
 
 
 def walk(folder: str, skipped: Counter[str]) -> Iterator[str]:
-    """Yield paths of the recordings of a folder and its sub-folders, as the system lists them.
+    """Yield the paths of the recordings in a folder and its sub-folders, in no certain order.
 
     Args:
-        folder: where they are.
-        skipped: gets the number of files that are no recordings by their suffix; hidden ones are
-            not counted.
+        folder: the folder to search.
+        skipped: is increased by the number of files that are not recordings, by their suffix;
+            hidden files are not counted.
 
     Raises:
         AudioError: a folder cannot be read.
@@ -119,20 +120,20 @@ def walk(folder: str, skipped: Counter[str]) -> Iterator[str]:
 
 
 def is_recording(name: str) -> bool:
-    """Return whether a file is audio by its suffix, and not hidden."""
+    """Return whether a file is a recording by its suffix, and not hidden."""
     return suffix_of(name) in SUFFIXES and not name.startswith(".")
 
 
 def suffix_of(name: str) -> str:
     """Return the suffix of a file's name in lower case."""
-    return os.path.splitext(name)[1].lower()  # noqa: PTH122 - of very many, and may be a URI's
+    return os.path.splitext(name)[1].lower()  # noqa: PTH122 - it is fast, and takes URIs, too
 
 
 def skipped_text(skipped: Mapping[str, int]) -> str:
-    """Return a sentence about files that are no recordings, or "" where there are none.
+    """Return a sentence about the files that are not recordings, or "" if there are none.
 
     Args:
-        skipped: how many there are of each suffix.
+        skipped: the number of such files, by their suffix.
     """
     if not skipped:
         return ""
@@ -142,20 +143,26 @@ def skipped_text(skipped: Mapping[str, int]) -> str:
     if rest:
         kinds.append(f"{rest} others")
     total = sum(skipped.values())
-    return f"{total} file{'s' * (total != 1)} skipped by their suffix: {', '.join(kinds)}."
+    what = (
+        "1 file was skipped because of its suffix"
+        if total == 1
+        else f"{total} files were skipped because of their suffixes"
+    )
+    return f"{what}: {', '.join(kinds)}."
 
 
 def read_manifest(manifest: Path, folder: Path) -> list[Recording]:
     """Return the recordings that a CSV file lists, in its order.
 
     Args:
-        manifest: UTF-8, separated by commas, its first line the names of the columns: `path`,
-            and where known `label` and `speaker`; what others say is kept.
-        folder: what the paths in it are relative to.
+        manifest: the CSV file, in UTF-8 and separated by commas. Its first line names the columns:
+            `path` and, if they are known, `label` and `speaker`. Other columns are kept.
+        folder: the folder that the paths are relative to.
 
     Raises:
-        MissingFileError: there is no such file.
-        ManifestError: it is no CSV, has no `path`, an empty or repeated one, or no rows.
+        MissingFileError: the file does not exist.
+        ManifestError: the file is not CSV, has no column `path`, lists an empty path or one path
+            twice, or lists nothing.
     """
     recordings: dict[str, Recording] = {}
     for recording in manifest_lines(manifest, folder):
@@ -166,11 +173,15 @@ def read_manifest(manifest: Path, folder: Path) -> list[Recording]:
 
 
 def manifest_lines(manifest: Path, folder: Path) -> Iterator[Recording]:
-    """Yield the recordings of a manifest one at a time; as `read_manifest`, and may repeat.
+    """Yield what `read_manifest` returns, one recording at a time; a path may occur twice.
+
+    Args:
+        manifest: the CSV file.
+        folder: the folder that the paths are relative to.
 
     Raises:
-        MissingFileError: there is no such file.
-        ManifestError: it is no CSV, has no `path`, an empty one, or no rows.
+        MissingFileError: the file does not exist.
+        ManifestError: the file is not CSV, has no column `path`, lists an empty path, or nothing.
     """
     if not manifest.is_file():
         raise MissingFileError(

@@ -1,10 +1,10 @@
-"""MP3, MP2 and MP1: a walk over the frames, which no header counts reliably.
+"""MP3, MP2 and MP1 files: a walk over their frames, which no header counts reliably.
 
-An MPEG audio stream is frames one after the other, each of which can be decoded after the few
-before it. Whatever else stands between them is skipped: tags, padding, junk. Two files that were
-put together with `cat` are told by the second one's header frame, or by another rate or number of
-channels. Frame headers: ISO/IEC 11172-3, 2.4.1.3. Header frames: the Xing and LAME tags, and
-Fraunhofer's VBRI.
+An MPEG audio stream consists of frames in a row. To decode a frame, a decoder needs only the few
+frames before it. Tags, padding and junk between frames are skipped. Where files were put together
+with `cat`, the header frame of the second one shows it, or another sampling rate or number of
+channels. The headers of frames are those of ISO/IEC 11172-3, 2.4.1.3. The header frames are the
+tags of Xing and LAME, and Fraunhofer's VBRI.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from voxmood.audio.content import Content
 from voxmood.audio.parts import Part
 from voxmood.audio.tags import begins_file, skip_tags, skip_zeros, tag_length
 
-MAX_JUNK_BYTES = 256 << 10  # in front of a frame
-CONFIRMED = 4  # frames in a row that no other kind of data has by chance
+MAX_JUNK_BYTES = 256 << 10  # before a frame
+CONFIRMED = 4  # so many frames in a row do not occur in other data by chance
 MAX_PARTS = 1000
 AUDIBLE_SECONDS = 0.09
 
-BITRATES = {  # kbit/s by version 1 or not, and layer
+BITRATES = {  # in kbit/s, by whether the version is MPEG 1, and by layer
     (True, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
     (True, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
     (True, 3): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
@@ -32,23 +32,24 @@ BITRATES = {  # kbit/s by version 1 or not, and layer
     (False, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
 RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
-"""Hz by the version's bits: MPEG 1, MPEG 2, MPEG 2.5."""
+"""The sampling rates in Hz by the bits of the version: MPEG 1, MPEG 2, MPEG 2.5."""
 
 SIDE_BYTES = {(True, 2): 32, (True, 1): 17, (False, 2): 17, (False, 1): 9}
-"""Bytes of side information behind a frame's header, by version 1 or not, and channels."""
+"""The bytes of side information after the header of a frame, by whether the version is MPEG 1, and
+by the number of channels."""
 
 
 class Frame(NamedTuple):
-    """What a frame's four bytes of header say; frames of one stream agree in `form`."""
+    """What the four bytes of a frame's header say; all frames of a stream have the same `form`."""
 
     length: int
     samples: int
     form: tuple[int, int, int, int]
-    """The version's bits, layer, sampling rate in Hz and number of channels."""
+    """The bits of the version, the layer, the sampling rate in Hz and the number of channels."""
 
 
 def frame_at(content: Content, offset: int) -> Frame | None:
-    """Return the frame whose header stands at an offset; None where there is none."""
+    """Return the frame whose header is at an offset; None if there is none."""
     header = content.at(offset, 4)
     if len(header) < 4 or header[0] != 0xFF or header[1] < 0xE0:
         return None
@@ -70,7 +71,7 @@ def _frame(second: int, third: int, mode: int) -> Frame | None:
 
 @dataclass
 class _Stream:
-    """The frames of one stream, and what its header frame says of them."""
+    """The frames of one stream, and what its header frame says about them."""
 
     form: tuple[int, int, int, int]
     header: _Header | None
@@ -86,7 +87,7 @@ class _Stream:
 
     @property
     def constant(self) -> bool:
-        """Whether all frames have the same bitrate, but for padding."""
+        """Whether all frames have the same bitrate, apart from padding."""
         return self.longest - self.shortest <= 4
 
     def add(self, at: int, stop: int) -> None:
@@ -98,16 +99,17 @@ class _Stream:
 
 @dataclass(frozen=True)
 class _Header:
-    """The frame in front of a stream that counts it and has no sound.
+    """The frame at the beginning of a stream that counts its frames and has no sound.
 
     Attributes:
-        is_xing: whether it is Xing's, which decoders know, or Fraunhofer's.
-        frames: how many frames follow; 0 where it does not say.
-        length: of the frame itself, in bytes.
-        trimmed: samples that the encoder added at both ends, which decoders take away.
-        trimmed_at: offset of the numbers of samples at both ends, 12 bits each; 0 where none are.
-        size_at: offset of the number of bytes of the stream, 0 where there is none.
-        size: that number.
+        is_xing: whether it is Xing's, which decoders know, or else Fraunhofer's.
+        frames: the number of frames that follow; 0 if it does not say.
+        length: the length of the frame itself, in bytes.
+        trimmed: the samples that the encoder added at both ends, and that decoders remove.
+        trimmed_at: the offset of the numbers of these samples, 12 bits for each end; 0 if there
+            are none.
+        size_at: the offset of the number of bytes of the stream; 0 if it is not there.
+        size: the number of bytes of the stream, as it stands there.
     """
 
     is_xing: bool
@@ -120,12 +122,12 @@ class _Header:
 
 
 def is_mpeg(content: Content, offset: int) -> bool:
-    """Return whether several frames in a row begin at an offset."""
+    """Return whether several MPEG frames in a row begin at an offset."""
     return _is_run(content, offset, CONFIRMED)
 
 
 def mpeg_parts(content: Content, start: int) -> list[Part]:
-    """Return the streams of frames that begin at an offset or soon after it, in their order."""
+    """Return the MPEG streams that begin at an offset or soon after it, in their order."""
     first = _next_run(content, start, min(content.size, start + MAX_JUNK_BYTES), CONFIRMED)
     if first < 0:
         return []
@@ -146,7 +148,7 @@ def mpeg_parts(content: Content, start: int) -> list[Part]:
             streams[-1].longest = max(streams[-1].longest, frame.length)
     streams = [stream for stream in streams if stream.frames]
     if len(streams) == 1 and len(streams[0].pieces) == 1 and first == start:
-        # As it is, tags behind it included, which decoders know.
+        # The file is decoded as it is, including tags at its end, which decoders know.
         end = content.size if _only_tags(content, streams[0].pieces[0][1]) else streams[0].stop
         streams[0].pieces = [(start, end)]
     last = len(streams) - 1
@@ -160,13 +162,14 @@ def _part(content: Content, stream: _Stream, number: int, last: int) -> Part:
     _, _, rate, _ = stream.form
     part = Part(tuple(stream.pieces), "MP3", held=stream.samples / rate)
     header = stream.header
-    # A decoder guesses the number of frames by the size of the file and the length of the first.
+    # A decoder estimates the number of frames from the size of the file and the first frame.
     claimed = 0 if stream.constant else stream.frames * stream.longest
     if header is None or not header.frames:
         return replace(part, claimed=claimed)
     if stream.frames > header.frames + 1 or number or not header.is_xing:
-        # A decoder would stop where the header frame says, or does not know it. Behind another
-        # stream, players take it for a frame like others, and keep what encoders add at both ends.
+        # The header frame is left out, since a decoder would stop where it says, or does not know
+        # it. After another stream, players decode it like any frame, and keep what encoders add at
+        # both ends.
         (first, stop), *others = stream.pieces
         part = replace(part, pieces=((first + header.length, stop), *others), claimed=claimed)
     if stream.frames > header.frames + 1:
@@ -179,30 +182,30 @@ def _part(content: Content, stream: _Stream, number: int, last: int) -> Part:
     patches = {}
     fed = sum(stop - start for start, stop in stream.pieces)
     if header.size_at and abs(fed - header.size) > header.size // 200:
-        # A decoder would complain of a wrong size on standard error.
+        # A decoder would print a complaint about a wrong size.
         patches[header.size_at] = min(fed, 256**4 - 1).to_bytes(4, "big")
     if last and header.trimmed_at:
-        # In front of another stream, players keep what the encoder added at the end.
+        # Before another stream, players keep what the encoder added at the end.
         added = content.number(header.trimmed_at, 3, "big")
         patches[header.trimmed_at] = (added & ~0xFFF).to_bytes(3, "big")
     return replace(part, patches=patches, declared=declared, held=held)
 
 
 def _padding(stream: _Stream, skipped: int) -> str | None:
-    """Return what to say where players that look for the header frame in front do not find it."""
+    """Return a warning where players do not find the header frame, since it is not at the start."""
     if not (stream.header and stream.header.trimmed):
         return None
     added = (stream.header.trimmed + stream.samples / stream.frames) / stream.form[2]
     if added < AUDIBLE_SECONDS:
         return None
     return (
-        f"{skipped} bytes in front of its first frame are no audio and were skipped; players may "
-        f"find it {added:.1f} s longer"
+        f"{skipped} bytes before its first frame are not audio and were skipped; in players it may "
+        f"be {added:.1f} s longer"
     )
 
 
 def _frames(content: Content, at: int) -> Iterator[tuple[int, Frame]]:
-    """Yield all frames from a first one on, and skip what is between them."""
+    """Yield the offset of each frame and the frame, from a first one on; skip what is between."""
     form = None
     while at < content.size:
         frame = frame_at(content, at)
@@ -222,9 +225,10 @@ def _frames(content: Content, at: int) -> Iterator[tuple[int, Frame]]:
 
 
 def _is_run(content: Content, at: int, count: int, *, alone: bool = True) -> bool:
-    """Return whether so many frames of one form follow each other.
+    """Return whether at least `count` frames of one form follow each other.
 
-    Two are enough in front of the end, of a tag, and, if `alone` is set, of a run of another form.
+    Two are enough before the end of the file, before a tag, and, if `alone` is set, before a run of
+    frames of another form.
     """
     form = None
     for number in range(count):
@@ -241,7 +245,7 @@ def _is_run(content: Content, at: int, count: int, *, alone: bool = True) -> boo
 
 
 def _next_run(content: Content, start: int, stop: int, count: int) -> int:
-    """Return the offset of the next frame that others follow, or -1."""
+    """Return the offset of the next frame that other frames follow, or -1."""
     while (start := content.find(b"\xff", start, stop)) >= 0:
         if _is_run(content, start, count):
             return start

@@ -1,7 +1,7 @@
-"""Ogg: a walk over its pages, of which several streams may follow each other (RFC 3533).
+"""Ogg files: a walk over their pages, which may be those of several streams in a row (RFC 3533).
 
-Where streams were put together, decoders read the first one. Each is told by pages that begin a
-stream after others that did not.
+Where streams were put together, decoders read only the first one. A new stream begins where a page
+is marked as the beginning of one, and the page before it is not.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from voxmood.audio.tags import begins_file, skip_tags
 
 HEADER_BYTES = 27
 BEGINS, ENDS = 2, 4  # flags of a page
-NO_POSITION = (1 << 64) - 1  # of a page on which no packet ends
-OPUS_RATE = 48_000  # Hz, in which Opus counts whatever it was made of
+NO_POSITION = (1 << 64) - 1  # the position of a page on which no packet ends
+OPUS_RATE = 48_000  # Hz; Opus counts at this rate, whatever the rate of the original was
 MAX_PARTS = 1000
 
 
@@ -33,17 +33,18 @@ class _Page(NamedTuple):
 
 @dataclass
 class _Link:
-    """One of the streams that follow each other.
+    """One of the streams that follow each other in a file.
 
     Attributes:
-        start: offset of its first page.
-        stop: offset behind its last one.
-        begun: whether all pages that begin it are read.
-        serial: of the audio in it; None where there is none that is known.
-        rate: what its positions count, in Hz.
-        channels: of the audio.
-        skipped: positions in front of the audio.
-        last: position at which it ends.
+        start: the offset of its first page.
+        stop: the offset at which its last page ends.
+        begun: whether all pages that are marked as its beginning have been read.
+        serial: the serial number of its audio; None if it has no audio of a known codec.
+        rate: the rate that its positions count, in Hz.
+        channels: the number of channels of its audio.
+        skipped: the positions before the audio begins.
+        first: the first position that a page states; None if none does.
+        last: the position at which the audio ends.
         ended: whether the mark at its end was there.
     """
 
@@ -60,7 +61,7 @@ class _Link:
 
 
 def ogg_parts(content: Content, start: int) -> list[Part]:
-    """Return the streams that follow each other from an offset on; usually one."""
+    """Return the Ogg streams that follow each other from an offset on; usually one."""
     links: list[_Link] = []
     for page in _pages(content, start):
         if page.flags & BEGINS and (not links or links[-1].begun):
@@ -110,9 +111,8 @@ def _identify(packet: bytes, serial: int, link: _Link) -> None:
     elif packet[:8] == b"OpusHead" and len(packet) > 11:
         link.serial, link.rate, link.channels = serial, OPUS_RATE, packet[9]
         link.skipped = int.from_bytes(packet[10:12], "little")
-    elif (
-        packet[:5] == b"\x7fFLAC" and len(packet) > 29
-    ):  # then a header of 8 bytes, fLaC, and STREAMINFO
+    elif packet[:5] == b"\x7fFLAC" and len(packet) > 29:
+        # A header of 8 bytes, fLaC, and STREAMINFO follow.
         link.serial, link.rate = serial, int.from_bytes(packet[27:30], "big") >> 4
         link.channels = (packet[29] >> 1 & 7) + 1
     elif packet[:8] == b"Speex   ":

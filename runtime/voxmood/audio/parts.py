@@ -1,4 +1,4 @@
-"""What the structure of a file says about the recording in it, before anything is decoded."""
+"""What the structure of a file says about a recording in it, before anything is decoded."""
 
 from __future__ import annotations
 
@@ -8,23 +8,24 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Part:
-    """A stretch of a file that is a recording of its own; most files are one.
+    """A part of a file that is a recording of its own; most files have only one.
 
     Attributes:
-        pieces: where its bytes lie in the file, from and to.
-        kind: the container, such as `WAV`.
-        patches: bytes of its header that are replaced before it is decoded, by offset in the file.
-        claimed: the size that its decoder must be told, where that is more than there is.
-        declared_ratio: how much audio the header declares, of what is there; above 1 where the
-            file was cut off, below 1 where the header was not finished, else 1.
-        declared: seconds that the header declares, where it counts samples and not bytes.
-        held: seconds that a walk over the frames of the file found.
-        form: what must not change on the way from one part of a kind to the next.
-        mixed: whether its frames are not of one stream: their rate changes, or they begin anew.
-        behind: offset of what follows the part, if it is not what follows its last piece.
-        left_out: how much stands behind the audio, as a share of it, that players take for audio.
+        pieces: where each piece of it begins and ends in the file.
+        kind: the name of the container, such as `WAV`; empty if it is not known.
+        patches: bytes that replace others before the part is decoded, by their offset in the file.
+        claimed: the size to report to its decoder, if that is more than there is.
+        declared_ratio: the length that the header declares, divided by the true length: above 1 if
+            the file was cut off, below 1 if the header was not finished, else 1.
+        declared: the length in seconds that the header declares, if it counts samples, not bytes.
+        held: the length in seconds that a walk over the frames found.
+        form: what is equal in two parts of one kind that players read as one recording.
+        mixed: whether its frames come from several streams: their rate changes, or they begin anew.
+        behind: the offset of what follows the part, if that is not the end of its last piece.
+        left_out: the length of what follows the audio and players read as audio, divided by the
+            length of the audio.
         unfinished: whether the mark at its end is missing.
-        remark: what else its listeners should know.
+        remark: another warning for whoever uses the recording.
     """
 
     pieces: tuple[tuple[int, int], ...]

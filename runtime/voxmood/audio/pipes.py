@@ -1,4 +1,4 @@
-"""What a pipe gives, kept so that it can be read as a file: decoders go back and forth."""
+"""Copies of what comes from a pipe, because decoders go back and forth in a file."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ BLOCK_BYTES = 1 << 20
 
 
 def seekable(file: BinaryIO, name: str) -> BinaryIO:
-    """Read a pipe, a FIFO or the like to its end, into a file that can be sought in.
+    """Read a pipe to its end and return its bytes as a file that can go back and forth.
 
     Args:
-        file: opened for reading bytes; it is read from where it is, and left open.
-        name: what to call it in messages.
+        file: the pipe, opened for reading bytes; it is read from its present position on, and stays
+            open.
+        name: the name of the pipe in messages.
 
     Returns:
-        The same bytes from their beginning: in memory as long as they are few, then in a temporary
-        file, which is gone once it is closed.
+        A file with the same bytes, at its beginning. It is in memory while it is small, and else in
+        a temporary file, which is deleted when it is closed.
 
     Raises:
-        AudioError: there are more than `MAX_PIPE_BYTES`, or they cannot be read or kept.
+        AudioError: there are more than `MAX_PIPE_BYTES`, or they cannot be read or stored.
     """
     taken = 0
     with ExitStack() as opened:
@@ -35,12 +36,12 @@ def seekable(file: BinaryIO, name: str) -> BinaryIO:
                 taken += len(block)
                 if taken > MAX_PIPE_BYTES:
                     raise AudioError(
-                        f"{name}: gives more than {MAX_PIPE_BYTES} bytes, the most that is taken "
-                        "from a pipe; write it to a file and name that."
+                        f"{name}: has more than {MAX_PIPE_BYTES} bytes, which is the limit for a "
+                        "pipe; write it to a file and name that file."
                     )
                 copy.write(block)
             copy.seek(0)
         except OSError as error:
-            raise AudioError(f"{name}: cannot be read or kept ({error.strerror}).") from error
+            raise AudioError(f"{name}: cannot be read or stored ({error.strerror}).") from error
         opened.pop_all()  # it stays open for the caller
     return cast(BinaryIO, copy)

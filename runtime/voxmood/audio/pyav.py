@@ -1,7 +1,7 @@
-"""Decoding by PyAV, which is FFmpeg: what libsndfile does not read (extra `av`).
+"""Decoding by PyAV, which is FFmpeg, of what libsndfile does not read (extra `av`).
 
-FFmpeg reads whatever a file asks for, playlists and addresses of other files included. So only
-formats that are one recording in one file are opened, from bytes and never by name.
+FFmpeg reads whatever a file asks for, including playlists and the addresses of other files. So only
+formats in which one file is one recording are opened, from bytes and never by name.
 """
 
 from __future__ import annotations
@@ -26,33 +26,30 @@ FORMATS = (
     "mp3,mpc,mpc8,mpeg,mpegts,ogg,oma,rm,tak,tta,voc,w64,wav,wv"
 )
 TIMED = {"ape", "avi", "caf", "dsf", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2", "tta", "wv"}
-"""Formats whose header says how long they are; of others FFmpeg guesses."""
+"""Formats whose header states their length; for others, FFmpeg only estimates it."""
 
 UNCHECKED = "amr"
-"""A format without checksums, in which what cannot be decoded says little."""
+"""A format without checksums, in which a packet that cannot be decoded does not mean damage."""
 
 TYPES = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": "f8"}
-"""NumPy's types by FFmpeg's formats of samples."""
+"""NumPy's types, by FFmpeg's names for the formats of samples."""
 
 TOLERANCE_SECONDS = 0.1
-TOLERANCE_FRAMES = 3  # that encoders add in front, and that the last one is short of
+TOLERANCE_FRAMES = 3  # for those that encoders add at the beginning, and for a short last one
 MICROSECONDS = 1_000_000
 
 
 class PyAvDecoder:
-    """A file that FFmpeg reads; of a video, its sound.
+    """A decoder for the files that FFmpeg reads; of a video, it decodes the sound. See `Decoder`.
 
     Args:
-        content: of the file.
-        name: what to call it in messages.
-        declared_ratio: how much audio its header declares, of what is there; see `Part`.
-
-    Attributes:
-        duration, rate, warnings: as `Decoder` has them.
+        content: the content of the file.
+        name: the name of the file in messages.
+        declared_ratio: the length that the header declares, divided by the true one; see `Part`.
 
     Raises:
-        UnreadableError: FFmpeg does not know the file, or it has no sound.
-        AudioError: it has more channels than any recording.
+        UnreadableError: FFmpeg does not know the file, or the file has no sound.
+        AudioError: the file has more channels than any recording has.
     """
 
     def __init__(self, content: Content, name: str, declared_ratio: float = 1.0) -> None:
@@ -77,11 +74,11 @@ class PyAvDecoder:
         self.duration = self._declared()
 
     def blocks(self) -> Iterator[Block]:
-        """Yield all samples; raise UnreadableError where there is none before a failure."""
+        """Yield all samples; raise UnreadableError if decoding fails before the first one."""
         seconds = longest = 0.0
         failure: Exception | None = None
         failed_at = 0.0
-        damaged = False  # with sound in front of it and behind: elsewhere it may be a tag
+        damaged = False  # between samples; damage elsewhere may be a tag
         packets = self._container.demux(self._stream)
         while True:
             try:
@@ -94,7 +91,7 @@ class PyAvDecoder:
             try:
                 frames = packet.decode()
             except (av.FFmpegError, ValueError) as error:
-                failure, failed_at = error, seconds  # as players do: only this packet is lost
+                failure, failed_at = error, seconds  # only this packet is lost, as in players
                 continue
             for frame in frames:
                 block = Block(self._samples(frame), frame.sample_rate)
@@ -115,7 +112,7 @@ class PyAvDecoder:
             self.warnings.append(early)
 
     def close(self) -> None:
-        """Close FFmpeg's side of the file."""
+        """Close FFmpeg's handle of the file."""
         self._container.close()
 
     def _declared(self) -> float | None:
@@ -135,8 +132,8 @@ class PyAvDecoder:
                 f"{self._name}: has {channels} channels, more than the {MAX_CHANNELS} that are "
                 "read; is its header damaged?"
             )
-        # Not frame.to_ndarray(), which reads beyond the planes that there are: PyAV looks for an
-        # end mark behind them that frames of eight channels and more do not have.
+        # frame.to_ndarray() would read beyond the planes that there are: PyAV looks for a mark at
+        # their end that frames with eight channels or more do not have.
         kind = TYPES[frame.format.packed.name]
         if frame.format.is_planar:
             count = frame.samples

@@ -1,4 +1,4 @@
-"""Recordings to waveforms, block by block."""
+"""Reading of a recording, which is converted to a waveform block by block."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from voxmood.errors import AudioError, MissingExtraError
 def read_waveform(
     source: AudioSource, *, rate: int, max_seconds: float, sampling_rate: int | None = None
 ) -> Waveform:
-    """Decode, downmix and resample a recording as a whole.
+    """Return the whole waveform of a recording, decoded, mixed to mono and resampled.
 
     Args:
-        source: see `AudioSource`.
-        rate: the sampling rate wanted, in Hz.
-        max_seconds: the longest recording to accept.
-        sampling_rate: the rate of samples, in Hz; files bring their own.
+        source: the recording; see `AudioSource`.
+        rate: the sampling rate of the waveform, in Hz.
+        max_seconds: the length of the longest recording to accept.
+        sampling_rate: the sampling rate of samples, in Hz; files state their own.
 
     Returns:
         The waveform, float32 [samples].
 
     Raises:
-        AudioError: the source is no audio, empty, too long, or has unusable samples.
+        AudioError: the source is not audio, is empty or too long, or has unusable samples.
         MissingFileError: the path does not exist.
     """
     reader = AudioReader(source, rate=rate, sampling_rate=sampling_rate)
@@ -41,26 +41,29 @@ def read_waveform(
         blocks.append(block)
         if reader.samples > max_seconds * rate:
             raise AudioError(
-                f"{reader.name}: is longer than the {max_seconds:g} s that can be taken at "
+                f"{reader.name}: is longer than the {max_seconds:g} s that can be read at "
                 "once; cut it into pieces."
             )
     return np.concatenate(blocks)
 
 
 class AudioReader:
-    """An audio source, converted block by block while it is iterated over, once.
+    """A reader yields a recording as blocks of its waveform, float32 [samples].
+
+    It can be iterated over once. Iterating raises AudioError if the recording turns out to be empty
+    or to have unusable samples.
 
     Args:
-        source: see `AudioSource`.
-        rate: the sampling rate wanted, in Hz.
-        sampling_rate: the rate of samples, in Hz; files bring their own.
+        source: the recording; see `AudioSource`.
+        rate: the sampling rate of the waveform, in Hz.
+        sampling_rate: the sampling rate of samples, in Hz; files state their own.
 
     Attributes:
-        name: what to call it in messages.
-        duration: in seconds as the header claims, or None where it does not know.
+        name: the name of the recording in messages.
+        duration: the length in seconds as the header states it; None if it does not.
 
     Raises:
-        AudioError: the source is no audio, empty, or has unusable samples.
+        AudioError: the source is not audio.
         MissingFileError: the path does not exist.
     """
 
@@ -96,17 +99,17 @@ class AudioReader:
                     self._converters.append(Converter(self.name, block.rate, self._rate))
                 yield self._converters[-1].push(block.frames)
         if empty:
-            raise AudioError(f"{self.name}: holds no samples; was the recording cut off?")
+            raise AudioError(f"{self.name}: has no samples; was the recording cut off?")
         yield self._converters[-1].close()
 
     @property
     def samples(self) -> int:
-        """The number of samples that iteration has yielded so far, at the rate wanted."""
+        """The number of samples of the waveform that have been yielded so far."""
         return sum(converter.given for converter in self._converters)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a careful listener would want to know; complete once it is iterated over."""
+        """What is unusual about the recording; complete after the last block."""
         of_samples = (warning for each in self._converters for warning in each.warnings)
         of_file = self._decoder.warnings if self._decoder else ()
         return tuple(dict.fromkeys([*of_samples, *of_file]))
@@ -118,7 +121,7 @@ class AudioReader:
             try:
                 yield from decoder.blocks()
             except UnreadableError as error:
-                # Its header can be read and its samples cannot.
+                # libsndfile can read its header, but not its samples.
                 if not isinstance(decoder, LibsndfileDecoder):
                     raise refusal(content, self.name) from error
                 other = opened.enter_context(closing(_open_pyav(content, self.name, error)))
@@ -130,10 +133,14 @@ class AudioReader:
 
 
 def open_decoder(content: Content, name: str) -> Decoder:
-    """Return the decoder that reads a file: libsndfile where it can, else PyAV.
+    """Return a decoder for a file: libsndfile's if it reads the file, else PyAV's.
+
+    Args:
+        content: the content of the file.
+        name: the name of the file in messages.
 
     Raises:
-        AudioError: neither can; the message says what the file is.
+        AudioError: neither reads the file; the message says what the file is.
     """
     if not content.size or other_kind(content):
         raise refusal(content, name)
@@ -141,7 +148,7 @@ def open_decoder(content: Content, name: str) -> Decoder:
         return _open_pyav(content, name, None)
     parts = find_parts(content)
     if any(part.mixed for part in parts):
-        with suppress(AudioError):  # libsndfile reads as far as it is of one kind
+        with suppress(AudioError):  # else libsndfile reads as far as the stream stays the same
             return _open_pyav(content, name, None)
     try:
         return LibsndfileDecoder(content, parts, name)
@@ -150,10 +157,10 @@ def open_decoder(content: Content, name: str) -> Decoder:
 
 
 def _open_pyav(content: Content, name: str, cause: Exception | None) -> Decoder:
-    if not is_audio(content, name):  # FFmpeg would take noise for one thing or the other
+    if not is_audio(content, name):  # FFmpeg would find some format even in noise
         raise refusal(content, name) from cause
     parts = find_parts(content)
-    if is_wav(content) and not parts[0].kind:  # FFmpeg allocates what its chunks claim
+    if is_wav(content) and not parts[0].kind:  # FFmpeg would allocate what its chunks declare
         raise refusal(content, name) from cause
     ratio = parts[0].declared_ratio if len(parts) == 1 else 1.0
     try:

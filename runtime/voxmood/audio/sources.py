@@ -1,4 +1,4 @@
-"""What a caller may pass as a recording: files of any kind, and samples of any kind."""
+"""What a caller may pass as a recording: a file of any kind, or samples of any kind."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ from voxmood.audio.pipes import seekable
 from voxmood.errors import AudioError, MissingFileError
 
 Waveform: TypeAlias = npt.NDArray[np.float32]
-"""Mono samples, float32, -1 to 1."""
+"""Mono samples, float32 [samples], from -1 to 1."""
 
 AudioSource: TypeAlias = Any
 """What can be labeled.
 
-A path, the bytes of a file, or a binary file object; or samples: a NumPy array, a tensor, a list or
-an `array.array` with their rate beside them, a pair of samples and rate in either order, or a
-mapping with the keys `array` and `sampling_rate`, as datasets have it.
+It is a path, the bytes of a file, or a binary file object. Or it is samples: a NumPy array, a
+tensor, a list or an `array.array`, with the sampling rate as another argument; a pair of samples
+and sampling rate in either order; or a mapping with the keys `array` and `sampling_rate`, as
+datasets have it.
 """
 
 MAX_CHANNELS = 64
@@ -36,11 +37,11 @@ MAX_CHANNELS = 64
 
 @dataclass(frozen=True)
 class Samples:
-    """Samples that were passed as they are.
+    """Samples that the caller passed, not yet scaled.
 
     Attributes:
-        frames: [frames, channels], floats or int16 or int32 PCM.
-        rate: in Hz.
+        frames: the samples, [frames, channels], floats or int16 or int32 PCM.
+        rate: the sampling rate in Hz.
     """
 
     frames: npt.NDArray[Any]
@@ -48,7 +49,7 @@ class Samples:
 
 
 def name_of(source: object) -> str:
-    """Return what to call an audio source in a message."""
+    """Return the name of an audio source for messages."""
     if isinstance(source, (str, os.PathLike)):
         return str(source)
     if isinstance(source, (bytes, bytearray, memoryview)):
@@ -69,14 +70,14 @@ def name_of(source: object) -> str:
 
 
 def resolve(source: AudioSource, sampling_rate: object = None) -> Samples | BinaryIO:
-    """Return the samples that a source stands for, or the file, which is then open.
+    """Return the samples that a source consists of, or an open file.
 
     Args:
-        source: see `AudioSource`.
-        sampling_rate: the rate of samples, in Hz; files bring their own.
+        source: the recording; see `AudioSource`.
+        sampling_rate: the sampling rate of samples, in Hz; files state their own.
 
     Raises:
-        AudioError: the source is none of these, or it takes a guess to read it.
+        AudioError: the source is something else, or could be read in more than one way.
         MissingFileError: the path does not exist.
     """
     name = name_of(source)
@@ -86,7 +87,7 @@ def resolve(source: AudioSource, sampling_rate: object = None) -> Samples | Bina
         source, sampling_rate = _of_pair(source, sampling_rate, name)
     if _is_file(source):
         if sampling_rate is not None:
-            raise AudioError(f"{name}: a file brings its own rate; leave out sampling_rate=.")
+            raise AudioError(f"{name}: a file states its own rate; leave out sampling_rate=.")
         return _open(source, name)
     frames = as_frames(source, name)
     if sampling_rate is None:
@@ -98,7 +99,7 @@ def as_rate(sampling_rate: object, name: str) -> int:
     """Return a sampling rate as a whole number of Hz.
 
     Raises:
-        AudioError: it is no such number.
+        AudioError: it is not a whole number.
     """
     if isinstance(sampling_rate, numbers.Real) and _is_number(sampling_rate):
         hertz = float(sampling_rate)
@@ -110,22 +111,23 @@ def as_rate(sampling_rate: object, name: str) -> int:
 
 
 def as_frames(source: object, name: str, *, chunk: bool = False) -> npt.NDArray[Any]:
-    """Return samples as an array [frames, channels] of a type that holds audio.
+    """Return samples as an array [frames, channels] of floats, int16 or int32.
 
     Args:
         source: an array, a tensor, a list or an `array.array`: [samples], [frames, channels], or
-            [channels, frames] where that is plain from the sizes.
-        name: what to call it in messages.
-        chunk: it is a part of a stream, which has channels last, however few frames there are.
+            [channels, frames] if the sizes leave no doubt.
+        name: the name of the audio in messages.
+        chunk: whether it is a chunk of a stream, which always has channels last, even if it has
+            only a few frames.
 
     Raises:
-        AudioError: it is none of these, or which axis is time cannot be told.
+        AudioError: the source is something else, or its sizes do not show which axis is time.
     """
     samples = _as_array(source, name)
     samples = samples.astype(samples.dtype.newbyteorder("="), copy=False)
     if samples.dtype not in (np.int16, np.int32) and not np.issubdtype(samples.dtype, np.floating):
         raise AudioError(
-            f"{name}: is of type {samples.dtype}; pass floats of -1 to 1, or int16 or int32 PCM, "
+            f"{name}: is of type {samples.dtype}; pass floats from -1 to 1, or int16 or int32 PCM, "
             "for example numpy.asarray(samples, dtype='int16')."
         )
     if samples.ndim == 1:
@@ -141,16 +143,16 @@ def as_frames(source: object, name: str, *, chunk: bool = False) -> npt.NDArray[
     if 1 <= rows <= MAX_CHANNELS < columns or rows == 1:
         return samples.T
     raise AudioError(
-        f"{name}: which axis is time cannot be told; pass [frames, channels] of at most "
-        f"{MAX_CHANNELS} channels, or one channel of it: samples[:, 0] or samples[0]."
+        f"{name}: its shape does not show which axis is time; pass [frames, channels] with at most "
+        f"{MAX_CHANNELS} channels, or one channel alone: samples[:, 0] or samples[0]."
     )
 
 
 def to_float(samples: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    """Return floats as they are, and PCM scaled so that its full scale is 1."""
+    """Return float32 samples: floats as they are, and PCM scaled so that its full scale is 1."""
     if samples.dtype in (np.int16, np.int32):
         return samples.astype(np.float32) / np.float32(2 ** (8 * samples.dtype.itemsize - 1))
-    with np.errstate(over="ignore"):  # to infinity, which is then refused
+    with np.errstate(over="ignore"):  # what overflows becomes infinite, which is refused later
         return np.ascontiguousarray(samples, dtype=np.float32)
 
 
@@ -162,7 +164,7 @@ def _of_mapping(source: Mapping[Any, Any], sampling_rate: object, name: str) -> 
         if source.get(key) is not None:
             return source[key], None
     raise AudioError(
-        f"{name}: a mapping needs the keys array and sampling_rate, and has "
+        f"{name}: a mapping needs the keys array and sampling_rate, but has "
         f"{', '.join(map(str, source)) or 'none'}."
     )
 
@@ -187,10 +189,10 @@ def _is_file(source: object) -> bool:
 def _as_array(source: Any, name: str) -> npt.NDArray[Any]:
     if isinstance(source, (bytes, bytearray, memoryview)):
         raise AudioError(
-            f"{name}: bytes do not say what their samples are; pass numpy.frombuffer(data, 'int16')"
-            ", or another type."
+            f"{name}: bytes do not say of which type their samples are; pass "
+            "numpy.frombuffer(data, 'int16'), or another type."
         )
-    if hasattr(source, "detach"):  # a PyTorch tensor, which may want gradients or lie on a GPU
+    if hasattr(source, "detach"):  # a PyTorch tensor, which may need gradients or be on a GPU
         source = source.detach().cpu()
         if "bfloat16" in str(source.dtype):  # which NumPy does not have
             source = source.float()
@@ -204,7 +206,7 @@ def _as_array(source: Any, name: str) -> npt.NDArray[Any]:
     try:
         return np.asarray(source)
     except (ValueError, TypeError) as error:
-        raise AudioError(f"{name}: cannot be taken as an array of samples ({error}).") from error
+        raise AudioError(f"{name}: cannot be made into an array of samples ({error}).") from error
 
 
 def _open(source: Any, name: str) -> BinaryIO:
@@ -212,7 +214,7 @@ def _open(source: Any, name: str) -> BinaryIO:
         if not name:
             raise AudioError("the name of a recording is empty; is a variable not set?")
         try:
-            # Unbuffered, since libsndfile takes the descriptor and not Python's position.
+            # It is unbuffered, since libsndfile uses the descriptor, and not Python's position.
             opened = Path(source).open("rb", buffering=0)  # noqa: SIM115 - it is returned
         except FileNotFoundError:
             hint = missing_file_hint(name)
@@ -236,22 +238,22 @@ def _open(source: Any, name: str) -> BinaryIO:
 
 
 def _checked(file: Any, name: str) -> BinaryIO:
-    """Return a file object of the caller's, or a copy where it cannot be sought in.
+    """Return a file object of the caller, or a copy if it cannot go back and forth.
 
-    Wherever it is, it is read from its beginning.
+    Whatever its present position is, it is read from its beginning.
     """
     if inspect.iscoroutinefunction(file.read):
         raise AudioError(f"{name}: reads asynchronously; pass the file in it, as upload.file.")
     try:
         nothing = file.read(0)
         can_seek = hasattr(file, "seek") and hasattr(file, "tell")
-        # What has no such method, but can seek, is taken as it is.
+        # An object without the method `seekable` is accepted if it has `seek` and `tell`.
         can_seek = can_seek and getattr(file, "seekable", lambda: True)()
     except (OSError, ValueError, TypeError) as error:
         raise AudioError(f"{name}: cannot be read ({error}); is it still open?") from error
     if isinstance(nothing, str):
         raise AudioError(f"{name}: is open as text; open it as 'rb'.")
     if not isinstance(nothing, (bytes, bytearray, memoryview)):
-        raise AudioError(f"{name}: its read() gives {type(nothing).__name__} and not bytes.")
+        raise AudioError(f"{name}: its read() returns {type(nothing).__name__} and not bytes.")
     checked: BinaryIO = file if can_seek else seekable(file, name)
     return checked

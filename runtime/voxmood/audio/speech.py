@@ -1,4 +1,4 @@
-"""Tells speech from silence, by level."""
+"""The difference between sound and silence, by level."""
 
 from __future__ import annotations
 
@@ -7,18 +7,23 @@ import numpy as np
 from voxmood.audio.sources import Waveform
 
 GATE_DBFS = -60.0
-"""A frame counts as sound from this RMS level on, full scale being a square wave of +-1.
+"""The RMS level from which on a frame counts as sound; 0 dBFS is a square wave of +-1.
 
-It is where ffmpeg's `silencedetect` draws the line by default: above the noise of 16-bit samples
-and of a muted input, below quiet speech. The mean of the frame (DC) does not count.
+This is the default of ffmpeg's `silencedetect`. It is above the noise of 16-bit samples and of a
+muted input, and below quiet speech. The mean of the frame (DC) does not count.
 """
 FRAME_SECONDS = 0.02
 
 
 def speech_samples(waveform: Waveform, rate: int) -> int:
-    """How many of the samples are in frames that pass the gate.
+    """Return the number of samples that are not silent.
 
-    Frames are of 20 ms, the last one of what is left; their level is RMS about their mean.
+    A sample is not silent if the level of its frame reaches `GATE_DBFS`. Frames are 20 ms long; the
+    last one may be shorter. Their level is the RMS of the samples after subtracting their mean.
+
+    Args:
+        waveform: float32 [samples].
+        rate: its sampling rate, in Hz.
     """
     size = max(1, round(FRAME_SECONDS * rate))
     starts = np.arange(0, len(waveform), size)

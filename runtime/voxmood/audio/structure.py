@@ -1,4 +1,4 @@
-"""Which recordings a file holds, by its structure: one, or several one after the other."""
+"""The recordings in a file, found by its structure: one, or several one after the other."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SINGLE: tuple[Callable[[Content, int], Part | None], ...] = (
 
 
 def find_parts(content: Content) -> list[Part]:
-    """Return the recordings of a file in their order; at least one."""
+    """Return the recordings in a file, in their order; there is always at least one."""
     parts: list[Part] = []
     at = skip_tags(content, 0)
     while at < content.size and len(parts) < MAX_PARTS:
@@ -41,7 +41,7 @@ def find_parts(content: Content) -> list[Part]:
         stop = tail_tags(content, content.size) or content.size
         return [Part(((0, stop),), "", left_out=(content.size - stop) / stop)]
     if len(parts) == 1 and parts[0].kind == "MP3":
-        # libsndfile skips one ID3v2 tag in front by itself.
+        # libsndfile itself skips one ID3v2 tag at the beginning.
         (first, stop), *others = parts[0].pieces
         if content.at(0, 3) == b"ID3" and first == tag_length(content, 0):
             parts[0] = replace(parts[0], pieces=((0, stop), *others))

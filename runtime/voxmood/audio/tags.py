@@ -1,4 +1,4 @@
-"""Tags and padding, which may stand in front of a recording of any format and behind it."""
+"""Tags and padding, which may come before and after a recording in any format."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _BEGINS_FILE = re.compile(
 
 
 def begins_file(content: Content, offset: int) -> bool:
-    """Return whether the header of an audio file stands at an offset; MP3 has none."""
+    """Return whether the header of an audio file is at an offset; MP3 files have no header."""
     return _BEGINS_FILE.match(content.at(offset, 20)) is not None
 
 
 def tag_length(content: Content, offset: int) -> int:
-    """Return how many bytes the tag at an offset takes, or 0 where there is none.
+    """Return how many bytes the tag at an offset takes, or 0 if there is no tag.
 
-    Knows ID3v1, ID3v2, APEv2 and Lyrics3.
+    ID3v1, ID3v2, APEv2 and Lyrics3 are known.
     """
     head = content.at(offset, 32)
     if head[:3] == b"ID3" and len(head) >= 10 and max(head[6:10]) < 128:
@@ -48,14 +48,14 @@ def tag_length(content: Content, offset: int) -> int:
 
 
 def skip_tags(content: Content, offset: int) -> int:
-    """Return the offset behind all tags that stand at one."""
+    """Return the offset at which all tags that begin at an offset end."""
     while length := tag_length(content, offset):
         offset += length
     return min(offset, content.size)
 
 
 def skip_front(content: Content) -> int:
-    """Return the offset of the first byte of a file that is neither of a tag nor a zero."""
+    """Return the offset of the first byte of a file that is neither a zero nor part of a tag."""
     start = -1
     at = 0
     while start != at:
@@ -65,7 +65,7 @@ def skip_front(content: Content) -> int:
 
 
 def skip_zeros(content: Content, offset: int) -> int:
-    """Return the offset of the first byte from one on that is not zero."""
+    """Return the first offset, from a given one on, at which the byte is not zero."""
     while block := content.at(offset, CACHE_BYTES):
         if rest := block.lstrip(b"\0"):
             return offset + len(block) - len(rest)
@@ -74,7 +74,7 @@ def skip_zeros(content: Content, offset: int) -> int:
 
 
 def tail_zeros(content: Content, stop: int) -> int:
-    """Return where the zeros that end at an offset begin, if they are padding and not a few."""
+    """Return where the zeros that end at an offset begin; a few zeros are not padding."""
     start = stop
     while block := content.at(max(0, start - CACHE_BYTES), min(start, CACHE_BYTES)):
         kept = len(block.rstrip(b"\0"))
@@ -85,7 +85,7 @@ def tail_zeros(content: Content, stop: int) -> int:
 
 
 def next_file(content: Content, start: int) -> int:
-    """Return the offset of the next header of an audio file from one on, or -1."""
+    """Return the offset of the next header of an audio file from an offset on, or -1."""
     while block := content.at(start, SEARCH_BYTES):
         if found := _BEGINS_FILE.search(block):
             return start + found.start()
@@ -96,7 +96,7 @@ def next_file(content: Content, start: int) -> int:
 
 
 def tail_tags(content: Content, stop: int) -> int:
-    """Return where the tags that end at an offset begin; the offset itself if there are none."""
+    """Return where the tags that end at an offset begin, or the offset itself if there are none."""
     while True:
         if content.at(stop - 128, 3) == b"TAG":
             stop -= 128

@@ -1,4 +1,4 @@
-"""Cuts a waveform that arrives piece by piece into windows."""
+"""Windows of a waveform that arrives piece by piece."""
 
 from __future__ import annotations
 
@@ -12,38 +12,41 @@ from voxmood.errors import AudioError
 
 
 class Windows:
-    """Windows of one length at even steps, whatever pieces the waveform comes in.
+    """Windows of equal length at equal steps, whatever pieces the waveform comes in.
 
-    Window k begins at k hops. The last one is cut where the waveform ends and not padded: it
-    begins in its turn, and is there only if the one before it did not reach the end and the model
-    takes what is left.
+    Window number k begins after k hops. The last window ends where the waveform ends and is not
+    padded. It exists only if the window before it did not reach the end of the waveform, and if the
+    rest is long enough for the model.
 
     Args:
-        window: length in seconds.
-        hop: from start to start, in seconds.
-        bundle: says the rate, and the shortest and longest waveform that the model takes.
+        window: the length of a window, in seconds.
+        hop: the time from the start of one window to the start of the next, in seconds.
+        bundle: states the sampling rate, and the shortest and longest waveform of the model.
 
     Raises:
-        AudioError: the model does not take such a window, or the hop is not positive.
+        AudioError: the model does not take such a window, or the hop is shorter than a sample.
     """
 
     def __init__(self, window: float, hop: float, bundle: Bundle) -> None:
         rate = bundle.sampling_rate
         low, high = bundle.min_samples / rate, bundle.max_samples / rate
         if not low <= window <= high:
-            raise AudioError(f"a window of {window:g} s: the model takes {low:g} to {high:g} s.")
+            raise AudioError(
+                f"a window of {window:g} s: is not one of the {low:g} to {high:g} s that the model "
+                "takes."
+            )
         if not 1 / rate <= hop < float("inf"):
-            raise AudioError(f"a hop of {hop:g} s: it must be at least a sample.")
+            raise AudioError(f"a hop of {hop:g} s: must be at least one sample long, and finite.")
         self._length, self._hop = round(window * rate), round(hop * rate)
         self._shortest = bundle.min_samples
         self._pieces: list[Waveform] = []
-        self._held = 0  # samples in the pieces, which begin where the next window does
-        self._start = 0  # of the next window
-        self._skip = 0  # samples still to come before it
+        self._held = 0  # samples in the pieces; the first one is where the next window begins
+        self._start = 0  # where the next window begins
+        self._skip = 0  # samples still to come before the next window
         self._reached = 0  # where the last window ended
 
     def push(self, samples: Waveform) -> Iterator[tuple[int, Waveform]]:
-        """Takes samples; yields the start and the samples of each window that they complete."""
+        """Add samples, and yield the start and the samples of each window that they complete."""
         skipped = min(self._skip, len(samples))
         self._skip -= skipped
         self._pieces.append(samples[skipped:])
@@ -57,16 +60,16 @@ class Windows:
             self._start += self._hop
             self._skip = max(0, self._hop - len(held))
             held = held[self._hop :]
-        self._pieces = [held.copy()]  # a view would keep all that it is a part of
+        self._pieces = [held.copy()]  # a view would keep the whole array in memory
         self._held = len(held)
 
     def close(self) -> Iterator[tuple[int, Waveform]]:
-        """Yields the window that the end of the waveform cuts short, if there is one."""
+        """Yield the window that the end of the waveform cuts short, if there is one."""
         if self._held >= self._shortest and self._start + self._held > self._reached:
             yield self._start, np.concatenate(self._pieces)
 
     def over(self, pieces: Iterable[Waveform]) -> Iterator[tuple[int, Waveform]]:
-        """Yields all windows of a waveform."""
+        """Yield the start and the samples of each window of a whole waveform."""
         for piece in pieces:
             yield from self.push(piece)
         yield from self.close()

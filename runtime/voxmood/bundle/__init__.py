@@ -1,1 +1,1 @@
-"""The bundle: what it says of itself, what its graphs declare, and where it is found."""
+"""The bundle: its description, what its ONNX files declare, and where it is found."""

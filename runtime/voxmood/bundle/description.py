@@ -1,4 +1,7 @@
-"""The bundle: one folder with `bundle.json` and an ONNX file for each precision."""
+"""The description of a bundle, which is a folder with `bundle.json` and an ONNX file per precision.
+
+This module reads, checks and writes `bundle.json`.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +19,18 @@ SCHEMA = 1
 
 DESCRIPTION = "bundle.json"
 PRECISIONS = ("fp32", "fp16", "int8")
-NORMALISATIONS = ("zero-mean-unit-variance", "none")
+NORMALIZATIONS = ("zero-mean-unit-variance", "none")
+KEYS = {"normalization": "normalisation", "license": "licence"}
+"""For each attribute of `Bundle` that `bundle.json` and the graphs' metadata call something else,
+their key for it. They keep the spelling in which they were first released."""
+
 MAX_DESCRIPTION_BYTES = 1 << 20
-MAX_MODEL_BYTES = 8 << 30  # more than any speech model of these families; caps what is read
+MAX_MODEL_BYTES = 8 << 30  # more than any speech model of these families has
 MAX_LABELS = 1000
 MAX_RATE = 384_000  # Hz
-MAX_SECONDS = 600.0  # of one run; attention takes memory by its square
+MAX_SECONDS = 600.0  # for one run; the memory of attention grows with the square of the length
 MAX_NUMBER = 1 << 63
-MAX_DEPTH = 16  # of the description's nesting
+MAX_DEPTH = 16  # of nested lists and objects in the description
 SESSION_OPTIONS = {
     "session.disable_prepacking",
     "session.intra_op.allow_spinning",
@@ -31,13 +38,13 @@ SESSION_OPTIONS = {
     "optimization.enable_gelu_approximation",
     "mlas.enable_gemm_fastmath_arm64_bfloat16",
 }
-"""The ONNX Runtime entries, all of them "0" or "1", that a bundle may ask for. Others write files,
-load libraries or choose what the caller chooses."""
+"""The configuration entries of ONNX Runtime that a bundle may set, each to "0" or "1". Other
+entries write files, load libraries, or decide what the caller should decide."""
 
 
 @dataclass(frozen=True)
 class BundleFile:
-    """A file of a bundle, as it was when the bundle was written."""
+    """The size and the SHA-256 that a file of a bundle had when the bundle was written."""
 
     bytes: int
     sha256: str
@@ -48,8 +55,8 @@ class Precision:
     """The files of one precision, and what was measured when they were made.
 
     Attributes:
-        files: the ONNX file, and its external data if there is any, by name.
-        measured: what verification found against the original model; see `voxmood info`.
+        files: the ONNX file and, if there is one, the file of its external data, by name.
+        measured: how far the files differ from the original model; see `voxmood info`.
     """
 
     files: Mapping[str, BundleFile]
@@ -57,82 +64,90 @@ class Precision:
 
     @property
     def bytes(self) -> int:
-        """Size of all files together."""
+        """The size of all files together."""
         return sum(file.bytes for file in self.files.values())
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """What a bundle says of itself.
+    """The description of a bundle.
 
     Attributes:
-        name: what the model is called.
-        labels: in the order of the logits.
-        sampling_rate: of the waveform the graph takes, in Hz.
-        normalisation: what the graph does to each clip first, one of `NORMALISATIONS`.
-        min_samples: the shortest clip that gives one frame.
-        max_samples: the longest clip to run at once; attention takes memory by its square.
-        architecture: the family, `wav2vec2` for instance.
-        checkpoint: where the weights came from, with `revision` (a commit, or "" for a folder).
-        licence: of the weights, as the checkpoint states it.
-        tools: versions of what made the bundle.
-        session_options: ONNX Runtime session configuration entries that suit the model, some of
-            `SESSION_OPTIONS`.
-        precisions: by name, one of `PRECISIONS`.
+        name: the name of the model.
+        labels: the labels, in the order of the logits.
+        sampling_rate: the sampling rate of the waveform that the graph takes, in Hz.
+        normalization: how the graph normalizes each clip first; one of `NORMALIZATIONS`.
+        min_samples: the length of the shortest clip that the model takes, in samples.
+        max_samples: the length of the longest clip to run at once, in samples; the memory of
+            attention grows with its square.
+        architecture: the family of the model, for example `wav2vec2`.
+        checkpoint: the name of the checkpoint that the weights came from.
+        revision: the commit of the checkpoint, or "" if it was a folder.
+        license: the license of the weights, as the checkpoint states it.
+        tools: the versions of the programs that made the bundle, by name.
+        session_options: configuration entries of ONNX Runtime that suit the model; only those of
+            `SESSION_OPTIONS` are allowed.
+        precisions: the precisions in the bundle, by name; each is one of `PRECISIONS`.
     """
 
     name: str
     labels: tuple[str, ...]
     sampling_rate: int
-    normalisation: str
+    normalization: str
     min_samples: int
     max_samples: int
     architecture: str
     checkpoint: str
     revision: str
-    licence: str
+    license: str
     tools: Mapping[str, str]
     session_options: Mapping[str, str]
     precisions: Mapping[str, Precision]
 
     def metadata(self) -> dict[str, str]:
-        """What each ONNX file repeats in its `metadata_props`, so that one alone suffices."""
+        """Return the `metadata_props` of each ONNX file, with which it can be used alone."""
         return {
             "voxmood.schema": str(SCHEMA),
             "voxmood.labels": json.dumps(self.labels, ensure_ascii=False),
             "voxmood.sampling_rate": str(self.sampling_rate),
-            "voxmood.normalisation": self.normalisation,
+            f"voxmood.{KEYS['normalization']}": self.normalization,
             "voxmood.min_samples": str(self.min_samples),
             "voxmood.source": f"{self.checkpoint}@{self.revision}".rstrip("@"),
-            "voxmood.licence": self.licence,
+            f"voxmood.{KEYS['license']}": self.license,
             "voxmood.session_options": json.dumps(dict(self.session_options), sort_keys=True),
         }
 
     def to_json(self) -> str:
-        """The text of `bundle.json`."""
-        return json.dumps({"schema": SCHEMA, **asdict(self)}, indent=2, ensure_ascii=False) + "\n"
+        """Return the text of `bundle.json`."""
+        content = {KEYS.get(name, name): value for name, value in asdict(self).items()}
+        return json.dumps({"schema": SCHEMA, **content}, indent=2, ensure_ascii=False) + "\n"
 
 
 def model_file(precision: str) -> str:
-    """Name of a precision's ONNX file; its external data is called the same with `.data` added."""
+    """Return the name of a precision's ONNX file; `.data` is added for its external data."""
     return f"model.{precision}.onnx"
 
 
 def read_bundle(folder: Path) -> Bundle:
-    """Reads and checks a bundle's description.
+    """Return the description of a bundle, read from its `bundle.json` and checked.
+
+    Args:
+        folder: the folder of the bundle.
 
     Raises:
-        MissingFileError: there is no such folder, or no `bundle.json` in it.
-        BundleError: the description is damaged or of a newer schema.
+        MissingFileError: the folder does not exist, or has no `bundle.json`.
+        BundleError: the description is damaged, or has a newer schema than this release knows.
     """
     path = folder / DESCRIPTION
     if not folder.is_dir():
         raise MissingFileError(f"{folder}: no such bundle; `voxmood export` makes one.")
     _check_inside(folder, path)
     if not path.is_file():
-        raise MissingFileError(f"{folder}: no {DESCRIPTION} in it, so it is no bundle.")
+        raise MissingFileError(f"{folder}: has no {DESCRIPTION}, so it is not a bundle.")
     if path.stat().st_size > MAX_DESCRIPTION_BYTES:
-        raise BundleError(f"{path}: larger than {MAX_DESCRIPTION_BYTES} bytes; not a bundle's.")
+        raise BundleError(
+            f"{path}: is larger than {MAX_DESCRIPTION_BYTES} bytes; export the bundle again."
+        )
     try:
         content = json.loads(
             path.read_bytes(), object_pairs_hook=_without_duplicates, parse_constant=_no_constant
@@ -148,24 +163,24 @@ def read_bundle(folder: Path) -> Bundle:
 
 
 class _InvalidFieldError(Exception):
-    """A field of the description is missing or of the wrong kind."""
+    """A field of the description is missing or has a wrong value."""
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
-    if len(content) < len(pairs):  # readers would differ in which one counts
-        raise ValueError("a key stands there twice")
+    if len(content) < len(pairs):  # some readers take the first of them, some the last
+        raise ValueError("an object has the same key twice")
     return content
 
 
 def _no_constant(text: str) -> Any:
-    raise ValueError(f"{text} is not of JSON")
+    raise ValueError(f"JSON has no {text}")
 
 
 def _check_content(content: Any, depth: int = 0) -> None:
-    """What holds for every value: no deep nesting, and nothing that a terminal would obey."""
+    """Check what must hold for every value: no deep nesting, and nothing that a terminal obeys."""
     if depth > MAX_DEPTH:
-        raise _InvalidFieldError(f"its content is nested deeper than {MAX_DEPTH}")
+        raise _InvalidFieldError(f"its content is nested more than {MAX_DEPTH} levels deep")
     if isinstance(content, dict):
         for key, value in content.items():
             _check_content(key, depth)
@@ -174,9 +189,9 @@ def _check_content(content: Any, depth: int = 0) -> None:
         for value in content:
             _check_content(value, depth + 1)
     elif isinstance(content, str) and not content.isprintable():
-        raise _InvalidFieldError(f"{content[:40]!r} holds control characters")
+        raise _InvalidFieldError(f"{content[:40]!r} contains control characters")
     elif isinstance(content, (int, float)) and not abs(content) < MAX_NUMBER:  # 1e999 is inf
-        raise _InvalidFieldError("a number is beyond all bounds")
+        raise _InvalidFieldError("a number is too large")
 
 
 def _parse(content: Any) -> Bundle:
@@ -184,19 +199,25 @@ def _parse(content: Any) -> Bundle:
     schema = _get(content, "schema", int)
     if schema > SCHEMA:
         raise BundleError(
-            f"this bundle is of schema {schema}, this release reads up to {SCHEMA}; "
+            f"this bundle has schema {schema}, and this release reads schemas up to {SCHEMA}; "
             "install a newer voxmood."
         )
     labels = _get(content, "labels", list)
     if not labels or not all(isinstance(label, str) for label in labels):
         raise _InvalidFieldError("labels must be a list of strings")
     if len(set(labels)) < len(labels) or len(labels) > MAX_LABELS:
-        raise _InvalidFieldError(f"labels must differ and be at most {MAX_LABELS}")
+        raise _InvalidFieldError(f"labels must differ, and there may be at most {MAX_LABELS}")
     bundle = Bundle(
+        name=_get(content, "name", str),
         labels=tuple(labels),
-        **{key: _get(content, key, str) for key in ("name", "architecture", "checkpoint")},
-        **{key: _get(content, key, str) for key in ("revision", "licence", "normalisation")},
-        **{key: _get(content, key, int) for key in ("sampling_rate", "min_samples", "max_samples")},
+        sampling_rate=_get(content, "sampling_rate", int),
+        normalization=_get(content, KEYS["normalization"], str),
+        min_samples=_get(content, "min_samples", int),
+        max_samples=_get(content, "max_samples", int),
+        architecture=_get(content, "architecture", str),
+        checkpoint=_get(content, "checkpoint", str),
+        revision=_get(content, "revision", str),
+        license=_get(content, KEYS["license"], str),
         tools=_get(content, "tools", dict),
         session_options=_get(content, "session_options", dict),
         precisions={
@@ -204,8 +225,8 @@ def _parse(content: Any) -> Bundle:
             for name, entry in _get(content, "precisions", dict).items()
         },
     )
-    if bundle.normalisation not in NORMALISATIONS:
-        raise _InvalidFieldError(f"normalisation {bundle.normalisation!r} is not known")
+    if bundle.normalization not in NORMALIZATIONS:
+        raise _InvalidFieldError(f"{KEYS['normalization']} {bundle.normalization!r} is not known")
     rate = bundle.sampling_rate
     if not (
         0 < bundle.min_samples <= bundle.max_samples <= MAX_SECONDS * rate and rate <= MAX_RATE
@@ -213,7 +234,7 @@ def _parse(content: Any) -> Bundle:
         raise _InvalidFieldError("min_samples, max_samples and sampling_rate do not fit together")
     for key, value in bundle.session_options.items():
         if key not in SESSION_OPTIONS or value not in ("0", "1"):
-            raise _InvalidFieldError(f"session option {key!r} may not be {value!r}")
+            raise _InvalidFieldError(f"the session option {key!r} may not be {value!r}")
     if not bundle.precisions:
         raise _InvalidFieldError("precisions is empty")
     return bundle
@@ -226,7 +247,7 @@ def _parse_precision(name: str, entry: Any) -> Precision:
         file: BundleFile(_get(facts, "bytes", int), _get(facts, "sha256", str))
         for file, facts in _get(entry, "files", dict).items()
     }
-    # Names are fixed, so that no description can point outside its folder.
+    # The names are fixed, so that no description can point outside its folder.
     graph = model_file(name)
     if graph not in files or not files.keys() <= {graph, f"{graph}.data"}:
         raise _InvalidFieldError(f"the files of {name} must be {graph} and its .data")
@@ -236,37 +257,45 @@ def _parse_precision(name: str, entry: Any) -> Precision:
 def _get(content: Any, key: str, kind: type) -> Any:
     value = content.get(key) if isinstance(content, dict) else None
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise _InvalidFieldError(f"{key} must be there and be of type {kind.__name__}")
+        raise _InvalidFieldError(f"{key} is missing, or is not of type {kind.__name__}")
     return value
 
 
 def check_files(folder: Path, precision: Precision, *, hashes: bool) -> None:
-    """Checks that a precision's files are there and, by size and SHA-256, undamaged.
+    """Check that the files of a precision exist and are undamaged.
 
-    Hashes show damage, not malice: whoever can change a file can change its hash.
+    Hashes reveal damage but not malice: whoever can change a file can also change its hash.
+
+    Args:
+        folder: the folder of the bundle.
+        precision: what the bundle says about these files.
+        hashes: whether to compare their SHA-256; their sizes are compared in any case.
 
     Raises:
-        MissingFileError: a file is not there.
-        BundleError: a file differs from its description or is larger than any model.
+        MissingFileError: a file is missing.
+        BundleError: a file differs from its description, or is larger than any model.
     """
     for name, expected in precision.files.items():
         path = folder / name
         if not path.is_file():
-            raise MissingFileError(f"{path}: missing from the bundle; copy or export it again.")
+            raise MissingFileError(f"{path}: is missing from the bundle; copy or export it again.")
         _check_inside(folder, path)
         size = path.stat().st_size
         if size > MAX_MODEL_BYTES:
-            raise BundleError(f"{path}: {size} bytes is beyond the limit of {MAX_MODEL_BYTES}.")
+            raise BundleError(
+                f"{path}: has {size} bytes, more than the limit of {MAX_MODEL_BYTES}; export it "
+                "again."
+            )
         if size != expected.bytes or (hashes and sha256(path) != expected.sha256):
             raise BundleError(
-                f"{path}: differs from what {DESCRIPTION} says of it; copy or export it again."
+                f"{path}: differs from what {DESCRIPTION} says about it; copy or export it again."
             )
 
 
 def _check_inside(folder: Path, path: Path) -> None:
     folder = folder.resolve()
     places = [folder]
-    if folder.parent.name == "snapshots":  # of huggingface_hub's cache, which links to its blobs
+    if folder.parent.name == "snapshots":  # the cache of huggingface_hub, which links to its blobs
         places.append(folder.parent.parent / "blobs")
     try:
         inside = path.resolve().parent in places
@@ -274,12 +303,12 @@ def _check_inside(folder: Path, path: Path) -> None:
         inside = False
     if not inside:
         raise BundleError(
-            f"{path}: is a symbolic link out of the bundle; copy the bundle with its links "
-            "resolved (cp -rL)."
+            f"{path}: is a symbolic link out of the bundle; copy the bundle in a way that replaces "
+            "links with the files that they point to (cp -rL)."
         )
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
+    """Return the SHA-256 of a file as hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

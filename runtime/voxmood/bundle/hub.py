@@ -1,7 +1,7 @@
-"""Bundles on a hub: `owner/name` to a folder in huggingface_hub's cache.
+"""Bundles on a hub: files of the repository `owner/name`, fetched into huggingface_hub's cache.
 
-The endpoint, the cache, the token and offline mode are huggingface_hub's: HF_ENDPOINT, HF_HOME,
-HF_TOKEN, HF_HUB_OFFLINE.
+The endpoint, the cache, the token and offline mode are set as always for huggingface_hub: by
+HF_ENDPOINT, HF_HOME, HF_TOKEN and HF_HUB_OFFLINE.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ _ID = re.compile(r"(?P<name>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>\w[\w./-]*))?")
 
 
 class Repository:
-    """A repository of a hub, at one commit from the first file on.
+    """A repository on a hub.
+
+    Once a file has been fetched, all others are taken from the same commit.
 
     Args:
-        name: `owner/name`, as the hub calls it.
-        revision: a branch, tag or commit; None takes the main branch.
+        name: the name on the hub, `owner/name`.
+        revision: a branch, tag or commit; None means the main branch.
     """
 
     def __init__(self, name: str, revision: str | None = None) -> None:
@@ -28,41 +30,52 @@ class Repository:
         self.revision = revision
 
     def fetch(self, files: Iterable[str]) -> Path:
-        """Brings files into the cache, unless they are there; returns their folder.
+        """Fetch files into the cache, unless it already holds them, and return their folder.
+
+        Args:
+            files: the names of the files in the repository.
 
         Raises:
             MissingExtraError: huggingface_hub is not installed.
-            MissingFileError: there is no such repository, revision or file, or it cannot be had.
+            MissingFileError: the repository, the revision or a file does not exist, or cannot be
+                fetched.
         """
         try:
             from huggingface_hub import hf_hub_download
             from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
         except ModuleNotFoundError as error:
             raise MissingExtraError(
-                f"{self.name}: no such folder; to take it from a hub: pip install 'voxmood[hub]'."
+                f"{self.name}: no such folder; to fetch it from a hub: pip install 'voxmood[hub]'."
             ) from error
         for file in files:
             try:
                 path = Path(hf_hub_download(self.name, file, revision=self.revision))
             except LocalEntryNotFoundError as error:
                 raise MissingFileError(
-                    f"{self.name}: no such folder, {file} is not in the cache, and the hub is out "
-                    "of reach or HF_HUB_OFFLINE is set."
+                    f"{self.name}: no such folder, {file} is not in the cache, and the hub cannot "
+                    "be reached or HF_HUB_OFFLINE is set."
                 ) from error
             except EntryNotFoundError as error:
                 raise MissingFileError(
-                    f"{self.name}: has no {file} on the hub, so it is no bundle; of a checkpoint "
-                    f"make one with `voxmood export {self.name} FOLDER`."
+                    f"{self.name}: has no {file} on the hub, so it is not a bundle; if it is a "
+                    f"checkpoint, `voxmood export {self.name} FOLDER` makes a bundle of it."
                 ) from error
-            except Exception as error:  # the client raises its own and its HTTP library's errors
+            except Exception as error:  # errors of the client and of its HTTP library
                 raise MissingFileError(
-                    f"{self.name}: no such folder, and the hub did not give {file} ({error})."
+                    f"{self.name}: no such folder, and the hub did not send {file} ({error})."
                 ) from error
-            self.revision = path.parent.name  # the cache names its folders by commit
+            self.revision = path.parent.name  # the cache names its folders after commits
         return path.parent
 
 
 def read_id(name: str) -> Repository | None:
-    """Return the repository that `owner/name` or `owner/name@revision` means; None for others."""
+    """Return the repository that `owner/name` or `owner/name@revision` means.
+
+    Args:
+        name: any text.
+
+    Returns:
+        The repository; None if the text has another form.
+    """
     match = _ID.fullmatch(name)
     return Repository(match["name"], match["revision"]) if match else None

@@ -1,4 +1,4 @@
-"""Which bundle a name means, and in which precision: the same to Python and to every command."""
+"""Which bundle and which precision a name means, in Python and in every command alike."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from voxmood.errors import BundleError, MissingFileError
 
 @dataclass(frozen=True)
 class Location:
-    """Where a bundle is, and which precision of it is asked for.
+    """The place of a bundle, and the precision of it that the caller wants.
 
     Attributes:
-        name: what the bundle was called, without the precision.
-        place: its folder, or where a hub has it.
-        precision: as `voxmood.load` takes it.
+        name: the name that the caller gave, without the precision.
+        place: the folder of the bundle, or its repository on a hub.
+        precision: the precision, as `voxmood.load` takes it.
     """
 
     name: str
@@ -28,48 +28,53 @@ class Location:
     precision: str
 
     def fetch(self, files: Iterable[str]) -> Path:
-        """Return the bundle's folder; from a hub, those files are brought into it.
+        """Return the folder of the bundle, into which files are first fetched from a hub.
+
+        Args:
+            files: the names of the files that are needed; where the bundle is a folder on this
+                machine, they are not looked at.
 
         Raises:
-            MissingExtraError: a hub is needed, and huggingface_hub is not installed.
-            MissingFileError: the hub does not have a file, or is out of reach.
+            MissingExtraError: the bundle is on a hub, and huggingface_hub is not installed.
+            MissingFileError: the hub does not have a file, or cannot be reached.
         """
         return self.place if isinstance(self.place, Path) else self.place.fetch(files)
 
 
 def locate(source: str | os.PathLike[str] | None, precision: str = "auto") -> Location:
-    """Find what `NAME` or `NAME@PRECISION` means.
+    """Return the place of the bundle that `NAME` or `NAME@PRECISION` means.
 
-    A name is that of a folder, of a bundle that ships with voxmood (`voxmood-tiny`), or the
-    `owner/name` or `owner/name@revision` of a hub, whichever there is first. A hub is never asked
-    for a name that begins as only a path does, or whose first part is a folder that is there.
+    A name can be a folder, a bundle that ships with voxmood (`voxmood-tiny`), or `owner/name` or
+    `owner/name@revision` on a hub. They are tried in this order, and the first one that exists is
+    taken. A hub is never asked for a name that can only be a path, such as `./model`, nor for one
+    whose first part is an existing folder.
 
     Args:
-        source: the name; None takes the bundle that ships.
-        precision: one that the name need not give.
+        source: the name; None means the bundle that ships.
+        precision: the precision, if the name does not give one.
 
     Raises:
-        MissingFileError: there is no such folder, and the name is no other.
-        BundleError: the name gives one precision, and `precision` is another.
+        MissingFileError: the name is not that of a folder, of a shipped bundle or of a repository.
+        BundleError: the name gives one precision and `precision` another one.
     """
     shipped = shipped_bundles()
     if source is None:
         if not shipped:
             raise MissingFileError(
-                "no bundle ships with this installation; name one, as in voxmood.load('bundle'). "
-                "`voxmood export CHECKPOINT BUNDLE` makes one."
+                "no bundle ships with this installation; name one, for example "
+                "voxmood.load('bundle'). `voxmood export CHECKPOINT BUNDLE` makes one."
             )
         name, folder = next(iter(shipped.items()))
         return Location(name, folder, precision)
     name = os.fspath(source)
     if not name:
         raise MissingFileError(
-            "the name of a bundle is empty; leave it out for the one that ships."
+            "the name of a bundle is empty; leave it out to use the bundle that ships."
         )
     name, given = _split(name, shipped)
     if given and precision not in ("auto", given):
         raise BundleError(
-            f"{name}@{given}: names the precision {given}, and {precision} is asked for as well; "
+            f"{name}@{given}: names the precision {given}, but {precision} is asked for as well; "
             "leave out one of them."
         )
     precision = given or precision
@@ -78,7 +83,7 @@ def locate(source: str | os.PathLike[str] | None, precision: str = "auto") -> Lo
     if name in shipped:
         return Location(name, shipped[name], precision)
     if Path(name).exists():
-        raise MissingFileError(f"{name}: is a file, and a bundle is a folder; name the folder.")
+        raise MissingFileError(f"{name}: is a file, but a bundle is a folder; name the folder.")
     repository = read_id(name) if isinstance(source, str) else None
     if repository is None:
         hint = missing_file_hint(name) or "`voxmood export` makes one."
@@ -86,14 +91,17 @@ def locate(source: str | os.PathLike[str] | None, precision: str = "auto") -> Lo
     owner = name.partition("/")[0]
     if Path(owner).is_dir():
         raise MissingFileError(
-            f"{name}: no such bundle in the folder {owner}; because of that folder it is not "
-            "looked for on a hub."
+            f"{name}: no such bundle in the folder {owner}; because that folder exists, the bundle "
+            "is not looked for on a hub."
         )
     return Location(name, repository, precision)
 
 
 def _split(name: str, shipped: Container[str]) -> tuple[str, str | None]:
-    """Split `NAME@PRECISION`; what follows an @ may also be a folder's or a hub's."""
+    """Return the name and the precision in `NAME@PRECISION`; None where it gives no precision.
+
+    An @ may also belong to the name of a folder, or stand before a revision on a hub.
+    """
     folder, _, given = name.rpartition("@")
     if Path(name).exists() or not folder:
         return name, None
@@ -105,7 +113,7 @@ def _split(name: str, shipped: Container[str]) -> tuple[str, str | None]:
 def shipped_bundles() -> dict[str, Path]:
     """Return the folders of the bundles that ship, by name.
 
-    They are beside the installed package, or in `models/` of a checkout.
+    They lie in `models/` inside the installed package, or in `models/` of a checkout.
     """
     package = Path(__file__).parents[1]
     found: dict[str, Path] = {}
@@ -119,24 +127,41 @@ def shipped_bundle() -> Path:
     """Return the folder of the bundle that ships.
 
     Raises:
-        MissingFileError: this installation has none.
+        MissingFileError: no bundle ships with this installation.
     """
     return locate(None).fetch(())
 
 
 def bundle_files(model: str | None) -> list[Path]:
-    """Return the files of a bundle that is on this machine, which no output may be."""
+    """Return the files of a bundle, none of which may be overwritten by an output.
+
+    Args:
+        model: the name of the bundle; None means the bundle that ships.
+
+    Returns:
+        The paths of its files; none if the bundle is on a hub.
+    """
     place = locate(model).place
     return sorted(place.iterdir()) if isinstance(place, Path) else []
 
 
 def choose_precision(bundle: Bundle, precision: str, provider: str) -> str:
-    """The precision to load, by rule and not by measurement."""
-    there = list(bundle.precisions)
+    """Return the precision to load.
+
+    Args:
+        bundle: the bundle to load.
+        precision: the precision that the caller wants, or `auto`: int8 on a CPU, fp16 on CUDA and
+            TensorRT, else fp32; and where the bundle lacks that, what it has.
+        provider: ONNX Runtime's name of the first execution provider.
+
+    Raises:
+        BundleError: the bundle does not have the precision that the caller wants.
+    """
+    available = list(bundle.precisions)
     if precision != "auto":
-        if precision not in there:
+        if precision not in available:
             raise BundleError(
-                f"{bundle.name}: has no precision {precision}; there are {', '.join(there)}."
+                f"{bundle.name}: has no precision {precision}; there are {', '.join(available)}."
             )
         return precision
     preferred = {
@@ -144,4 +169,4 @@ def choose_precision(bundle: Bundle, precision: str, provider: str) -> str:
         "CUDAExecutionProvider": "fp16",
         "TensorrtExecutionProvider": "fp16",
     }.get(provider, "fp32")
-    return next(name for name in (preferred, "fp32", *there) if name in there)
+    return next(name for name in (preferred, "fp32", *available) if name in available)

@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
                 f"{bundle.max_samples / bundle.sampling_rate:g} s, {bundle.sampling_rate} Hz",
                 "architecture": bundle.architecture,
                 "source": f"{bundle.checkpoint} {bundle.revision}".strip(),
-                "licence": bundle.licence,
+                "licence": bundle.license,
             },
         ),
         *(

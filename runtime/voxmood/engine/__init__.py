@@ -1,1 +1,1 @@
-"""Running a graph: ONNX Runtime sessions, providers and threads."""
+"""The engine runs a graph: ONNX Runtime sessions, execution providers and threads."""

@@ -5,4 +5,4 @@ PROVIDERS = {
     "cuda": ("CUDAExecutionProvider", "gpu"),
     "openvino": ("OpenVINOExecutionProvider", "openvino"),
 }
-"""Short name to ONNX Runtime's name and the extra that brings it."""
+"""For each short name, ONNX Runtime's name and the extra that installs it."""

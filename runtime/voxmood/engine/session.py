@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
-# ONNX Runtime reads it when it is imported; telemetry is on by default since 1.29 on Linux.
+# ONNX Runtime reads this when it is imported. Since 1.29, its telemetry is on by default on Linux.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 try:
@@ -19,7 +19,7 @@ except ModuleNotFoundError as error:
     from voxmood.errors import MissingExtraError
 
     raise MissingExtraError(
-        "ONNX Runtime is not installed; choose a flavour: pip install 'voxmood[cpu]', "
+        "ONNX Runtime is not installed; choose a flavor: pip install 'voxmood[cpu]', "
         "'voxmood[gpu]' or 'voxmood[openvino]'."
     ) from error
 
@@ -30,35 +30,36 @@ from voxmood.engine.threads import default_threads
 from voxmood.errors import BundleError, ProviderError
 
 Provider: TypeAlias = str | Sequence[str | tuple[str, Mapping[str, Any]]]
-"""`cpu`, `cuda` or `openvino`, ONNX Runtime's name of another, or its list of names or of (name,
-options)."""
+"""What names an execution provider: `cpu`, `cuda` or `openvino`; ONNX Runtime's own name of another
+one; or, as ONNX Runtime takes it, a list of names or of (name, options)."""
 
 CPU: list[tuple[str, dict[str, Any]]] = [("CPUExecutionProvider", {})]
 
 DEFAULTS = {
-    # Threads that wait for the next operator spin for a moment and then sleep, and none spins after
-    # a run. On 2 idle cores of a Xeon (Ice Lake), fastest of 16 or more runs of 5 s: 13 ms, 16 ms
-    # without spinning (shipped model), 375 and 440 ms (full size). Where another process kept a
-    # core busy the median was 1.15 s, 0.91 s without, 1.25 s with unbounded spinning.
+    # Threads that wait for the next operator spin for a moment and then sleep; none spins after a
+    # run. On 2 idle cores of a Xeon (Ice Lake), the fastest of 16 or more runs on 5 s of audio took
+    # 13 ms with spinning and 16 ms without (shipped model), or 375 and 440 ms (full size). Where
+    # another process kept a core busy, the median was 1.15 s with spinning, 0.91 s without, and
+    # 1.25 s with unbounded spinning.
     "session.intra_op.allow_spinning": "1",
     "session.intra_op.spin_duration_us": "200",  # ONNX Runtime 1.20 does not know it
     "session.force_spinning_stop": "1",
     "session.record_ep_graph_assignment_info": "1",  # for `nodes_by_provider`
 }
-"""Session configuration entries of every session; a bundle's own come after them."""
+"""The configuration entries of every session; those of a bundle come later and replace them."""
 
-FIRST_WITHOUT_ZEROS = (1, 30)
-"""The first ONNX Runtime that makes products exact without a zero point of their weights. Older
-ones end the process, or let the products saturate."""
+FIRST_WITHOUT_ZERO_POINTS = (1, 30)
+"""The first ONNX Runtime that makes int8 matmuls exact whose weights have no zero point. Older
+releases end the process, or let the products saturate."""
 
-MAX_RUN_BYTES = 8 << 30  # of one process's runs; 60 s at full size in float take 3 GB
+MAX_RUN_BYTES = 8 << 30  # for all runs of a process; 60 s at full size in float take 3 GB
 
 
 def resolve_provider(provider: Provider) -> list[tuple[str, dict[str, Any]]]:
-    """ONNX Runtime's list of (name, options) for a provider, all of them installed.
+    """Return ONNX Runtime's list of (name, options) for a provider.
 
     Raises:
-        ProviderError: the provider is unknown or not in the installed ONNX Runtime.
+        ProviderError: a provider is unknown, or the installed ONNX Runtime does not have it.
     """
     available = onnxruntime.get_available_providers()
     one = isinstance(provider, str) or _is_pair(provider) or not isinstance(provider, Sequence)
@@ -74,7 +75,7 @@ def resolve_provider(provider: Provider) -> list[tuple[str, dict[str, Any]]]:
                 if extra
                 else "install an ONNX Runtime that has it."
             )
-            raise ProviderError(f"{name} is not there (only {', '.join(available)}); {remedy}")
+            raise ProviderError(f"{name} is not installed (only {', '.join(available)}); {remedy}")
     return wanted
 
 
@@ -83,7 +84,7 @@ def _is_pair(provider: object) -> bool:
 
 
 def _named(provider: Any) -> tuple[str, dict[str, Any]]:
-    """Return ONNX Runtime's name of a provider, and its options."""
+    """Return ONNX Runtime's name for a provider, and its options."""
     name: Any
     options: Any
     name, options = provider if _is_pair(provider) else (provider, {})
@@ -94,29 +95,30 @@ def _named(provider: Any) -> tuple[str, dict[str, Any]]:
         )
     if name not in PROVIDERS and not name.endswith("ExecutionProvider"):
         raise ProviderError(
-            f"provider {name!r} is not known; there are {', '.join(PROVIDERS)}, and ONNX Runtime's "
-            "own names, such as CoreMLExecutionProvider."
+            f"provider {name!r} is not known; there are {', '.join(PROVIDERS)}, and the names that "
+            "ONNX Runtime uses, such as CoreMLExecutionProvider."
         )
     return PROVIDERS.get(name, (name, ""))[0], dict(options)
 
 
-def check_products(path: Path, graph: GraphFile) -> None:
-    """Raise where this ONNX Runtime cannot make a graph's int8 products exact on this CPU.
+def check_int8_matmuls(path: Path, graph: GraphFile) -> None:
+    """Check that this ONNX Runtime can make the int8 matmuls of a graph exact on this CPU.
 
     Args:
         path: the file, for the message.
-        graph: what it declares.
+        graph: what the file declares.
 
     Raises:
-        BundleError: the products saturate here, the graph gives no zero points of its weights, as
-            voxmood once wrote it, and ONNX Runtime is older than 1.30.
+        BundleError: products saturate on this CPU, ONNX Runtime is older than 1.30, and the weights
+            of the graph have no zero points, as in bundles of early versions of voxmood.
     """
     release = tuple(int(number) for number in onnxruntime.__version__.split(".")[:2])
-    if graph.products_without_zero and release < FIRST_WITHOUT_ZEROS and products_saturate():
+    lacking = graph.matmuls_without_zero_point
+    if lacking and release < FIRST_WITHOUT_ZERO_POINTS and products_saturate():
         raise BundleError(
             f"{path}: ONNX Runtime {onnxruntime.__version__} cannot compute its int8 products "
             "exactly on this CPU. Upgrade onnxruntime to 1.30 or newer, export the bundle again, "
-            "or load its fp32 (precision='fp32', or @fp32 behind the bundle's name)."
+            "or load its fp32 (precision='fp32', or @fp32 after the name of the bundle)."
         )
 
 
@@ -130,17 +132,18 @@ def create_session(
     low_memory: bool = False,
     profile: Path | None = None,
 ) -> onnxruntime.InferenceSession:
-    """Opens an ONNX file.
+    """Return a session that runs an ONNX file.
 
     Args:
-        path: the ONNX file, its external data beside it.
-        providers: as `resolve_provider` returns them.
-        threads: for one run; None takes `default_threads`.
-        config: session configuration entries.
-        int8: the graph's products are of int8, and are to be exact.
-        low_memory: use the weights as they lie in the mapped file; run it with
-            `run_options(low_memory=True)`.
-        profile: begins the name of the file that the session's `end_profiling` writes and names.
+        path: the ONNX file, with its external data beside it.
+        providers: what `resolve_provider` returned.
+        threads: the number of threads for one run; None means `default_threads()`.
+        config: more session configuration entries.
+        int8: whether the graph has int8 matmuls, which are then made exact.
+        low_memory: whether to use the weights as they are in the mapped file. Such a session runs
+            with `run_options(low_memory=True)`.
+        profile: the beginning of the name of a profile, which the session's `end_profiling` writes;
+            it returns the whole name. None profiles nothing.
 
     Raises:
         BundleError: ONNX Runtime cannot load the file.
@@ -149,7 +152,7 @@ def create_session(
     options = onnxruntime.SessionOptions()
     threads = threads or default_threads()
     options.intra_op_num_threads = threads
-    options.log_severity_level = 4  # what goes wrong is raised; it need not be printed as well
+    options.log_severity_level = 4  # failures are raised and need not be printed as well
     _bound_memory()
     options.add_session_config_entry("session.use_env_allocators", "1")
     for key, value in {**DEFAULTS, **config, **(exact_products() if int8 else {})}.items():
@@ -160,7 +163,7 @@ def create_session(
         options.enable_profiling = True
         options.profile_file_prefix = str(profile)
     for name, choices in providers:
-        if name == PROVIDERS["openvino"][0]:  # it has threads of its own
+        if name == PROVIDERS["openvino"][0]:  # which starts threads of its own
             choices.setdefault("num_of_threads", str(threads))
     try:
         session = _open(path, options, providers)
@@ -169,18 +172,18 @@ def create_session(
         raise BundleError(f"{path}: ONNX Runtime cannot load it ({error}).") from error
     for name, _ in providers:
         if name not in session.get_providers():
-            raise ProviderError(f"{name} did not start; see ONNX Runtime's notes on its set-up.")
+            raise ProviderError(f"{name} did not start; see ONNX Runtime's documentation of it.")
     nodes, wanted = nodes_by_provider(session), {name for name, _ in providers}
-    if nodes and not nodes.keys() & wanted:  # OpenVINO does so for a device that it does not know
+    if nodes and not nodes.keys() & wanted:  # as OpenVINO does for a device that it does not know
         raise ProviderError(
             f"{', '.join(wanted)} started but leaves all of {path.name} to {', '.join(nodes)}; "
-            "check its options."
+            "check the options of the provider."
         )
     return session
 
 
 def run_options(low_memory: bool) -> onnxruntime.RunOptions:
-    """Options of a run; with low memory, what it took is given back after it."""
+    """Return the options of a run; with `low_memory`, the run frees its memory when it ends."""
     options = onnxruntime.RunOptions()
     options.log_severity_level = 4
     if low_memory:
@@ -189,9 +192,9 @@ def run_options(low_memory: bool) -> onnxruntime.RunOptions:
 
 
 def nodes_by_provider(session: onnxruntime.InferenceSession) -> dict[str, int]:
-    """How many nodes of the graph each provider took, counted before a provider fuses them.
+    """Return how many nodes of the graph each provider runs, counted before it fuses them.
 
-    Empty if ONNX Runtime is older than 1.24, which does not say.
+    The result is empty where ONNX Runtime is older than 1.24, which does not report this.
     """
     nodes: Counter[str] = Counter()
     if hasattr(session, "get_provider_graph_assignment_info"):
@@ -210,7 +213,7 @@ def _open(
 def _raise_provider_error(
     path: Path, providers: list[tuple[str, dict[str, Any]]], error: Exception
 ) -> None:
-    """Raises if it was the provider that failed and not the file: if the CPU can load it."""
+    """Raise ProviderError if the CPU can load the file, so that the provider is at fault."""
     name = providers[0][0]
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
@@ -222,16 +225,16 @@ def _raise_provider_error(
         return
     raise ProviderError(
         f"{name} did not start, or cannot run {path.name} ({error}); check its options, driver and "
-        "libraries against ONNX Runtime's notes on its set-up, or use provider='cpu'."
+        "libraries against ONNX Runtime's documentation of it, or use provider='cpu'."
     ) from error
 
 
 @cache
 def _bound_memory() -> None:
-    """Gives the runs of this process one arena with an upper end.
+    """Limit the memory that all runs of this process take together.
 
-    Tensors grow as a graph says, and graphs may come from strangers: beyond the bound a run fails
-    instead of the machine.
+    A graph decides how large its tensors become, and it may come from a stranger. Beyond this limit
+    the run fails, and not the machine.
     """
     memory = onnxruntime.OrtMemoryInfo(
         "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
@@ -239,7 +242,7 @@ def _bound_memory() -> None:
     bound = MAX_RUN_BYTES
     if hasattr(os, "sysconf"):  # not on Windows
         bound = min(bound, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    # An application that registered one before us has chosen a bound of its own.
+    # This fails where the application has registered an allocator, and so chosen a limit, before.
     with suppress(Exception):
         onnxruntime.create_and_register_allocator(
             memory, onnxruntime.OrtArenaCfg({"max_mem": bound})

@@ -1,4 +1,4 @@
-"""How many threads a process should use: what it was given, not what the machine has."""
+"""How many threads a process should use: as many as it was given, not as the machine has."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from pathlib import Path
 
 
 def default_threads(root: Path = Path("/")) -> int:
-    """The processors that this process may use, by its affinity and its cgroup's quota.
+    """Return the number of processors that this process may use.
 
-    A quota of 1.5 processors gives 2 threads: one would leave a third of it unused.
+    Its affinity and the quota of its cgroup limit them. A quota of 1.5 processors gives 2 threads,
+    since one thread would leave a third of the quota unused.
 
     Args:
-        root: where `proc` and `sys` lie; another one is for tests.
+        root: the folder that holds `proc` and `sys`; tests pass another one.
     """
     if hasattr(os, "sched_getaffinity"):
         processors = len(os.sched_getaffinity(0))
@@ -24,7 +25,14 @@ def default_threads(root: Path = Path("/")) -> int:
 
 
 def cgroup_quota(root: Path = Path("/")) -> float | None:
-    """The smallest quota of this process's cgroup and those above it, in processors (Linux)."""
+    """Return the smallest CPU quota of this process's cgroup and of those above it.
+
+    Args:
+        root: the folder that holds `proc` and `sys`; tests pass another one.
+
+    Returns:
+        The quota in processors; None where there is none, as on any system but Linux.
+    """
     try:
         lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -38,8 +46,8 @@ def cgroup_quota(root: Path = Path("/")) -> float | None:
             mount = root / "sys/fs/cgroup/cpu"
         else:
             continue
-        # Inside a container the path may be the host's and lead nowhere; the mount then is what
-        # the container was given.
+        # Inside a container, the path may be the host's and lead nowhere. The mount itself then
+        # says what the container was given.
         own = mount / path.strip("/")
         for folder in (own, *own.parents):
             quota = _quota(folder)
@@ -60,5 +68,5 @@ def _quota(folder: Path) -> float | None:
                 for name in ("quota", "period")
             )
         return int(allowed) / int(period) if int(allowed) > 0 else None
-    except (OSError, ValueError, ZeroDivisionError):  # not there; "max"
+    except (OSError, ValueError, ZeroDivisionError):  # a file is missing, or it says "max"
         return None
