@@ -1,8 +1,8 @@
-"""PyInstaller's hook for voxmood, which the entry point `pyinstaller40` tells it of."""
+"""PyInstaller's hooks for voxmood, which PyInstaller finds by the entry point `pyinstaller40`."""
 
 from pathlib import Path
 
 
 def hook_directories() -> list[str]:
-    """Folders in which PyInstaller finds hooks."""
+    """Return the folders in which PyInstaller looks for hooks."""
     return [str(Path(__file__).parent)]

@@ -1,7 +1,7 @@
-"""Keeps PyTorch out of frozen apps.
+"""A hook that keeps PyTorch out of frozen apps.
 
-ONNX Runtime asks its optimiser of transformers about the machine when it prints debug information,
-and that imports torch, which PyInstaller would collect where it is installed.
+`onnxruntime.transformers` imports torch, and ONNX Runtime uses that package only to print debug
+information. Without this hook, PyInstaller would collect torch wherever it is installed.
 """
 
 excludedimports = ["torch", "transformers", "onnx"]

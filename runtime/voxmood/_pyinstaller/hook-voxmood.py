@@ -1,8 +1,8 @@
-"""What a frozen app needs beside the modules that PyInstaller finds in import statements.
+"""A hook that adds what a frozen app needs and PyInstaller cannot see in import statements.
 
-That is the model that ships, and the API, which `voxmood` imports by name. The libraries of ONNX
-Runtime, soundfile and soxr are collected by PyInstaller itself and by the hooks of
-pyinstaller-hooks-contrib, which PyInstaller brings.
+This is the model that ships, and the module `voxmood.api`, which `voxmood` imports by name.
+PyInstaller itself and its dependency pyinstaller-hooks-contrib collect the libraries of ONNX
+Runtime, soundfile and soxr.
 """
 
 from pathlib import Path
