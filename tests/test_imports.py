@@ -81,10 +81,10 @@ def _imports(node: ast.AST, when_loaded: bool) -> Iterator[Import]:
             name = f"{node.module}.{alias.name}"
             yield Import(name if name in MODULES else node.module, when_loaded)
     elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-        for child in node.body:
-            yield from _imports(child, when_loaded=False)
-        for child in node.orelse:
-            yield from _imports(child, when_loaded)
+        for statement in node.body:
+            yield from _imports(statement, when_loaded=False)
+        for statement in node.orelse:
+            yield from _imports(statement, when_loaded)
     else:
         is_function = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
         for child in ast.iter_child_nodes(node):
