@@ -29,7 +29,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     )
     add_provider(parser)
     parser.add_argument(
-        "--low-memory", action="store_true", help="Save memory on small boards; slower."
+        "--low-memory", action="store_true", help="Use less memory at the cost of speed."
     )
     add_threads(parser)
 
