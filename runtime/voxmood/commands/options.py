@@ -93,7 +93,7 @@ def add_bounds(parser: argparse.ArgumentParser, min_agreement: float | None) -> 
 
     Args:
         parser: the parser of the command.
-        min_agreement: default of `--min-agreement`; None makes it optional.
+        min_agreement: default of `--min-agreement`; None means no bound.
     """
     default = "no bound" if min_agreement is None else f"{min_agreement:g}"
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""Standard output and standard error, whatever they can show and wherever they lead."""
+"""Standard output and standard error, for every encoding and every destination."""
 
 from __future__ import annotations
 
