@@ -1,10 +1,10 @@
-"""`python -m voxmood`, and where the command `voxmood` begins."""
+"""The entry point of `python -m voxmood` and of the command `voxmood`."""
 
 import signal
 import sys
 
-# While modules are imported there is nothing to clean up: Ctrl-C ends the process, without the
-# traceback of a KeyboardInterrupt. Left alone where it is ignored, as under nohup.
+# There is nothing to clean up while modules are imported, so Ctrl-C ends the process without the
+# traceback of a KeyboardInterrupt. Where Ctrl-C is ignored, as under nohup, it stays ignored.
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 

@@ -7,47 +7,72 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 
 import voxmood
-from voxmood.commands import console
+from voxmood.commands.terminal import console
 from voxmood.errors import MissingExtraError, VoxmoodError
 
-COMMANDS = {
-    "predict": ("voxmood.commands.predict", "label recordings"),
-    "batch": ("voxmood.commands.batch", "label an archive into a table"),
-    "timeline": ("voxmood.commands.timeline", "label a long recording, window by window"),
-    "listen": ("voxmood.commands.listen", "label what a microphone hears"),
-    "info": ("voxmood.commands.info", "what a bundle and this installation are"),
-    "compare": ("voxmood.commands.compare", "does a model decide as its reference does?"),
-    "export": ("voxmood_export.cli", "make a bundle of a checkpoint"),
-    "bench": ("voxmood_bench.cli", "a bundle against its reference and other engines"),
-}
-"""The module of each sub-command, which has `add_arguments` and `run`; and its one line of help."""
 
-EXTRAS = {
-    "listen": (("sounddevice",), "mic"),
-    "export": (("torch", "optimum.exporters.onnx"), "export,cpu"),
-    "bench": (("librosa", "matplotlib", "sklearn", "onnx", "torch"), "bench,export,cpu"),
+@dataclass(frozen=True)
+class Command:
+    """A sub-command of `voxmood`.
+
+    Attributes:
+        module: name of the module that implements it by `add_arguments` and `run`.
+        summary: one line of help.
+        needs: modules that it needs and the lean runtime lacks.
+        extras: extras of the distribution that install them.
+    """
+
+    module: str
+    summary: str
+    needs: tuple[str, ...] = ()
+    extras: str = "cpu"
+
+
+COMMANDS = {
+    "predict": Command("voxmood.commands.predict", "Label recordings."),
+    "batch": Command("voxmood.commands.batch", "Label an archive of recordings into a table."),
+    "timeline": Command("voxmood.commands.timeline", "Label a long recording window by window."),
+    "listen": Command(
+        "voxmood.commands.listen", "Label live audio from a microphone.", ("sounddevice",), "mic"
+    ),
+    "info": Command("voxmood.commands.info", "Describe a bundle and this installation."),
+    "compare": Command(
+        "voxmood.commands.compare", "Check that a model decides as a reference model does."
+    ),
+    "export": Command(
+        "voxmood_export.cli",
+        "Make a bundle from a checkpoint.",
+        ("torch", "optimum.exporters.onnx"),
+        "export,cpu",
+    ),
+    "bench": Command(
+        "voxmood_bench.cli",
+        "Benchmark a bundle against its reference and other engines.",
+        ("librosa", "matplotlib", "sklearn", "onnx", "torch"),
+        "bench,export,cpu",
+    ),
 }
-"""What sub-commands need beside the lean runtime, and the extras that bring it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; return the exit status."""
+    """Run a command and return its exit status."""
     console.degrade()
     try:
         try:
             return _run(arguments)
         finally:
-            console.flush()  # at exit, what is wrong with the output could not be told
+            console.flush()  # here, because at exit an error could no longer be reported
     except VoxmoodError as error:
         console.complain(str(error))
         return 1
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # whoever read our output has seen enough
+    except BrokenPipeError:  # the reader of our output has closed it
         return 1
     except OSError as error:
         console.complain(f"{error.filename or 'standard output'}: {error.strerror or error}.")
@@ -60,38 +85,41 @@ def _run(arguments: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(prog="voxmood", description="Speech emotion recognition.")
     parser.add_argument("--version", action="version", version=f"voxmood {voxmood.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, (module, summary) in COMMANDS.items():
-        if _is_there(module):
-            import_module(module).add_arguments(commands.add_parser(name, help=summary))
-        else:  # in a frozen program; what is written after the command matters no more
-            command = commands.add_parser(name, help=summary, prefix_chars=" ", add_help=False)
-            command.add_argument("arguments", nargs="*")
+    for name, command in COMMANDS.items():
+        if _is_installed(command.module):
+            subparser = commands.add_parser(name, help=command.summary)
+            import_module(command.module).add_arguments(subparser)
+        else:  # in a frozen program, where `_check_extras` refuses it whatever its arguments are
+            subparser = commands.add_parser(
+                name, help=command.summary, prefix_chars=" ", add_help=False
+            )
+            subparser.add_argument("arguments", nargs="*")
     options = parser.parse_args(arguments)
     _check_extras(options.command)
-    # Here, where Ctrl-C still ends the process, and after --help, which needs no ONNX Runtime.
+    # Import NumPy and ONNX Runtime here: Ctrl-C still ends the process, and --help is already done.
     import_module("voxmood.api")
-    run: Callable[[argparse.Namespace], int] = import_module(COMMANDS[options.command][0]).run
+    run: Callable[[argparse.Namespace], int] = import_module(COMMANDS[options.command].module).run
     with _keyboard_interrupts():
         return run(options)
 
 
 @contextmanager
 def _keyboard_interrupts() -> Iterator[None]:
-    """Lets Ctrl-C raise KeyboardInterrupt, where `__main__` had it end the process."""
+    """Let Ctrl-C raise KeyboardInterrupt, if `__main__` has let it end the process."""
     if signal.getsignal(signal.SIGINT) is not signal.SIG_DFL:
         yield
         return
 
-    timers = hasattr(signal, "setitimer")  # not on Windows
+    timers = hasattr(signal, "setitimer")  # Windows has none
 
-    def once_more(unraisable: sys.UnraisableHookArgs) -> None:
-        # It was raised in a __del__, which Python would print and forget.
+    def raise_again(unraisable: sys.UnraisableHookArgs) -> None:
+        # Python would print and forget a KeyboardInterrupt that is raised in a __del__.
         if timers and unraisable.exc_type is KeyboardInterrupt:
             signal.setitimer(signal.ITIMER_REAL, 0.01)
         else:
             sys.__unraisablehook__(unraisable)
 
-    sys.unraisablehook = once_more
+    sys.unraisablehook = raise_again
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if timers:
         signal.signal(signal.SIGALRM, signal.default_int_handler)
@@ -103,22 +131,25 @@ def _keyboard_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def _check_extras(command: str) -> None:
-    # Found and not imported: what engines take in memory is measured in processes that begin as
-    # copies of this one.
-    modules, extras = EXTRAS.get(command, ((), "cpu"))
-    if not _is_there(COMMANDS[command][0]):
+def _check_extras(name: str) -> None:
+    # Modules are looked up without importing them: benchmarks measure the memory of engines in
+    # processes that begin as copies of this one.
+    command = COMMANDS[name]
+    if not _is_installed(command.module):
         raise MissingExtraError(
-            f"{command} is not part of this program; pip install 'voxmood[{extras}]' brings it "
-            "to a Python environment."
+            f"{name} is not part of this program; install it in a Python environment: "
+            f"pip install 'voxmood[{command.extras}]'."
         )
-    for module in modules:
-        if not _is_there(module):
-            raise MissingExtraError(f"{command} needs {module}: pip install 'voxmood[{extras}]'.")
+    for module in command.needs:
+        if not _is_installed(module):
+            raise MissingExtraError(
+                f"{name} needs {module}, which is not installed: "
+                f"pip install 'voxmood[{command.extras}]'."
+            )
 
 
-def _is_there(module: str) -> bool:
+def _is_installed(module: str) -> bool:
     try:
         return find_spec(module) is not None
-    except (ModuleNotFoundError, ValueError):  # of a package in front of the dot; set to None
+    except (ModuleNotFoundError, ValueError):  # its package is missing; it is None in sys.modules
         return False

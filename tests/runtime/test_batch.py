@@ -143,7 +143,7 @@ def test_killed_and_resumed(folder: Path, tmp_path: Path) -> None:
         _, errors = process.communicate()
         assert process.returncode == status
         assert "Traceback" not in errors
-    assert "--resume goes on" in errors
+    assert "--resume" in errors
     assert 0 < len(read(output)) < 400
     assert batch(sources, "--output", output, "--resume") == 0
     assert [row["path"] for row in read(output)] == sorted(map(str, sources.iterdir()))
@@ -171,12 +171,12 @@ def test_what_a_source_stands_for(folder: Path, tmp_path: Path) -> None:
         (["~/a", "--output", "{0}/new.csv"], "`~` is the home folder to a shell alone"),
         (["https://host/a.wav", "--output", "{0}/new.csv"], "download it first"),
         (["s3://archive/a", "--output", "{0}/new.csv"], "only --engine ray"),
-        (["{0}/*.wma", "--output", "{0}/new.csv"], "no glob of any"),
+        (["{0}/*.wma", "--output", "{0}/new.csv"], "no file matches it"),
         (["{0}/none", "--output", "{0}/new.csv"], "holds no recordings"),
-        (["{0}/recordings", "{0}/recordings/ü.flac", "--output", "{0}/new.csv"], "given twice"),
-        (["{0}/recordings", "--output", "{0}/new.parquet"], "takes --engine ray"),
+        (["{0}/recordings", "{0}/recordings/ü.flac", "--output", "{0}/new.csv"], "named twice"),
+        (["{0}/recordings", "--output", "{0}/new.parquet"], "need --engine ray"),
         (["{0}/recordings", "--output", "{0}/no/new.csv"], "cannot be written"),
-        (["{0}/recordings", "--output", "{0}/old.csv"], "--resume goes on with it, --force"),
+        (["{0}/recordings", "--output", "{0}/old.csv"], "--resume continues it, --force"),
         (["{0}/recordings", "--output", "{0}/lone.csv"], "lone.csv.json: already exists"),
         (["{0}/recordings", "--output", "{0}/old.csv", "--resume"], "was not made with the model"),
         (["{0}/recordings", "--output", "{0}/new.csv", "--timeline", "--hop", "0"], "a hop of 0 s"),
@@ -356,7 +356,7 @@ def test_progress_in_lines_where_there_is_no_terminal(
     output = tmp_path / "labels.csv"
     assert batch(folder, "--output", output) == 1
     assert capsys.readouterr().err == ""  # of a run of a moment
-    monkeypatch.setattr("voxmood.commands.progress.FIRST_SECONDS", 0.0)
+    monkeypatch.setattr("voxmood.commands.terminal.progress.FIRST_SECONDS", 0.0)
     assert batch(folder, "--output", output, "--force") == 1
     lines = capsys.readouterr().err.splitlines()
     assert [line.partition(",")[0] for line in lines] == [
@@ -438,6 +438,7 @@ def test_errors_quote_the_manifest(
     assert "       3  no such file.\n" in capsys.readouterr().out
     manifest.write_text("path\nrecordings/ü.flac\n./recordings/ü.flac\n")
     assert batch(manifest, "--output", output, "--force") == 1
-    assert f"is given twice, and a table has each once; name it in one place. [{manifest}, " in (
-        capsys.readouterr().err
+    assert (
+        f"is named twice, but a table has one row for it; remove one of the two. [{manifest}, "
+        in (capsys.readouterr().err)
     )

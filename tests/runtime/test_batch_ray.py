@@ -120,7 +120,7 @@ def test_s3(folder: Path, tmp_path: Path, bucket: Any, capsys: pytest.CaptureFix
     assert not found
 
     assert batch("s3://archive/a folder", *output) == 1
-    assert "--resume goes on with it" in capsys.readouterr().err
+    assert "--resume continues it" in capsys.readouterr().err
     assert batch("s3://archive/a folder", manifest, *output, "--resume") == 1
     assert "43 recordings, 3 of them with an error" in capsys.readouterr().out
 

@@ -125,4 +125,4 @@ def test_a_frozen_program_lacks_export_and_bench(
     assert error.count("\n") == 1
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
-    assert "make a bundle of a checkpoint" in capsys.readouterr().out
+    assert "Make a bundle from a checkpoint." in capsys.readouterr().out

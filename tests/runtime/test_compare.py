@@ -240,7 +240,7 @@ def test_unreadable_recordings(few: Path, capsys: pytest.CaptureFixture[str]) ->
     assert main([*arguments, "2"]) == 0
     for path in few.glob("*[0-9].wav"):
         path.unlink()
-    with pytest.raises(AudioError, match=r"none of 2 recordings can be read; broken\.wav: "):
+    with pytest.raises(AudioError, match=r"none of 2 recordings can be read; .* broken\.wav: "):
         voxmood.compare(FP32, INT8, audio=few, max_unreadable=9)
 
 

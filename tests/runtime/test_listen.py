@@ -213,7 +213,7 @@ def test_no_sounddevice(
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     assert main(["listen"]) == 1
     assert capsys.readouterr().err == (
-        "voxmood: listen needs sounddevice: pip install 'voxmood[mic]'.\n"
+        "voxmood: listen needs sounddevice, which is not installed: pip install 'voxmood[mic]'.\n"
     )
 
 

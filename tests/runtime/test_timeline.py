@@ -420,7 +420,7 @@ def test_envelope(talk: Path) -> None:
 
 
 def test_clock() -> None:
-    from voxmood.commands.display import clock
+    from voxmood.commands.terminal.display import clock
 
     assert [clock(value) for value in (0, 59.96, 3599.94, 36000)] == [
         "0:00:00.0",

@@ -1,4 +1,4 @@
-"""A desktop app with voxmood: drop a recording or record one, and see its mood over time."""
+"""Show the mood of a recording over time, or of what the microphone hears, in a desktop app."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ from PySide6.QtWidgets import (
 
 import voxmood
 
-WINDOW, HOP = 5.0, 1.0  # seconds: what one label is of, and from label to label
-STEPS = (1, 2, 5, 10, 30, 60, 300, 900, 3600, 14400)  # seconds between marks
-NOTE = f"Each label is of {WINDOW:g} s. It is of a tone of voice, not of what somebody feels."
-COLOURS = ["#8d99ae", "#f2b134", "#d1495b", "#3d78b8", "#5c9e6b", "#9467bd", "#e07a3f", "#4fb0ae"]
+WINDOW, HOP = 5.0, 1.0  # length of a window and time from one to the next, in seconds
+STEPS = (1, 2, 5, 10, 30, 60, 300, 900, 3600, 14400)  # possible times between marks, in seconds
+NOTE = f"Each label covers {WINDOW:g} s. It describes a tone of voice, not what somebody feels."
+COLORS = ["#8d99ae", "#f2b134", "#d1495b", "#3d78b8", "#5c9e6b", "#9467bd", "#e07a3f", "#4fb0ae"]
 
 Source: TypeAlias = Callable[[Callable[[], bool]], Iterator[voxmood.Segment]]
-"""Gives segments, until there are no more or what it is given says to stop."""
+"""A function that yields segments. Its argument is a function that returns whether to stop."""
 
 
-class Labelling(QThread):
-    """Runs the model beside the window, which stays alive."""
+class Labeling(QThread):
+    """A thread that runs the model, so that the window stays responsive."""
 
     segment = Signal(object)
     failed = Signal(str)
@@ -59,24 +59,24 @@ class Labelling(QThread):
         self._source = source
 
     def run(self) -> None:
-        """Hands on the segments of the source, and what goes wrong."""
+        """Emit the segments of the source, and the message if an error ends them."""
         try:
             for segment in self._source(self.isInterruptionRequested):
                 self.segment.emit(segment)
         except voxmood.VoxmoodError as error:
             self.failed.emit(str(error))
-        except Exception as error:  # a thread's end must not pass unseen
+        except Exception as error:  # the thread must not end without a message
             self.failed.emit(f"{type(error).__name__}: {error}")
 
 
 def microphone(model: voxmood.Model, stopped: Callable[[], bool]) -> Iterator[voxmood.Segment]:
-    """Labels what the microphone hears until it is stopped."""
+    """Yield segments of what the microphone hears, until `stopped` returns true."""
     try:
         import sounddevice
     except (ImportError, OSError) as error:
         raise voxmood.MissingExtraError(
-            f"Recording needs sounddevice and PortAudio ({error}): pip install 'voxmood[mic]', "
-            "and on Linux the package libportaudio2."
+            f"Recording needs sounddevice and PortAudio ({error}): pip install 'voxmood[mic]'; on "
+            "Linux, install the package libportaudio2 too."
         ) from error
     chunks = queue.SimpleQueue[np.ndarray]()
     try:
@@ -100,20 +100,20 @@ def microphone(model: voxmood.Model, stopped: Callable[[], bool]) -> Iterator[vo
 
 
 class TimelineView(QWidget):
-    """The probabilities of each segment, stacked, over time."""
+    """A chart of the probabilities of each segment over time, stacked on each other."""
 
     def __init__(self, labels: tuple[str, ...]) -> None:
         super().__init__()
         self.setMouseTracking(True)
-        self.colours = dict(zip(labels, map(QColor, COLOURS * len(labels)), strict=False))
+        self.colors = dict(zip(labels, map(QColor, COLORS * len(labels)), strict=False))
         self.segments: list[voxmood.Segment] = []
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802, as Qt calls it
-        """Room for some seconds."""
+        """Return a size with room for a few seconds."""
         return QSize(320, 160)
 
     def _edges(self) -> list[float]:
-        """Where columns begin and end, in seconds: halfway between the middles of windows."""
+        """Return the edges of the columns in seconds: halfway between the middles of windows."""
         middles = [(segment.start + segment.end) / 2 for segment in self.segments]
         return [
             self.segments[0].start,
@@ -122,7 +122,7 @@ class TimelineView(QWidget):
         ]
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
-        """Draws it."""
+        """Draw the chart."""
         painter = QPainter(self)
         area = QRectF(self.rect()).adjusted(0, 0, 0, -24)
         faint = self.palette().color(QPalette.ColorRole.PlaceholderText)
@@ -134,7 +134,7 @@ class TimelineView(QWidget):
         edges = self._edges()
         begin, scale = edges[0], area.width() / (edges[-1] - edges[0])
         for segment, (left, right) in zip(self.segments, pairwise(edges), strict=True):
-            # A little wider than it is, or gaps would show between columns.
+            # Columns are a little wider than needed, or gaps would show between them.
             x, width = (left - begin) * scale, (right - left) * scale + 0.5
             if segment.silent:
                 painter.fillRect(QRectF(x, area.top(), width, area.height()), empty)
@@ -142,7 +142,7 @@ class TimelineView(QWidget):
             bottom = area.bottom()
             for label, probability in segment.probabilities.items():
                 height = probability * area.height()
-                painter.fillRect(QRectF(x, bottom - height, width, height), self.colours[label])
+                painter.fillRect(QRectF(x, bottom - height, width, height), self.colors[label])
                 bottom -= height
         painter.setPen(faint)
         step = next((s for s in STEPS if s * scale > 60), STEPS[-1])
@@ -153,7 +153,7 @@ class TimelineView(QWidget):
                 painter.drawText(QPointF(x + 3, self.height() - 5), clock(second))
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:  # noqa: N802
-        """Tells of the column under the pointer."""
+        """Show the probabilities of the column under the pointer."""
         if not self.segments:
             return
         edges = self._edges()
@@ -169,20 +169,20 @@ class TimelineView(QWidget):
 
 
 def clock(seconds: float) -> str:
-    """75.4 to 1:15."""
+    """Return a time as m:ss."""
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes}:{rest:02}"
 
 
 class Window(QMainWindow):
-    """The app's window."""
+    """The main window of the app."""
 
     done = Signal()
 
     def __init__(self, model: voxmood.Model) -> None:
         super().__init__()
         self.model = model
-        self.labelling: Labelling | None = None
+        self.labeling: Labeling | None = None
         self.duration: float | None = None
         self.failed = False
 
@@ -216,13 +216,13 @@ class Window(QMainWindow):
         self._show([])
 
     def choose(self) -> None:
-        """Asks for a file."""
+        """Let the user choose a file, and label it."""
         path, _ = QFileDialog.getOpenFileName(self, "Open a recording")
         if path:
             self.open(path)
 
     def open(self, path: str) -> None:
-        """Labels a file."""
+        """Label a file."""
 
         def segments(stopped: Callable[[], bool]) -> Iterator[voxmood.Segment]:
             timeline = self.model.timeline(path, WINDOW, HOP)
@@ -233,13 +233,14 @@ class Window(QMainWindow):
         self._start(segments, f"Listening to {path}…")
 
     def toggle_recording(self, on: bool) -> None:
-        """Starts to record, or ends it; what was heard last is labelled still."""
+        """Start or stop recording; after the stop, the last audio is still labeled."""
         if on:
             self.setWindowTitle("Recording - voxmood")
-            self._start(partial(microphone, self.model), f"Recording; labels after {WINDOW:g} s.")
+            message = f"Recording; the first label comes after {WINDOW:g} s."
+            self._start(partial(microphone, self.model), message)
             self.record.setChecked(True)
-        elif self.labelling:
-            self.labelling.requestInterruption()
+        elif self.labeling:
+            self.labeling.requestInterruption()
 
     def _start(self, source: Source, message: str) -> None:
         self._stop()
@@ -248,34 +249,34 @@ class Window(QMainWindow):
         self.progress.setRange(0, 0)
         self.progress.show()
         self._show([])
-        self.labelling = Labelling(source)
-        self.labelling.segment.connect(self._add)
-        self.labelling.failed.connect(self._fail)
-        self.labelling.finished.connect(self._finish)
-        self.labelling.start()
+        self.labeling = Labeling(source)
+        self.labeling.segment.connect(self._add)
+        self.labeling.failed.connect(self._fail)
+        self.labeling.finished.connect(self._finish)
+        self.labeling.start()
 
     def _stop(self) -> None:
-        """Ends what is under way; what it still had to say is ignored, by its sender."""
+        """Stop the current job; later signals of its thread are ignored by their sender."""
         self.record.setChecked(False)
-        if self.labelling:
-            self.labelling.requestInterruption()
-            self.labelling.wait()
-            self.labelling = None
+        if self.labeling:
+            self.labeling.requestInterruption()
+            self.labeling.wait()
+            self.labeling = None
 
     def _add(self, segment: voxmood.Segment) -> None:
-        if self.sender() is self.labelling:
+        if self.sender() is self.labeling:
             if self.duration:
                 self.progress.setRange(0, 1000)
                 self.progress.setValue(int(1000 * segment.end / self.duration))
             self._show([*self.view.segments, segment])
 
     def _fail(self, message: str) -> None:
-        if self.sender() is self.labelling:
+        if self.sender() is self.labeling:
             self.failed = True
             self.message.setText(message)
 
     def _finish(self) -> None:
-        if self.sender() is self.labelling:
+        if self.sender() is self.labeling:
             self.record.setChecked(False)
             self.progress.hide()
             if not self.failed:
@@ -288,29 +289,33 @@ class Window(QMainWindow):
         heard = [segment.probabilities for segment in segments if not segment.silent]
         for label, entry in self.legend.items():
             mean = f" {np.mean([row[label] for row in heard]):.0%}" if heard else ""
-            colour = self.view.colours[label].name()
-            entry.setText(f'<span style="color: {colour}">■</span> {escape(label)}{mean}')
+            color = self.view.colors[label].name()
+            entry.setText(f'<span style="color: {color}">■</span> {escape(label)}{mean}')
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802
-        """Takes files."""
+        """Accept files."""
         if event.mimeData().hasUrls():
             event.acceptProposedAction()
 
     def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802
-        """Labels the first file that is dropped."""
+        """Label the first file that is dropped."""
         self.open(event.mimeData().urls()[0].toLocalFile())
 
     def closeEvent(self, event: QCloseEvent) -> None:  # noqa: N802
-        """Ends what is under way."""
+        """Stop the current job."""
         self._stop()
 
 
 def main() -> int:
-    """Runs the app; returns the exit status."""
+    """Run the app and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("file", nargs="?", help="a recording to begin with")
-    parser.add_argument("--model", metavar="BUNDLE", help="default: the bundle that ships")
-    parser.add_argument("--screenshot", metavar="PNG", help="save what FILE looks like, and end")
+    parser.add_argument("file", nargs="?", help="A recording to open (default: none).")
+    parser.add_argument(
+        "--model", metavar="BUNDLE", help="Bundle to use (default: the one that ships)."
+    )
+    parser.add_argument(
+        "--screenshot", metavar="PNG", help="Save a picture of the labeled FILE, and exit."
+    )
     options = parser.parse_args()
     app = QApplication(sys.argv[:1])
     window = Window(voxmood.load(options.model))

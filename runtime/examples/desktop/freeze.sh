@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Freezes app.py with PyInstaller and runs what comes out in an empty environment on a virtual screen,
-# and likewise the command line, of which every command is run:
+# Freeze app.py and the command line with PyInstaller, and run both in an empty environment, the app on
+# a virtual screen:
 #   freeze.sh OUT
-# OUT gets voxmood-app/, to be run anywhere, and screenshot.png. Says how large it is and how fast
-# it starts; fails if it does not run or holds what it should not. On Debian it needs xvfb,
-# binutils and the libraries of $DEBIAN below; as root it installs them.
+# This writes OUT/voxmood-app/, which runs anywhere, and OUT/screenshot.png, and prints the size and the
+# time of a start. It fails if a program does not run, or contains packages that it must not contain.
+# On Debian it needs xvfb, binutils and the libraries of $DEBIAN below, and installs them if it is root.
 set -euo pipefail
-out=$(realpath -m "${1:?where to write to}")
+out=$(realpath -m "${1:?the folder to write to is missing}")
 here=$(cd "$(dirname "$0")" && pwd)
 root=$here/../../..
 work=$(mktemp -d)
@@ -22,7 +22,7 @@ fi
 
 python3 -m venv "$work/venv"
 "$work/venv/bin/pip" install --quiet "$root[cpu,mic]" -r "$here/requirements.txt"
-# The app opens no connections, so it needs no OpenSSL; hashlib has SHA-256 without it.
+# The app opens no connections, so it needs no OpenSSL; hashlib computes SHA-256 without it.
 (cd "$work" && venv/bin/pyinstaller --log-level ERROR --noconfirm --windowed --name voxmood-app \
     --exclude-module _ssl --exclude-module _hashlib \
     --distpath "$out" --workpath "$work/build" --specpath "$work" "$here/app.py")
@@ -30,14 +30,14 @@ printf 'import sys\nfrom voxmood.cli import main\nsys.exit(main())\n' > "$work/v
 (cd "$work" && venv/bin/pyinstaller --log-level ERROR --noconfirm --distpath "$work" \
     --workpath "$work/build" --specpath "$work" voxmood-cli.py)
 inside=$out/voxmood-app/_internal
-# Python's own libraries may carry symbols that nothing at run time needs. Those of wheels do not,
-# and stripping breaks some.
+# Python's own libraries may contain symbols that are not needed at run time. The libraries of wheels
+# contain none, and stripping breaks some of them.
 strip --strip-unneeded "$inside"/libpython* "$inside"/python3*/lib-dynload/*.so
-rm -rf "$work/venv" # so that nothing can be found there
+rm -rf "$work/venv" # the programs must not find anything there
 
-start() { # voxmood-app ARGUMENT...: no Python, no variables of ours, another folder
+start() { # run the app with these arguments: without Python and variables, in another folder
     cd "$work"
-    # shellcheck disable=SC2016 # for the shell inside
+    # shellcheck disable=SC2016 # the inner shell expands these variables
     xvfb-run -a sh -c 'exec env -i LANG=C.UTF-8 DISPLAY="$DISPLAY" XAUTHORITY="$XAUTHORITY" "$@"' - \
         "$out/voxmood-app/voxmood-app" "$@"
 }
@@ -45,7 +45,7 @@ cp "$here/../hello.wav" "$work/"
 for _ in 1 2 3; do
     begin=$(date +%s%N)
     (start hello.wav --screenshot "$out/screenshot.png")
-    echo "start to labelled, drawn and ended: $((($(date +%s%N) - begin) / 1000000)) ms"
+    echo "start, label, draw and exit: $((($(date +%s%N) - begin) / 1000000)) ms"
 done
 
 (
@@ -60,7 +60,7 @@ done
     cli timeline hello.wav --window 2
     cli batch recordings --output table.csv
     cli compare "$bundle@fp32" "$bundle@int8" --audio recordings
-    for command in export bench; do # which it cannot have, and says so in one line
+    for command in export bench; do # these need PyTorch; the program must say so in one line
         if cli "$command" from to 2> error.txt || [ "$(wc -l < error.txt)" != 1 ] ||
             ! grep "$command is not part of this program" error.txt; then
             echo "the frozen command line says of $command: $(cat error.txt)" >&2
@@ -71,20 +71,20 @@ done
 
 for name in torch transformers onnx librosa scipy matplotlib tkinter; do
     if [ -e "$inside/$name" ]; then
-        echo "$name is inside" >&2
+        echo "the app contains $name" >&2
         exit 1
     fi
 done
 bytes() { du -sbc "$@" | tail -1 | cut -f 1; }
-# Qt's part: PySide6, shiboken6 and the system's libraries that only they link to.
+# The part of Qt is PySide6, shiboken6 and the system libraries that only these two link to.
 cd "$inside"
 packages=$(find . -mindepth 1 -maxdepth 1 ! -name '*.so*' ! -name PySide6 ! -name shiboken6)
 linked=$(find $packages libpython* libportaudio* ../voxmood-app -type f \( -name '*.so*' -o -perm -1 \) \
     -exec ldd {} + 2>/dev/null | awk '/=>/ { print $1 }' | sort -u)
 libraries=$(ls | grep -Fxe "$linked")
 other=$(bytes ../voxmood-app libportaudio* $packages $libraries)
-echo "$(($(bytes ..) / 1000000)) MB, of which $((other / 1000000)) MB are not Qt's"
+echo "$(($(bytes ..) / 1000000)) MB, $((other / 1000000)) MB of it without Qt"
 if [ "$other" -gt 120000000 ]; then
-    echo "more than 120 MB beside Qt" >&2
+    echo "the app takes more than 120 MB without Qt" >&2
     exit 1
 fi

@@ -1,16 +1,18 @@
-"""Prints the table of estimates of README.md. Needs voxmood[export,cpu].
+"""Print the estimates in the table of README.md. This needs voxmood[export,cpu].
 
     python runtime/examples/raspberry-pi/estimate.py
 
-Multiply-accumulates are counted by PyTorch, which runs the networks without weights. What a run
-took on another machine is split in two: its products, at the share of the peak that the full-size
-float network reached there, and the rest (norms, softmax, GELU, quantising). On a board products
-reach the same share of its peak, and the rest takes longer as its float peak is lower.
+PyTorch counts the multiply-accumulates of the networks, without any weights. The time that was
+measured on another machine is split in two parts. The first part is the matrix products, which run
+at the share of the peak that the full-size float network reached there. The second part is the rest
+(norms, softmax, GELU, quantization). On a board, products reach the same share of its peak, and the
+rest takes longer in proportion to its float peak.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +27,36 @@ SHIPPED = Path(__file__).parents[3] / "models" / "voxmood-tiny"
 SECONDS = 5
 RATE = 16000
 
-# Clock in GHz, then multiply-accumulates a cycle and core in float32 and in int8, of the throughput
-# that Arm's software optimisation guides give for FMLA, UMULL with UADALP, and UDOT. For the A53,
-# which has none, that of a core with one 128-bit multiplier, as LLVM's model of it has.
-BOARDS = {
-    "Zero 2 W": ("A53", 1.0, 4, 4),
-    "3 B+": ("A53", 1.4, 4, 4),
-    "4": ("A72", 1.8, 4, 8),
-    "5": ("A76", 2.4, 8, 32),
-}
-CORES_GAIN = 3  # of four cores over one
 
-# One thread of an Ice Lake Xeon, 2.8 GHz, 32 and 128 multiply-accumulates a cycle: seconds for 5 s.
+@dataclass(frozen=True)
+class Board:
+    """A Raspberry Pi with four cores.
+
+    Attributes:
+        core: name of the core.
+        clock: clock rate in GHz.
+        fp32: multiply-accumulates of float32 per cycle and core.
+        int8: multiply-accumulates of int8 per cycle and core.
+    """
+
+    core: str
+    clock: float
+    fp32: int
+    int8: int
+
+
+# The throughputs of FMLA, UMULL with UADALP, and UDOT in Arm's software optimization guides. There
+# is no guide for the A53; its values are those of a core with one 128-bit multiplier, as in LLVM.
+BOARDS = {
+    "Zero 2 W": Board("A53", 1.0, 4, 4),
+    "3 B+": Board("A53", 1.4, 4, 4),
+    "4": Board("A72", 1.8, 4, 8),
+    "5": Board("A76", 2.4, 8, 32),
+}
+CORES_GAIN = 3  # how much faster four cores are than one
+
+# Seconds for 5 s of audio, and multiply-accumulates per second, on one thread of an Ice Lake Xeon
+# at 2.8 GHz.
 MEASURED = {
     ("shipped", "fp32"): 0.0160,
     ("shipped", "int8"): 0.0131,
@@ -47,7 +67,7 @@ PEAK = {"fp32": 32 * 2.8e9, "int8": 128 * 2.8e9}
 
 
 def main() -> None:
-    """Counts, estimates and prints."""
+    """Count the operations of both networks and print the table."""
     configurations = {
         "shipped": Wav2Vec2Config.from_pretrained(SHIPPED),
         "full size": Wav2Vec2Config(**LARGE),
@@ -59,20 +79,21 @@ def main() -> None:
 
 
 def count(configuration: Wav2Vec2Config) -> float:
-    """Multiply-accumulates of a network for `SECONDS` of audio."""
-    configuration._attn_implementation = "eager"  # whose products are counted
+    """Return the multiply-accumulates of a network for `SECONDS` of audio."""
+    configuration._attn_implementation = "eager"  # the counter sees the products of this form only
     with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
         Wav2Vec2ForSequenceClassification(configuration).eval()(torch.zeros(1, SECONDS * RATE))
     return float(counter.get_total_flops() / 2)
 
 
 def table(counts: Mapping[str, float]) -> str:
-    """Real-time factors of every board."""
+    """Return a table of the real-time factors of all boards."""
     reached = counts["full size"] / PEAK["fp32"] / MEASURED["full size", "fp32"]
     rows: list[list[Any]] = []
-    for board, (core, clock, fp32, int8) in BOARDS.items():
-        peaks = {"fp32": fp32 * clock * 1e9 * CORES_GAIN, "int8": int8 * clock * 1e9 * CORES_GAIN}
-        row = [board, f"4 {core}, {clock} GHz"]
+    for name, board in BOARDS.items():
+        cycles = board.clock * 1e9 * CORES_GAIN
+        peaks = {"fp32": board.fp32 * cycles, "int8": board.int8 * cycles}
+        row = [name, f"4 {board.core}, {board.clock} GHz"]
         for (model, precision), measured in MEASURED.items():
             macs = counts[model]
             rest = measured - macs / PEAK[precision] / reached

@@ -1,11 +1,12 @@
-"""The lean wheel on an emulated Raspberry Pi 4: installed there, run, compared with this machine.
+"""Install and run the lean wheel on an emulated Raspberry Pi 4, and compare it with this machine.
 
     python runtime/examples/raspberry-pi/run.py [--audio DIR]
 
-Builds the wheel of the checkout, installs it with pip for Debian's arm64 Python, and runs there, as
-on a Cortex-A72, what a user would; two minutes. `voxmood_bench.emulator` says what that needs.
-Exits with 1 where the commands say something else than here: another label, segment or verdict,
-fp32 probabilities more than 1e-3 away, or int8 ones more than twice int8's own drift.
+The script builds the wheel of the checkout, installs it with pip for Debian's arm64 Python, and
+runs the usual commands there as on a Cortex-A72. It takes two minutes. `voxmood_bench.emulator`
+says what it needs. The exit status is 1 if the answers differ from those of this machine: another
+label, segment or verdict, fp32 probabilities that differ by more than 1e-3, or int8 probabilities
+that differ by more than twice the drift between int8 and fp32.
 """
 
 from __future__ import annotations
@@ -30,9 +31,14 @@ Answers = list[dict[str, Any]]
 
 
 def main() -> int:
-    """Runs the commands here and there; returns the exit status."""
+    """Run the commands on both machines and return the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--audio", type=Path, metavar="DIR", help="default: the one of hello.wav")
+    parser.add_argument(
+        "--audio",
+        type=Path,
+        metavar="DIR",
+        help="Folder of FLAC or WAV files (default: the folder of hello.wav).",
+    )
     audio = (parser.parse_args().audio or HELLO.parent).resolve()
     clips = sorted(str(path) for path in audio.glob("*") if path.suffix in (".flac", ".wav"))
     if not clips:
@@ -47,12 +53,13 @@ def main() -> int:
         pi = [*emulator(CPUS["cortex-a72"]), str(python), str(python.with_name("voxmood"))]
 
         def both(*arguments: str) -> list[Answers]:
-            """What a command says here and there, each with its own copy of the bundle."""
-            here = [sys.executable, "-m", "voxmood"]
-            answers = []
-            for command, place in ((here, shipped_bundle()), (pi, bundle)):
-                given = [argument.replace("BUNDLE", str(place)) for argument in arguments]
-                answers.append(_objects(_output(*command, *given, "--json")))
+            """Return the answers of this machine and of the emulated one, each with its bundle."""
+
+            def ask(command: list[str], folder: Path) -> Answers:
+                given = [argument.replace("BUNDLE", str(folder)) for argument in arguments]
+                return _objects(_output(*command, *given, "--json"))
+
+            answers = [ask([sys.executable, "-m", "voxmood"], shipped_bundle()), ask(pi, bundle)]
             print(f"$ voxmood {' '.join(arguments)} --json")
             for answer in answers[1]:
                 print(json.dumps(answer))
@@ -67,14 +74,16 @@ def main() -> int:
         compare = both("compare", "BUNDLE@fp32", "BUNDLE@int8", "--audio", str(audio))
     drift = _distance(fp32[0], int8[0])
     checks = {
-        f"run on {kind}": kind == "aarch64",
+        f"the machine is {kind}": kind == "aarch64",
         "info: int8 products are exact": re.search(r"int8 products +exact\n", info),
-        "predict: the same labels": _labels(fp32[0] + int8[0]) == _labels(fp32[1] + int8[1]),
-        f"predict, fp32: {_distance(*fp32):.1e} away": _distance(*fp32) <= FP32_TOLERANCE,
-        f"predict, int8: {_distance(*int8):.1e} away, its own drift being {drift:.1e}": (
+        "predict: the labels are the same": (
+            _labels(fp32[0] + int8[0]) == _labels(fp32[1] + int8[1])
+        ),
+        f"predict, fp32: differs by {_distance(*fp32):.1e}": _distance(*fp32) <= FP32_TOLERANCE,
+        f"predict, int8: differs by {_distance(*int8):.1e}, and from fp32 by {drift:.1e}": (
             _distance(*int8) <= 2 * drift
         ),
-        f"timeline: the same {len(timeline[0])} segments": (
+        f"timeline: the {len(timeline[0])} segments are the same": (
             _labels(timeline[0]) == _labels(timeline[1])
         ),
         "compare: passed": compare[0][0]["passed"] and compare[1][0]["passed"],
@@ -92,12 +101,12 @@ def _output(*command: str) -> str:
 
 
 def _objects(text: str) -> Answers:
-    """JSON objects one after another."""
+    """Return the JSON objects in a text, which follow one another."""
     found, position = [], 0
     while position < len(text):
         value, position = json.JSONDecoder().raw_decode(text, position)
         found.append(value)
-        position += 1  # the line's end
+        position += 1  # skip the end of the line
     return found
 
 
@@ -106,7 +115,7 @@ def _labels(answers: Answers) -> list[tuple[Any, ...]]:
 
 
 def _distance(one: Answers, other: Answers) -> Any:
-    """Largest difference of a probability."""
+    """Return the largest difference of a probability."""
     return max(
         abs(probability - right["probabilities"][label])
         for left, right in zip(one, other, strict=True)

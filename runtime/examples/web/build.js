@@ -1,4 +1,4 @@
-// Puts what the page needs into dist/: node build.js [BUNDLE]
+// Copy everything that the page needs into dist/: node build.js [BUNDLE]
 import { cpSync, mkdirSync, rmSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 

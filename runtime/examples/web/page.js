@@ -1,23 +1,23 @@
-// The page: what is dropped, chosen or heard goes through the model and is drawn.
+// The page labels a file that is dropped or chosen, or the microphone, and draws the result.
 // Options in the address: ?precision=fp32
 import { VoxmoodError, decode, load, resample } from "./voxmood.js";
 
-const WINDOW = 5; // seconds of the microphone that one label is of
+const WINDOW = 5; // seconds of the microphone that one label covers
 const HOP = 1; // seconds between labels
-const SILENCE = 1e-3; // no sample above it: -60 dB of full scale
+const SILENCE = 1e-3; // audio is silent if no sample is above -60 dB of full scale
 
 const element = (id) => document.getElementById(id);
 const options = new URLSearchParams(location.search);
 let model;
-let listening; // what stops the microphone, while it is on
-let latest = 0; // recordings may be dropped faster than they are labelled; the last one counts
+let listening; // the function that stops the microphone, while it is on
+let latest = 0; // number of the last job; results of earlier ones, which may come late, are ignored
 
 function say(text, wrong = false) {
   element("status").textContent = text;
   element("status").classList.toggle("wrong", wrong);
 }
 
-/** Runs what a control asks for; what goes wrong is said and not thrown. */
+/** Runs a job for a control, and shows an error instead of throwing it. */
 async function attempt(name, work) {
   const turn = ++latest;
   try {
@@ -40,7 +40,7 @@ function label(file) {
     const prediction = await model.predict(waveform);
     if (!current()) return;
     show(prediction, waveform, file.name, performance.now() - start);
-    say(isSilent(waveform) ? `${file.name} is silent; its label means nothing.` : "");
+    say(isSilent(waveform) ? `${file.name} is silent, so its label means nothing.` : "");
   });
 }
 
@@ -52,10 +52,10 @@ function listen() {
         throw new VoxmoodError(
           error.name === "NotAllowedError"
             ? "may not be used by this page; allow it in the browser's settings for this site."
-            : `cannot be used (${error.message}). Plug one in, or choose a file.`,
+            : `cannot be used (${error.message}). Connect one, or choose a file.`,
         );
       });
-    if (!stream) throw new VoxmoodError("is given to https:// and localhost only.");
+    if (!stream) throw new VoxmoodError("can be used on https:// and localhost only.");
     const context = new AudioContext();
     const stop = () => {
       stream.getTracks().forEach((track) => track.stop());
@@ -65,14 +65,14 @@ function listen() {
     listening = stop;
     element("microphone").setAttribute("aria-pressed", "true");
     element("microphone").textContent = "Stop";
-    say(`Listening… a label every ${HOP} s, of the last ${WINDOW} s.`);
+    say(`Listening… a label for the last ${WINDOW} s, every ${HOP} s.`);
 
     await context.audioWorklet.addModule("recorder.js");
     const recorder = new AudioWorkletNode(context, "recorder", { numberOfOutputs: 0 });
     context.createMediaStreamSource(stream).connect(recorder);
     const rate = context.sampleRate;
     let recent = [];
-    let fresh = 0; // samples that no label has heard
+    let fresh = 0; // samples since the last label
     let busy = false;
     recorder.port.onmessage = async ({ data: chunk }) => {
       recent.push(chunk);
@@ -106,7 +106,7 @@ function listen() {
 
 function stopListening() {
   if (!listening) return;
-  latest++; // a window that is still being labelled is no longer wanted
+  latest++; // the result of a window that is still being labeled is ignored
   listening();
   listening = undefined;
   element("microphone").setAttribute("aria-pressed", "false");
@@ -125,7 +125,7 @@ function show({ label, probabilities }, waveform, source, milliseconds) {
   element("label").textContent = label;
   element("source").textContent = source;
   element("facts").textContent =
-    `${(waveform.length / rate).toFixed(1)} s of audio, labelled in ${Math.round(milliseconds)} ms by ${name} (${model.precision})`;
+    `${(waveform.length / rate).toFixed(1)} s of audio, labeled in ${Math.round(milliseconds)} ms by ${name} (${model.precision})`;
   element("waveform").firstElementChild.setAttribute("d", outline(waveform, 400));
   for (const row of element("bars").children) {
     const probability = probabilities.get(row.dataset.label);
@@ -136,7 +136,7 @@ function show({ label, probabilities }, waveform, source, milliseconds) {
   }
 }
 
-/** The path of a waveform: a vertical line from minimum to maximum in each column. */
+/** Returns the path of a waveform: a vertical line from minimum to maximum in each column. */
 function outline(waveform, columns) {
   const peak = Math.max(1e-6, waveform.reduce((most, sample) => Math.max(most, Math.abs(sample)), 0));
   const step = waveform.length / columns;
@@ -185,7 +185,7 @@ element("example").onclick = () =>
 
 const drop = element("drop");
 document.ondragover = (event) => {
-  event.preventDefault(); // else the browser would open the file
+  event.preventDefault(); // otherwise the browser would open the file
   drop.classList.add("over");
 };
 document.ondragleave = () => drop.classList.remove("over");

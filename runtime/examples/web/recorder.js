@@ -1,4 +1,4 @@
-// Hands what the microphone hears to the page, in chunks of some tens of milliseconds.
+// Send the audio of the microphone to the page, in chunks of some tens of milliseconds.
 const CHUNK = 2048;
 
 class Recorder extends AudioWorkletProcessor {

@@ -1,5 +1,5 @@
-// The built page in headless Chromium against the `voxmood` command on PATH, served as the README
-// says. RECORDINGS=folder adds 16 kHz WAV files, SCREENSHOTS=folder keeps pictures of the page.
+// Compare the built page in headless Chromium with the `voxmood` command on PATH. The page is served
+// as the README says. RECORDINGS=folder adds 16 kHz WAV files; SCREENSHOTS=folder saves pictures.
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
@@ -26,7 +26,7 @@ before(async () => {
     stdio: ["ignore", "pipe", "ignore"],
   });
   const greeting = await new Promise((resolve, reject) => {
-    server.stdout.once("data", resolve); // and the pipe stays open, or the server would end
+    server.stdout.once("data", resolve); // the pipe stays open, or the server would end
     server.once("exit", () => reject(new Error("the server did not start")));
   });
   origin = `http://127.0.0.1:${/port (\d+)/.exec(greeting)[1]}`;
@@ -42,7 +42,7 @@ after(async () => {
   rmSync(folder, { recursive: true });
 });
 
-/** A new page with its requests recorded, when its model is there or failed to come. */
+/** Opens a new page, records its requests, and waits until its model is loaded or has failed. */
 async function open({ query = "", route, ...options } = {}) {
   const context = await browser.newContext(options);
   context.on("request", (request) => requests.push(request.url()));
@@ -201,7 +201,7 @@ test("says what is wrong with the model", async () => {
     await said(page, message);
     assert.ok(await page.locator("#file").isDisabled());
   }
-  await said(await open({ query: "?precision=int4" }), /^The model has no precision int4; there are fp32/);
+  await said(await open({ query: "?precision=int4" }), /^The model has no precision int4; it has fp32/);
 });
 
 test("labels the microphone until it is stopped", async () => {
@@ -237,6 +237,6 @@ test("no request leaves the origin", async () => {
 async function picture(page, name) {
   if (!process.env.SCREENSHOTS) return;
   await page.mouse.move(0, 0);
-  await page.waitForTimeout(400); // the bars move
+  await page.waitForTimeout(400); // the bars are animated
   await page.screenshot({ path: join(process.env.SCREENSHOTS, `${name}.png`), fullPage: true });
 }

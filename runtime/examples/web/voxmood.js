@@ -1,35 +1,35 @@
-// A voxmood bundle in the browser: load it, bring audio to its sampling rate, predict.
-// Everything the model needs but decoding is in its graph.
+// Run a voxmood bundle in the browser: load it, convert audio to its sampling rate, predict.
+// Except for decoding and resampling, everything that the model needs is in its graph.
 
-/** What is wrong with a recording or a bundle; a name in front makes a sentence of it. */
+/** An error in a recording or a bundle. Its message continues a sentence that begins with the name. */
 export class VoxmoodError extends Error {}
 
-const MAX_FILE_BYTES = 100e6; // a minute at 192 kHz in stereo, as 32-bit samples
+const MAX_FILE_BYTES = 100e6; // a minute of stereo at 192 kHz in 32-bit samples
 
 /**
- * Loads the bundle in a folder of this origin.
- * @param {string} url of the folder
- * @param {string} [precision] by default int8 if the bundle has it, else fp32
+ * Loads a bundle from a folder of this origin.
+ * @param {string} url URL of the folder
+ * @param {string} [precision] precision to load; by default int8 if the bundle has it, else fp32
  */
 export async function load(url, precision) {
   const bundle = await (await get(`${url}/bundle.json`)).json();
-  if (bundle.schema > 1) throw new VoxmoodError(`is of schema ${bundle.schema}, and this page reads schema 1.`);
-  const there = Object.keys(bundle.precisions);
-  precision ??= ["int8", "fp32", ...there].find((name) => there.includes(name));
-  if (!there.includes(precision)) {
-    throw new VoxmoodError(`has no precision ${precision}; there are ${there.join(", ")}.`);
+  if (bundle.schema > 1) throw new VoxmoodError(`has schema ${bundle.schema}, but this page reads schema 1 only.`);
+  const names = Object.keys(bundle.precisions);
+  precision ??= ["int8", "fp32", ...names].find((name) => names.includes(name));
+  if (!names.includes(precision)) {
+    throw new VoxmoodError(`has no precision ${precision}; it has ${names.join(", ")}.`);
   }
   const ort = await import("./ort/ort.wasm.bundle.min.mjs").catch(() => {
     throw new VoxmoodError("needs onnxruntime-web; build the page: npm ci && npm run build");
   });
-  ort.env.wasm.numThreads = 1; // more would need cross-origin isolation
-  ort.env.wasm.proxy = true; // runs in a worker, so that the page stays alive
+  ort.env.wasm.numThreads = 1; // more threads would need cross-origin isolation
+  ort.env.wasm.proxy = true; // run in a worker, so that the page stays responsive
   const files = await Promise.all(
     Object.entries(bundle.precisions[precision].files).map(async ([name, facts]) => {
       const bytes = await (await get(`${url}/${name}`)).arrayBuffer();
-      // crypto.subtle is not there on plain http, but for localhost.
+      // On plain http, crypto.subtle exists for localhost only.
       if (bytes.byteLength !== facts.bytes || (crypto.subtle && (await sha256(bytes)) !== facts.sha256)) {
-        throw new VoxmoodError(`is damaged: ${name} differs from what bundle.json says of it. Copy it again.`);
+        throw new VoxmoodError(`is damaged: ${name} has another size or SHA-256 than bundle.json says. Copy it again.`);
       }
       return { path: name, data: new Uint8Array(bytes) };
     }),
@@ -57,7 +57,7 @@ class Model {
 
   /**
    * Labels a waveform.
-   * @param {Float32Array} waveform mono, -1 to 1, at the bundle's sampling rate
+   * @param {Float32Array} waveform mono samples from -1 to 1, at the bundle's sampling rate
    * @returns {Promise<{label: string, probabilities: Map<string, number>}>}
    */
   async predict(waveform) {
@@ -69,12 +69,12 @@ class Model {
       throw new VoxmoodError(`is too long: ${seconds(waveform.length / rate)}, and the model takes ${seconds(max / rate)} at once. Cut out a part of it.`);
     }
     if (!waveform.every(Number.isFinite)) {
-      throw new VoxmoodError("holds samples that are not numbers; write the file again.");
+      throw new VoxmoodError("contains samples that are not finite numbers; export the file again.");
     }
     const { Tensor } = this.#ort;
     const { probabilities } = await this.#session.run(
       {
-        waveform: new Tensor("float32", waveform.slice(), [1, waveform.length]), // moves to the worker
+        waveform: new Tensor("float32", waveform.slice(), [1, waveform.length]), // a copy, because it moves to the worker
         lengths: new Tensor("int64", BigInt64Array.of(BigInt(waveform.length)), [1]),
       },
       ["probabilities"],
@@ -89,8 +89,8 @@ class Model {
 
 /**
  * Decodes a file to a waveform: the mean of its channels, resampled by the browser.
- * @param {Blob} file
- * @param {number} rate in Hz
+ * @param {Blob} file the file
+ * @param {number} rate sampling rate of the waveform in Hz
  * @returns {Promise<Float32Array>}
  */
 export async function decode(file, rate) {
@@ -113,8 +113,8 @@ async function channelsOf(bytes, rate) {
 }
 
 /**
- * The channels of a 16-bit WAV that needs no resampling, exactly: browsers differ in the last bit
- * (Chromium divides positive samples by 32767). Null for any other file.
+ * Returns the exact channels of a 16-bit WAV file that needs no resampling, or null for any other
+ * file. Browsers differ in the last bit (Chromium divides positive samples by 32767).
  */
 function channelsOfWav(bytes, rate) {
   const view = new DataView(bytes);
@@ -139,7 +139,7 @@ function channelsOfWav(bytes, rate) {
   return null;
 }
 
-/** Resamples a waveform as the browser does it. */
+/** Resamples a waveform with the browser's resampler. */
 export async function resample(waveform, from, to) {
   if (from === to) return waveform;
   const context = new OfflineAudioContext(1, Math.ceil((waveform.length * to) / from), to);

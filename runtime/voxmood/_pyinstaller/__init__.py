@@ -4,5 +4,5 @@ from pathlib import Path
 
 
 def hook_directories() -> list[str]:
-    """Return the folders in which PyInstaller finds hooks."""
+    """Return the folders in which PyInstaller looks for hooks."""
     return [str(Path(__file__).parent)]

@@ -1,7 +1,7 @@
-"""Keep PyTorch out of frozen apps.
+"""A hook that keeps PyTorch out of frozen apps.
 
-When ONNX Runtime prints debug information, it asks its optimizer of transformers about the machine.
-That optimizer imports torch, which PyInstaller would collect where it is installed.
+`onnxruntime.transformers` imports torch, and ONNX Runtime uses that package only to print debug
+information. Without this hook, PyInstaller would collect torch wherever it is installed.
 """
 
 excludedimports = ["torch", "transformers", "onnx"]

@@ -1,8 +1,9 @@
-"""Add the sub-commands to a frozen command line, which imports them by name.
+"""A hook that adds the sub-commands to a frozen command line, which imports them by name.
 
-Only those of the runtime are added, since export and benchmarks need PyTorch.
+It adds only the sub-commands of the runtime, because export and benchmarks need PyTorch.
 """
 
 from voxmood.cli import COMMANDS
 
-hiddenimports = [module for module, _ in COMMANDS.values() if module.startswith("voxmood.")]
+_modules = [command.module for command in COMMANDS.values()]
+hiddenimports = [module for module in _modules if module.startswith("voxmood.")]

@@ -1,8 +1,8 @@
-"""Add to a frozen app what PyInstaller does not find in import statements.
+"""A hook that adds what a frozen app needs and PyInstaller cannot see in import statements.
 
-This is the model that ships, the graph that shows how the CPU multiplies int8, and the API, which
-`voxmood` imports by name. PyInstaller itself, and the hooks of pyinstaller-hooks-contrib that it
-brings, collect the libraries of ONNX Runtime, soundfile and soxr.
+This is the model that ships, the graph that shows how the CPU multiplies int8, and the module
+`voxmood.api`, which `voxmood` imports by name. PyInstaller itself and its dependency
+pyinstaller-hooks-contrib collect the libraries of ONNX Runtime, soundfile and soxr.
 """
 
 from pathlib import Path

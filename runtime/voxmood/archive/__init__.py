@@ -1,1 +1,1 @@
-"""Labeling archives: from what is named on the command line to a table."""
+"""Labeling of archives: from files, folders and manifests to a table."""

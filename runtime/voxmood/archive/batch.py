@@ -1,4 +1,4 @@
-"""`voxmood.batch`: an archive to a table in one call."""
+"""The public function `voxmood.batch`."""
 
 from __future__ import annotations
 
@@ -27,33 +27,38 @@ def batch(
     engine: Literal["local", "ray"] = "local",
     address: str | None = None,
 ) -> Tally:
-    """Label recordings into a table, a row each.
+    """Label recordings and write a table with one row for each of them.
 
     Args:
         sources: files, folders, globs, and CSV manifests with a column `path`, which is relative to
             the manifest's folder; with Ray also URIs such as `s3://bucket/folder`.
-        output: a `.csv` or `.jsonl` file; with Ray a folder of Parquet files, or the URI of one.
+        output: a `.csv` or `.jsonl` file; with Ray a folder of Parquet files, or its URI.
         model: the name of a bundle, as `voxmood.load` takes it; None takes the one that ships.
-        provider: as `voxmood.load` takes it.
-        threads: of this machine, for all recordings together; None takes all there are.
-        low_memory: as `voxmood.load` takes it.
-        windows: length and hop in seconds, for a row for each window; None for whole recordings.
-        resume: go on with a run that was stopped.
+        provider: the execution provider, as `voxmood.load` takes it.
+        threads: number of threads for all recordings together; None takes all of this machine.
+        low_memory: save memory, as `voxmood.load` does.
+        windows: length and hop of windows in seconds, which get one row each; None labels whole
+            recordings.
+        resume: continue a run that was stopped.
         force: replace the output.
         engine: `local`, or `ray` (extra `ray`) for more than one machine.
-        address: of a Ray cluster; None starts Ray on this machine.
+        address: address of a Ray cluster; None starts Ray on this machine.
 
     Returns:
-        How many recordings the table has, how many of them have an error, and the commonest causes.
+        The number of recordings in the table, how many of them have an error, and the most common
+        causes.
 
     Raises:
-        OutputError: the output exists, was made otherwise, is an input, or cannot be written.
-        MissingFileError, AudioError, ManifestError: a source stands for nothing.
+        OutputError: the output already exists, was made with other settings, is also an input, or
+            cannot be written.
+        MissingFileError: a source is missing.
+        AudioError: a folder holds no recordings, or the model does not take such windows.
+        ManifestError: a manifest cannot be used, or a recording is named twice.
         BundleError, ProviderError: the model does not load.
-        ClusterError: Ray or the storage is out of reach, or the job failed.
+        ClusterError: Ray or the storage cannot be reached, or the job failed.
         MissingExtraError: the engine needs Ray, which is not installed.
     """
-    from voxmood.archive.sources import Search  # imported late, since sqlite3 takes a while
+    from voxmood.archive.sources import Search  # imported late, because sqlite3 loads slowly
 
     job = Job(
         sources=tuple(os.fspath(source) for source in sources),

@@ -1,4 +1,4 @@
-"""What a batch is asked to do, whichever engine does it."""
+"""The description of a batch job, which every engine takes."""
 
 from __future__ import annotations
 
@@ -14,18 +14,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """What to label, with which model, and where the rows go.
+    """A batch job: what to label, with which model, and where to write the rows.
 
-    Attributes:
-        sources: files, folders, globs and CSV manifests; with Ray also URIs.
-        output: a `.csv` or `.jsonl` file; with Ray a folder of Parquet files, or the URI of one.
-        model: the name of a bundle, as `voxmood.load` takes it; None takes the one that ships.
-        provider: as `voxmood.load` takes it.
-        threads: of this machine, for all recordings together; None takes all there are.
-        low_memory: as `voxmood.load` takes it.
-        windows: length and hop in seconds, for a row for each window; None for whole recordings.
-        resume: go on with a run that was stopped.
-        force: replace the output.
+    The attributes are the arguments of `voxmood.batch`, which describes them.
     """
 
     sources: tuple[str, ...]
@@ -39,11 +30,15 @@ class Job:
     force: bool = False
 
     def labeler(self, columns: tuple[str, ...], threads: int) -> Labeler:
-        """Load the model; return what answers with rows.
+        """Load the model and return a labeler that uses it.
 
         Args:
-            columns: of the manifests, which the rows carry.
-            threads: for one recording.
+            columns: columns of the manifests, which the rows repeat.
+            threads: number of threads for one recording.
+
+        Raises:
+            BundleError, ProviderError: the model does not load.
+            AudioError: the model does not take such windows.
         """
         from voxmood.model import load
 
@@ -53,7 +48,7 @@ class Job:
         return Labeler(model, self.windows, columns)
 
     def model_files(self) -> list[Path]:
-        """Return the files of the bundle, if it is on this machine; no output may be one."""
+        """Return the files of the bundle if it is on this machine; no output may replace them."""
         from voxmood.bundle.locate import bundle_files
 
         return bundle_files(self.model)

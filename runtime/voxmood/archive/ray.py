@@ -1,7 +1,7 @@
-"""The batch engine for more than one machine: Ray Data reads, maps and writes Parquet.
+"""The batch engine for more than one machine, which uses Ray Data and writes Parquet files.
 
-What runs where, how much is under way, and what is done again after a failure is Ray's. Every node
-needs voxmood with the extras `cpu` and `ray`, and the bundle where this machine has it.
+Ray decides what runs where, how much runs at a time, and what is done again after a failure. Every
+node needs voxmood with the extras `cpu` and `ray`, and the bundle at the same path as this machine.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 from voxmood.archive.job import Job
 from voxmood.archive.rows import Entry, Labeler, Row
 from voxmood.archive.sources import Listing, Search, Tally
-from voxmood.archive.table import check_same, exists
+from voxmood.archive.table import already_exists, check_same
 from voxmood.engine.threads import default_threads
 from voxmood.errors import (
     ClusterError,
@@ -31,9 +31,9 @@ from voxmood.errors import (
     VoxmoodError,
 )
 
-# Read when Ray starts.
+# Ray reads these variables when it starts.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-# Else every file of the output waits for a process to start: idle ones were ended after 1 s.
+# By default Ray ends idle processes after 1 s, and every file of the output waits for a new one.
 os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", "60000")
 
 try:
@@ -43,7 +43,7 @@ try:
     from pyarrow import fs
 
     from voxmood.archive.storage import (
-        find,
+        find_entries,
         first_line,
         open_storage,
         parts,
@@ -51,24 +51,33 @@ try:
         unreachable,
     )
 except ModuleNotFoundError as error:
-    raise MissingExtraError("engine ray needs Ray Data: pip install 'voxmood[ray]'.") from error
+    raise MissingExtraError(
+        "--engine ray needs Ray Data, which is not installed: pip install 'voxmood[ray]'."
+    ) from error
 
-DESCRIPTION = "_voxmood.json"  # readers of Parquet leave out what begins so
-BLOCK_PATHS = 32  # a task takes as many recordings; at the end one actor works and others wait
+DESCRIPTION = "_voxmood.json"
+"""Name of the file that describes the rows. Readers of Parquet skip names that begin with `_`."""
+
+BLOCK_PATHS = 32
+"""Recordings of one task. A larger number leaves more actors idle at the end of a job."""
+
 CONNECT_SECONDS = 10.0
-FILE_ROWS = 1000  # the least of a file of the output, but for the last
-# Of a processor: actors that held all there are would leave none to write their rows. Reading asks
-# for what an actor has, so that Ray fuses it with the actor's work; apart from it, throughput on
-# two cores was a third less.
+FILE_ROWS = 1000
+"""The least number of rows in a file of the output, except the last."""
+
 ACTOR_CPUS, WRITER_CPUS = 0.9, 0.1
+"""Shares of a processor. Actors that took whole processors would leave none for writing. Reading
+asks for the share of an actor, because Ray then fuses both into one step; without that, throughput
+on two cores was a third less.
+"""
 
 
 class Worker:
-    """An actor's model.
+    """An actor of Ray, which holds the model and labels recordings.
 
     Args:
-        job: what is asked for.
-        columns: of the manifests, as `Labeler` takes them.
+        job: the job.
+        columns: columns of the manifests, as `Labeler` takes them.
     """
 
     def __init__(self, job: Job, columns: tuple[str, ...]) -> None:
@@ -76,7 +85,7 @@ class Worker:
         self._schema = schema(self._labeler)
 
     def __call__(self, recordings: pyarrow.Table) -> pyarrow.Table:
-        """Labels recordings that `read` has read."""
+        """Label recordings that `read` has read, and return their rows."""
         rows: list[Row] = []
         for path, more, audio, cause in zip(*recordings.columns, strict=True):
             entry = Entry(path.as_py(), *json.loads(more.as_py()))
@@ -85,12 +94,12 @@ class Worker:
             elif "://" in entry.path:
                 rows += [self._labeler.failed(entry, VoxmoodError(cause.as_py()))]
             else:
-                rows += self._labeler(entry)  # which finds the cause, as the local engine does
+                rows += self._labeler(entry)  # fails with the same message as in the local engine
         return pyarrow.Table.from_pylist(rows, schema=self._schema)
 
 
 class Audio(io.BytesIO):
-    """The bytes of a file, and the name that messages have it by."""
+    """The bytes of a file, with the name that messages use for it."""
 
     def __init__(self, content: pyarrow.Buffer, name: str) -> None:
         super().__init__(content)
@@ -98,9 +107,13 @@ class Audio(io.BytesIO):
 
 
 def read(row: Row, root: str) -> Row:
-    """Reads a recording.
+    """Read a recording and return its row with the bytes, or with the cause if it cannot be read.
 
-    Ray's `read_binary_files` would end the job at the first that cannot be read.
+    Ray's own `read_binary_files` would end the job at the first file that cannot be read.
+
+    Args:
+        row: a row with the path of the recording.
+        root: the folder to which relative paths are relative.
     """
     audio = cause = None
     try:
@@ -113,7 +126,7 @@ def read(row: Row, root: str) -> Row:
 
 
 def schema(labeler: Labeler) -> pyarrow.Schema:
-    """The types of the output's columns."""
+    """Return the columns of the output and their types."""
     text, number = pyarrow.string(), pyarrow.float64()
     types = {
         "probabilities": pyarrow.struct([(label, number) for label in labeler.labels]),
@@ -125,32 +138,34 @@ def schema(labeler: Labeler) -> pyarrow.Schema:
 
 
 def run(job: Job, search: Search, address: str | None = None) -> Tally:
-    """Label what is listed; return what the output has.
+    """Run a job on a Ray cluster, as `voxmood.batch` describes, and return what the output has.
 
-    Raises:
-        ClusterError: Ray or the storage is out of reach, or the job failed.
-        OutputError: the output is there, or was made otherwise.
+    Args:
+        job: what to label.
+        search: finds the recordings of the sources, and afterward tells what it skipped.
+        address: address of a Ray cluster; None starts Ray on this machine.
     """
     storage, folder = open_storage(job.output)
     try:
-        there = parts(storage, folder)
+        existing = parts(storage, folder)
         description = f"{folder}/{DESCRIPTION}"
-        if there and not storage.get_file_info(description).is_file:
+        if existing and not storage.get_file_info(description).is_file:
             raise OutputError(
                 f"{job.output}: holds Parquet files that no batch wrote; choose another folder."
             )
-        if there and not (job.resume or job.force):
-            raise exists(job.output)
-        listing = Listing(chain.from_iterable(find(source, search) for source in job.sources))
-        # Here too: what is wrong with the model is told at once.
+        if existing and not (job.resume or job.force):
+            raise already_exists(job.output)
+        entries = (find_entries(source, search) for source in job.sources)
+        listing = Listing(chain.from_iterable(entries))
+        # Load the model on this machine too, so that an error in it is reported at once.
         labeler = job.labeler(listing.columns, threads=1)
-        if there and job.resume:
+        if existing and job.resume:
             with storage.open_input_stream(description) as stream:
                 check_same(job.output, stream.read(), labeler.description)
-            for path, _ in chain.from_iterable(recordings(storage, part) for part in there):
+            for path, _ in chain.from_iterable(recordings(storage, part) for part in existing):
                 listing.discard(path)
         else:
-            for part in there:
+            for part in existing:
                 storage.delete_file(part)
             storage.create_dir(folder)
             with storage.open_output_stream(description) as stream:
@@ -170,10 +185,14 @@ def run(job: Job, search: Search, address: str | None = None) -> Tally:
 
 
 def label(listing: Listing, job: Job, storage: fs.FileSystem, folder: str) -> None:
-    """Runs the job."""
+    """Label recordings on the cluster and write their rows as Parquet files.
+
+    Raises:
+        ClusterError: the job failed.
+    """
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = sys.stderr.isatty()
-    # It warns that actors hold all processors, which these leave room in.
+    # Ray warns that the actors hold all processors, but `ACTOR_CPUS` leaves room.
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     actors = max(1, int(ray.cluster_resources()["CPU"]))
     tasks = math.ceil(len(listing) / BLOCK_PATHS)
@@ -206,21 +225,25 @@ def label(listing: Listing, job: Job, storage: fs.FileSystem, folder: str) -> No
         )
     except (ray.exceptions.RayError, RuntimeError) as error:
         raise ClusterError(
-            f"the job on Ray failed ({cause(error)}); once that is mended, --resume goes on."
+            f"the job on Ray failed ({cause(error)}); once that is fixed, --resume continues it."
         ) from error
     finally:
         ray.shutdown()
 
 
 def connect(address: str | None, processors: int) -> None:
-    """Joins a cluster, or starts Ray on this machine.
+    """Connect to a cluster, or start Ray on this machine.
+
+    Args:
+        address: address of the cluster; None starts Ray.
+        processors: number of processors that Ray may use if it is started.
 
     Raises:
-        ClusterError: there is none at the address.
+        ClusterError: no cluster answers at the address.
     """
     try:
         if address and (found := re.fullmatch(r"(?:ray://)?(.+):(\d+)", address)):
-            # Ray itself would try for minutes.
+            # Check the address first, because Ray itself would try for minutes.
             socket.create_connection((found[1], int(found[2])), CONNECT_SECONDS).close()
         ray.init(
             address=address,
@@ -237,6 +260,6 @@ def connect(address: str | None, processors: int) -> None:
 
 
 def cause(error: Exception) -> str:
-    """A job's error in short; one of a task holds the traceback of another machine before it."""
+    """Return the error of a job in one line, without the traceback that errors of tasks hold."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[-1 if isinstance(error, ray.exceptions.RayTaskError) else 0].strip()

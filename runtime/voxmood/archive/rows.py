@@ -1,4 +1,4 @@
-"""Rows: what tables, JSON lines and commands say of a recording, or of a segment of one."""
+"""Rows: the answers for recordings or segments, as tables and JSON lines show them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from voxmood.model import Model
 from voxmood.results import Segment, rounded, segment_fields
 
 Row: TypeAlias = dict[str, Any]
-"""Values by the names of a table's columns; see `Labeler`."""
+"""The values of a row by the name of their column; see `Labeler`."""
 
 FAILURES = (VoxmoodError, OSError, MemoryError)
-"""What a recording may cost a row, and never the run."""
+"""Errors that become a row with an error, and do not end the run."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Entry:
     """A recording to label.
 
     Attributes:
-        path: what its rows call it; a path as it was given, or a URI.
-        columns: what a manifest says of it beside its path, by column.
-        listed: where a manifest lists it, and as what; empty where none does.
+        path: path as it was given, or URI; the rows name the recording by it.
+        columns: values of the other columns of its manifest, by column.
+        listed: the manifest with the line number and the name in it; empty without a manifest.
     """
 
     path: str
@@ -38,19 +38,19 @@ class Entry:
 
 
 class Labeler:
-    """A model that answers with rows, and with rows that say so where it cannot.
+    """A model that answers with rows; a recording that it cannot label gets a row with an error.
 
-    A row has `path`, `label`, `probabilities` by label, `duration_s`, `warnings` and `error`; with
-    windows it is of a segment, and has `start`, `end` and `silent` instead of a duration. The
-    columns of manifests follow. Where there is an error, a recording has one row, and what the
-    model would have said is None.
+    A row has `path`, `label`, `probabilities` by label, `duration_s`, `warnings` and `error`. With
+    windows, a row describes a segment and has `start`, `end` and `silent` instead of `duration_s`.
+    The columns of manifests follow. A recording with an error has one row, in which the values
+    that the model would have given are None.
 
     Args:
-        model: threads may share it.
-        windows: length and hop in seconds, as `Model.timeline` takes them; None for whole
+        model: the model, which threads may share.
+        windows: length and hop in seconds, as `Model.timeline` takes them; None labels whole
             recordings.
-        columns: of the manifests. One that is called as a column of ours, or as a label, becomes
-            `manifest_` and its name.
+        columns: columns of the manifests. A column that has the name of another column or of a
+            label gets `manifest_` in front of its name.
 
     Raises:
         AudioError: the model does not take such windows.
@@ -67,18 +67,18 @@ class Labeler:
         if windows:
             Windows(*windows, model.bundle)
         of_segment = ("start", "end", "label", "probabilities", "silent")
-        said = of_segment if windows else ("label", "probabilities", "duration_s")
-        own = ("path", *said, "warnings", "error")
+        answers = of_segment if windows else ("label", "probabilities", "duration_s")
+        own = ("path", *answers, "warnings", "error")
         self._carried = _free_names(columns, {*own, *model.labels})
         self.fields = (*own, *self._carried.values())
-        """The names of a row's values, in order."""
+        """The names of the values of a row, in order."""
 
     def __call__(self, entry: Entry, source: AudioSource | None = None) -> list[Row]:
-        """Label a recording.
+        """Label a recording and return its rows.
 
         Args:
             entry: the recording.
-            source: as `Model.predict` takes it; None takes the path.
+            source: its audio, as `Model.predict` takes it; None reads the file at its path.
         """
         source = entry.path if source is None else source
         try:
@@ -89,12 +89,12 @@ class Labeler:
             prediction = self._model.predict(source)
         except FAILURES as error:
             return [self.failed(entry, error)]
-        said = {
+        answers = {
             "label": prediction.label,
             "probabilities": rounded(prediction.probabilities),
             "duration_s": round(prediction.duration, 3),
         }
-        return [self._row(entry, said, prediction.warnings)]
+        return [self._row(entry, answers, prediction.warnings)]
 
     def segment(self, entry: Entry, segment: Segment, warnings: Sequence[str]) -> Row:
         """Return the row of a segment of a recording."""
@@ -104,7 +104,7 @@ class Labeler:
         """Return the row of a recording that has no label."""
         cause = str(error)
         if isinstance(error, MemoryError):
-            cause = f"{entry.path}: there is not enough memory for it."
+            cause = f"{entry.path}: needs more memory than there is."
         elif not isinstance(error, VoxmoodError):
             cause = f"{entry.path}: cannot be read ({error})."
         if entry.listed:
@@ -114,27 +114,27 @@ class Labeler:
     def _row(
         self,
         entry: Entry,
-        said: Mapping[str, Any],
+        answers: Mapping[str, Any],
         warnings: Sequence[str],
         error: str | None = None,
     ) -> Row:
         row: Row = dict.fromkeys(self.fields)
-        row |= {"path": entry.path, **said, "warnings": list(warnings), "error": error}
+        row |= {"path": entry.path, **answers, "warnings": list(warnings), "error": error}
         return row | {name: entry.columns.get(column) for column, name in self._carried.items()}
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The model's."""
+        """The labels of the model, in the order of its logits."""
         return self._model.labels
 
     @property
     def carried(self) -> tuple[str, ...]:
-        """The names that the columns of manifests have in rows; each value is a text or None."""
+        """The names that the columns of manifests have in rows; their values are texts or None."""
         return tuple(self._carried.values())
 
     @property
     def description(self) -> dict[str, Any]:
-        """What makes the rows: a table of other rows is not to be gone on with."""
+        """Everything that determines the rows; only a run with the same description may resume."""
         files = self._model.bundle.precisions[self._model.precision].files
         return {
             "model": self._model.bundle.name,
@@ -146,21 +146,21 @@ class Labeler:
 
 
 def as_json(row: Row) -> str:
-    """Return a row as a line of JSON; what is not UTF-8 in names of files is escaped."""
+    """Return a row as a line of JSON, in which file names that are not UTF-8 are escaped."""
     text = json.dumps(row, ensure_ascii=False)
     return text.encode("utf-8", "backslashreplace").decode() + "\n"
 
 
 def as_csv(row: Row, labels: Sequence[str]) -> str:
-    """Return a row as a line of CSV, in which each label has a column."""
+    """Return a row as a line of CSV, in which each label has a column of its own."""
     text = io.StringIO()
     csv.writer(text).writerow(_cells(row, labels))
-    # Written with CR LF, for which it quotes cells that hold either.
+    # The writer ends lines by CR LF, because it then quotes cells that hold CR or LF.
     return text.getvalue().removesuffix("\r\n") + "\n"
 
 
 def csv_head(fields: Sequence[str], labels: Sequence[str]) -> str:
-    """Return the line that names the columns of `as_csv`."""
+    """Return the header line of CSV, which names the columns of `as_csv`."""
     names: Row = {name: name for name in fields}
     return as_csv(names | {"probabilities": dict(zip(labels, labels, strict=True))}, labels)
 
@@ -176,7 +176,7 @@ def _cells(row: Row, labels: Sequence[str]) -> Iterator[Any]:
 
 
 def _free_names(columns: Iterable[str], taken: set[str]) -> dict[str, str]:
-    """Give each column a name that none has yet."""
+    """Return a name for each column that is not taken yet."""
     names = {}
     for column in columns:
         name = column

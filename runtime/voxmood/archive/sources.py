@@ -1,7 +1,4 @@
-"""Archives to tables: what is to be labeled, and all cores of one machine.
-
-`voxmood.archive.ray` does the same on more than one, with the same listing and the same rows.
-"""
+"""The recordings of an archive: finding, listing, counting and labeling them on this machine."""
 
 from __future__ import annotations
 
@@ -20,16 +17,19 @@ from voxmood.audio.hints import missing_file_hint
 from voxmood.audio.listing import manifest_lines, skipped_text, walk
 from voxmood.errors import AudioError, ManifestError, MissingFileError
 
-AHEAD = 64  # recordings a worker may be ahead of the row to be written; their rows are small
-MOST_CAUSES = 3  # that the end of a run names
+AHEAD = 64
+"""Recordings that each worker may be ahead of the next row to write; only their rows are kept."""
+
+MOST_CAUSES = 3
+"""The most causes of errors that the summary of a run names."""
 
 
 class Search:
-    """Finds what sources stand for.
+    """A search for the recordings of sources, which remembers what it read and skipped.
 
     Attributes:
-        manifests: the lists that were read.
-        skipped: how many files of folders are no recordings, by their suffix.
+        manifests: the manifests that were read.
+        skipped: number of files in folders that are not recordings, by suffix.
     """
 
     def __init__(self) -> None:
@@ -37,31 +37,31 @@ class Search:
         self.skipped = Counter[str]()
 
     def find(self, source: str) -> Iterator[Entry]:
-        """Yield the recordings that a file, a folder, a glob or a CSV manifest stands for.
+        """Yield the recordings of a source: a file, a folder, a glob or a CSV manifest.
 
-        Paths are as they were given, but for `.` and doubled slashes, which mean nothing. What a
-        manifest lists need not exist; its paths are relative to it.
+        Paths stay as they were given, except that `.` and doubled slashes are removed. The paths
+        in a manifest are relative to its folder, and the files need not exist.
 
         Raises:
-            MissingFileError: there is no such thing.
+            MissingFileError: the source is missing.
             AudioError: a folder holds no recordings.
             ManifestError: a manifest cannot be used.
         """
         if "://" in source:
             hint = missing_file_hint(source) if source.startswith(("http:", "https:")) else ""
             raise MissingFileError(
-                f"{source}: only --engine ray reads what is not on this machine. {hint}".rstrip()
+                f"{source}: is not on this machine; only --engine ray reads it. {hint}".rstrip()
             )
         if not source:
             raise MissingFileError("the name of a source is empty; is a variable not set?")
         path = Path(source)
-        there = os.path.lexists(path)
-        is_glob = not there and glob.has_magic(source)
+        exists = os.path.lexists(path)
+        is_glob = not exists and glob.has_magic(source)
         if path.is_dir():
             empty, skipped = True, Counter[str]()
             for file in walk(str(path), skipped):
                 empty = False
-                yield Entry(str(Path(file)))  # of the folder "." as well
+                yield Entry(str(Path(file)))  # without a leading "./"
             if empty:
                 raise AudioError(f"{source}: holds no recordings. {skipped_text(skipped)}".rstrip())
             self.skipped += skipped
@@ -71,7 +71,7 @@ class Search:
                 listed = f"{recording.listed}: {recording.name}"
                 place = recording.name if "://" in recording.name else str(recording.path)
                 yield Entry(place, recording.columns, listed)
-        elif there:
+        elif exists:
             yield Entry(str(path))
         elif source == "-":
             raise MissingFileError("-: standard input is not read here; name files or folders.")
@@ -84,24 +84,24 @@ class Search:
             if empty:
                 hint = missing_file_hint(source)
                 raise MissingFileError(
-                    f"{source}: no such file or folder, and no glob of any. {hint}".rstrip()
+                    f"{source}: no such file or folder, and no file matches it. {hint}".rstrip()
                 )
 
 
 class Listing(Iterable[Entry]):
-    """Recordings, each once, in the order of their paths as bytes.
+    """The recordings to label, each one once, in the order of the bytes of their paths.
 
-    They lie in a temporary database on disk, so that memory does not grow with their number.
+    They are kept in a temporary database on disk, so that memory does not grow with their number.
 
     Attributes:
-        columns: of all manifests, in the order in which they came.
+        columns: the columns of all manifests, in the order in which they appeared.
     """
 
     def __init__(self, entries: Iterable[Entry]) -> None:
-        """Take the recordings.
+        """Store the recordings.
 
         Raises:
-            ManifestError: one is there twice.
+            ManifestError: a recording is named twice.
         """
         self._table = sqlite3.connect("")
         self._table.execute("CREATE TABLE listing (path BLOB PRIMARY KEY, more) WITHOUT ROWID")
@@ -116,8 +116,8 @@ class Listing(Iterable[Entry]):
             except sqlite3.IntegrityError:
                 where = f" [{entry.listed}]" if entry.listed else ""
                 raise ManifestError(
-                    f"{entry.path}: is given twice, and a table has each once; name it in one "
-                    f"place.{where}"
+                    f"{entry.path}: is named twice, but a table has one row for it; remove one of "
+                    f"the two.{where}"
                 ) from None
         self.columns = tuple(columns)
 
@@ -130,17 +130,17 @@ class Listing(Iterable[Entry]):
             yield Entry(os.fsdecode(path), *(json.loads(more) if more else ()))
 
     def discard(self, path: str) -> bool:
-        """Take a recording out; return whether it was there."""
+        """Remove a recording and return whether it was listed."""
         where = "DELETE FROM listing WHERE path = ?"
         return bool(self._table.execute(where, (os.fsencode(path),)).rowcount)
 
 
 class Tally:
-    """How many recordings a table has, and why some of them have no label.
+    """The number of recordings in a table, and the causes why some of them have no label.
 
     Attributes:
-        recordings: how many there are.
-        failed: how many of them have an error.
+        recordings: number of recordings.
+        failed: number of recordings that have an error.
     """
 
     def __init__(self) -> None:
@@ -149,19 +149,19 @@ class Tally:
         self._examples: dict[str, str] = {}
 
     def add(self, path: str, error: str | None) -> None:
-        """Count a recording, with the error of its row."""
+        """Count a recording, with the error of its row if it has one."""
         self.recordings += 1
         if error is None:
             return
         self.failed += 1
         cause = error.removeprefix(f"{path}: ")
         cause = re.sub(r" \[[^\[]*, line \d+: .*\]$", "", cause, flags=re.DOTALL)
-        kind = re.sub(r"\d+", "0", cause)  # they differ in durations and the like
+        kind = re.sub(r"\d+", "0", cause)  # one kind, whatever durations and sizes it names
         self._causes[kind] += 1
         self._examples.setdefault(kind, cause)
 
     def causes(self) -> list[str]:
-        """Return a line for each of the commonest causes, and one for the rest."""
+        """Return a line for each of the most common causes, and one line for the rest."""
         common = self._causes.most_common(MOST_CAUSES)
         lines = [f"{count:>8}  {self._examples[kind]}" for kind, count in common]
         if rest := self.failed - sum(count for _, count in common):
@@ -170,10 +170,15 @@ class Tally:
 
 
 def label_all(labeler: Labeler, entries: Iterable[Entry], workers: int) -> Iterator[list[Row]]:
-    """Yield the rows of each recording, in order.
+    """Yield the rows of each recording, in the order of the recordings.
 
-    A worker decodes while others run the model: both leave Python's lock alone. Only rows wait
-    for their turn, never audio.
+    Threads are enough here, because decoders and the model run without Python's global lock. Rows
+    that are ready early are kept until their turn; audio is not.
+
+    Args:
+        labeler: labels a recording.
+        entries: the recordings.
+        workers: number of threads.
     """
     pool = ThreadPoolExecutor(workers)
     pending = deque[Future[list[Row]]]()

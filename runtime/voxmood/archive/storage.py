@@ -1,4 +1,4 @@
-"""Where the Ray engine reads and writes: folders of this machine and buckets, by Arrow."""
+"""The storage of the Ray engine: folders of this machine and buckets, which Arrow opens."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from voxmood.audio.listing import is_recording, suffix_of
 from voxmood.errors import ClusterError, ManifestError, MissingFileError
 
 
-def find(source: str, search: Search) -> Iterator[Entry]:
+def find_entries(source: str, search: Search) -> Iterator[Entry]:
     """Yield the recordings of a source, which may be a URI such as `s3://bucket/folder`.
 
     Raises:
-        MissingFileError, AudioError: as `Search.find`.
-        ManifestError: as there, or a name is not UTF-8.
-        ClusterError: the storage is out of reach.
+        MissingFileError: the source is missing, or the URI has no recordings.
+        AudioError: a folder of this machine holds no recordings.
+        ManifestError: a manifest cannot be used, or a name is not UTF-8.
+        ClusterError: the storage cannot be reached.
     """
     if "://" not in source:
         for entry in search.find(source):
@@ -29,8 +30,8 @@ def find(source: str, search: Search) -> Iterator[Entry]:
                 f"{entry.path}{entry.listed}".encode()
             except UnicodeEncodeError:
                 raise ManifestError(
-                    f"{entry.path}: its name is not UTF-8, and Parquet holds no other; rename it, "
-                    "or go without --engine ray."
+                    f"{entry.path}: its name is not UTF-8, which Parquet requires; rename it, or "
+                    "use --engine local."
                 ) from None
             yield entry
         return
@@ -54,52 +55,55 @@ def find(source: str, search: Search) -> Iterator[Entry]:
         else:
             search.skipped[suffix_of(name)] += 1
     if empty:
-        raise MissingFileError(f"{source}: holds no recordings, or is not there.")
+        raise MissingFileError(f"{source}: is missing or holds no recordings.")
 
 
 def open_storage(location: str, root: str = ".") -> tuple[fs.FileSystem, str]:
-    """The file system of a path or URI, and the path in it.
+    """Return the file system of a path or URI, and the path within that file system.
 
     Args:
-        location: of a file or folder.
-        root: what a relative path is relative to; this process's folder by default.
+        location: path or URI of a file or folder.
+        root: folder to which a relative path is relative; by default the current folder.
+
+    Raises:
+        ClusterError: the storage cannot be reached.
     """
     scheme, mark, path = location.partition("://")
     if not mark:
         return fs.LocalFileSystem(), str(Path(root, location).absolute())
     try:
-        # Of the bucket alone: what follows may hold what a URI must escape.
+        # Only the bucket is parsed, because the rest may hold characters that a URI must escape.
         return fs.FileSystem.from_uri(f"{scheme}://{path.partition('/')[0]}")[0], path.rstrip("/")
     except (pyarrow.ArrowInvalid, OSError) as error:
         raise unreachable(location, error) from error
 
 
 def parts(storage: fs.FileSystem, folder: str) -> list[str]:
-    """The files of Parquet in a folder."""
+    """Return the paths of the Parquet files in a folder."""
     below = storage.get_file_info(fs.FileSelector(folder, allow_not_found=True))
     return [file.path for file in below if file.extension == "parquet"]
 
 
 def recordings(storage: fs.FileSystem, part: str) -> Iterator[tuple[str, str | None]]:
-    """Yield the recordings in a file with their errors; remove a file that was cut off."""
+    """Yield the recordings in a Parquet file with their errors; delete a file that is cut off."""
     try:
         with storage.open_input_file(part) as file:
             columns = parquet.read_table(file).select(["path", "error"]).to_pydict()
-    except pyarrow.ArrowInvalid:  # it has no end
+    except pyarrow.ArrowInvalid:  # the end of the file is missing
         storage.delete_file(part)
         return
     yield from dict(zip(columns["path"], columns["error"], strict=True)).items()
 
 
 def unreachable(location: str, error: Exception) -> ClusterError:
-    """What to say of storage that does not answer."""
+    """Return the error for storage that does not answer."""
     return ClusterError(
-        f"{location}: cannot be reached ({first_line(error)}). Credentials come from the usual "
-        "places, such as AWS_PROFILE or AWS_ACCESS_KEY_ID with AWS_SECRET_ACCESS_KEY, the region "
-        "from AWS_REGION, another endpoint from AWS_ENDPOINT_URL."
+        f"{location}: cannot be reached ({first_line(error)}). Set the credentials in the usual "
+        "places, such as AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; set the "
+        "region in AWS_REGION, and another endpoint in AWS_ENDPOINT_URL."
     )
 
 
 def first_line(error: Exception) -> str:
-    """An error in short."""
+    """Return the first line of the message of an error, or its type if it has no message."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__).strip()

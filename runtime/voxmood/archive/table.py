@@ -1,4 +1,4 @@
-"""The table of a batch as one file, CSV or JSON lines, which a killed run leaves fit to go on."""
+"""The table of a batch as one CSV or JSON-lines file, which can be resumed after a killed run."""
 
 from __future__ import annotations
 
@@ -16,38 +16,47 @@ from voxmood.files import write_whole
 SUFFIXES = (".csv", ".jsonl")
 
 
-def exists(table: object) -> OutputError:
-    """What to say of a table that is there."""
-    return OutputError(f"{table}: already exists; --resume goes on with it, --force replaces it.")
+def already_exists(table: object) -> OutputError:
+    """Return the error for a table that already exists."""
+    return OutputError(f"{table}: already exists; --resume continues it, --force replaces it.")
 
 
 def description_of(table: Path) -> Path:
-    """Return the file beside a table that says what makes its rows."""
+    """Return the path of the file beside a table that describes what determines its rows."""
     return table.with_name(f"{table.name}.json")
 
 
 def check_same(table: object, made_by: str | bytes | None, run: Mapping[str, Any]) -> None:
-    """Raises OutputError unless what made a table, as JSON, is what this run would use."""
+    """Check that an existing table was made with the same settings as this run.
+
+    Args:
+        table: name of the table, for the message.
+        made_by: description of the table as JSON, or None if it is missing.
+        run: description of this run.
+
+    Raises:
+        OutputError: the settings differ, or the description is missing.
+    """
     if made_by is None or json.loads(made_by) != run:
         raise OutputError(
             f"{table}: was not made with the model, precision, windows and manifest columns of "
-            "this run, or its description is gone; --resume with the same, or take --force or "
-            "another --output."
+            "this run, or its description is missing; use --resume with the same settings, or "
+            "--force, or another --output."
         )
 
 
-class Table:
-    """A table that grows recording by recording, and beside it `NAME.json`, what makes its rows.
+class TableFile:
+    """A table that grows recording by recording, with a description beside it in `NAME.json`.
 
-    Names of files that are not UTF-8 stay as they are in CSV, and are escaped in JSON.
+    File names that are not UTF-8 stay unchanged in CSV and are escaped in JSON.
 
     Args:
-        path: of a `.csv` or `.jsonl` file.
-        fields: of a row, in order.
-        labels: the model's.
+        path: path of a `.csv` or `.jsonl` file.
+        fields: names of the values of a row, in order.
+        labels: labels of the model, in order.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: the file cannot be written.
     """
 
     def __init__(self, path: Path, fields: Sequence[str], labels: Sequence[str]) -> None:
@@ -56,7 +65,8 @@ class Table:
         self._csv = path.suffix.lower() == ".csv"
         self._windowed = "start" in fields
         self._labels = labels
-        self._error = fields.index("error") - len(fields)  # from the end: labels come before it
+        # Counted from the end, because the labels come before it and have a column each.
+        self._error = fields.index("error") - len(fields)
         self._head = csv_head(fields, labels).encode() if self._csv else b""
         try:
             self._file = path.open("ab", buffering=0)
@@ -75,19 +85,26 @@ class Table:
         self._file.close()
 
     def begin(self, run: Mapping[str, Any]) -> None:
-        """Opens a new table in the place of what is there."""
-        self._file.truncate(0)  # first, so that the description is of no other rows
+        """Begin an empty table, in place of any existing one.
+
+        Args:
+            run: description of this run.
+        """
+        self._file.truncate(0)  # first, so that the description never belongs to other rows
         write_whole(self._description, json.dumps(run, indent=2) + "\n")
         self._put(self._head)
 
     def resume(self, run: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
-        """Opens the table that is there; yields the recordings in it, with the error of each.
+        """Continue the existing table, and yield the recordings in it with the error of each.
 
-        Once they are all taken, the table ends after the last of them: a row that was half written
-        is gone, and so are the segments of the last recording, which may not be all there.
+        After the last of them, the table is cut off behind it: a row that was written in part is
+        removed, and with windows all rows of the last recording, because some may be missing.
+
+        Args:
+            run: description of this run.
 
         Raises:
-            OutputError: the table was made otherwise.
+            OutputError: the table was made with other settings.
         """
         if not self._path.stat().st_size:
             self.begin(run)
@@ -95,7 +112,7 @@ class Table:
         made_by = self._description.read_text("utf-8") if self._description.exists() else None
         check_same(self._path, made_by, run)
         last: tuple[str, str | None] | None = None
-        start = end = len(self._head)  # of the rows of the last recording
+        start = end = len(self._head)  # where the rows of the last recording begin and end
         for path, error, stop in self._rows():
             if path != (last and last[0]):
                 if last:
@@ -106,14 +123,14 @@ class Table:
             yield last
             start = end
         self._file.truncate(start)
-        if last is None:  # not even the head may be whole
+        if last is None:  # even the header may be cut off
             self.begin(run)
 
     def write(self, rows: Iterable[Row]) -> None:
-        """Writes all rows of a recording.
+        """Write all rows of a recording.
 
         Raises:
-            OutputError: it cannot; what was written before stays.
+            OutputError: they cannot be written; earlier rows stay in the table.
         """
         self._put(self._encode(rows))
 
@@ -123,7 +140,7 @@ class Table:
                 data = data[self._file.write(data) :]
         except OSError as error:
             raise OutputError(
-                f"{self._path}: cannot be written ({error.strerror}); --resume goes on from here."
+                f"{self._path}: cannot be written ({error.strerror}); --resume continues it."
             ) from error
 
     def _encode(self, rows: Iterable[Row]) -> bytes:
@@ -133,7 +150,7 @@ class Table:
         return text.encode("utf-8", "surrogateescape")
 
     def _rows(self) -> Iterator[tuple[str, str | None, int]]:
-        """Yields the path of each whole row, its error, and where it ends."""
+        """Yield the path and the error of each complete row, and the position of its end."""
         end, whole = len(self._head), True
         with self._path.open("rb") as file:
             if file.read(end) != self._head:
@@ -157,4 +174,4 @@ class Table:
                             row = json.loads(line)
                             yield row["path"], row["error"], end
             except (ValueError, LookupError, csv.Error):
-                return  # a row cut off within a cell, or what a crash of the machine left
+                return  # a row is cut off within a cell, or a crash of the machine damaged it

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Protocol
 
 import numpy as np
 
 from voxmood.audio import Waveform
-from voxmood.bundle.description import Bundle
 from voxmood.errors import AudioError
+
+
+class Limits(Protocol):
+    """What the windows must know about the model: its sampling rate and the samples of one run."""
+
+    @property
+    def sampling_rate(self) -> int: ...  # noqa: D102
+    @property
+    def min_samples(self) -> int: ...  # noqa: D102
+    @property
+    def max_samples(self) -> int: ...  # noqa: D102
 
 
 class Windows:
@@ -27,7 +38,7 @@ class Windows:
         AudioError: the model does not take such a window, or the hop is shorter than a sample.
     """
 
-    def __init__(self, window: float, hop: float, bundle: Bundle) -> None:
+    def __init__(self, window: float, hop: float, bundle: Limits) -> None:
         rate = bundle.sampling_rate
         low, high = bundle.min_samples / rate, bundle.max_samples / rate
         if not low <= window <= high:

@@ -1,1 +1,1 @@
-"""The sub-commands, a module each: `add_arguments(parser)` and `run(options)`."""
+"""The sub-commands, one module each, and the options and terminal output that they share."""

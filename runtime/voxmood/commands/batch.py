@@ -1,4 +1,4 @@
-"""`voxmood batch`: archives to a table, on every core of this machine or of a Ray cluster."""
+"""`voxmood batch` labels an archive into a table, on all cores of a machine or a Ray cluster."""
 
 from __future__ import annotations
 
@@ -6,41 +6,53 @@ import argparse
 import os
 import sys
 
-from voxmood.commands.console import quiet_libraries
 from voxmood.commands.options import add_model, add_windows, named
-from voxmood.commands.progress import progress
+from voxmood.commands.terminal.console import quiet_libraries
+from voxmood.commands.terminal.progress import progress
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the options."""
-    parser.epilog = "Exit status: 0 all is labeled, 1 a row has an error or nothing could be done."
+    """Add the options of the command to its parser."""
+    parser.epilog = (
+        "Exit status: 0 if all recordings are labeled, 1 if a row has an error or nothing could be "
+        "done."
+    )
     parser.add_argument(
         "sources",
         nargs="+",
         type=named,
         metavar="SOURCE",
-        help="a file, a folder, a quoted glob, or a CSV manifest with a column path, which is "
-        "relative to it; with --engine ray also s3://BUCKET/FOLDER",
+        help="A file, a folder, a quoted glob, or a CSV manifest with a column path, which is "
+        "relative to the manifest's folder; with --engine ray also s3://BUCKET/FOLDER.",
     )
     parser.add_argument(
         "--output",
         type=named,
         metavar="OUT.csv|.jsonl",
         required=True,
-        help="a row for each recording; with --engine ray a folder of Parquet files",
+        help="Table with a row for each recording; with --engine ray a folder of Parquet files.",
     )
     again = parser.add_mutually_exclusive_group()
-    again.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
-    again.add_argument("--force", action="store_true", help="replace the output")
-    parser.add_argument("--timeline", action="store_true", help="a row for each window instead")
+    again.add_argument("--resume", action="store_true", help="Continue a run that was stopped.")
+    again.add_argument("--force", action="store_true", help="Replace the output if it exists.")
+    parser.add_argument(
+        "--timeline", action="store_true", help="Write a row for each window of each recording."
+    )
     add_windows(parser)
     add_model(parser)
-    parser.add_argument("--engine", choices=("local", "ray"), default="local")
-    parser.add_argument("--address", help="of a Ray cluster; default: Ray on this machine")
+    parser.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="Where the job runs: on this machine, or on a Ray cluster (default: %(default)s).",
+    )
+    parser.add_argument(
+        "--address", help="Address of a Ray cluster (default: start Ray on this machine)."
+    )
 
 
 def run(options: argparse.Namespace) -> int:
-    """Label all there is; return the exit status."""
+    """Label the recordings and return the exit status."""
     from voxmood.archive import local
     from voxmood.archive.job import Job
     from voxmood.archive.sources import Search
@@ -67,9 +79,9 @@ def run(options: argparse.Namespace) -> int:
             with quiet_libraries():
                 tally = local.run(job, search, progress)
     except KeyboardInterrupt:
-        print("voxmood: stopped; the same command with --resume goes on.", file=sys.stderr)
+        print("voxmood: stopped; run the command with --resume to continue.", file=sys.stderr)
         sys.stderr.flush()
-        os._exit(130)  # at once, and not when the recordings under way are done
+        os._exit(130)  # immediately, without waiting for the recordings in progress
     print(f"{options.output}: {tally.recordings} recordings, {tally.failed} of them with an error")
     for line in tally.causes():
         print(line)

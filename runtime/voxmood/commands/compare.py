@@ -1,4 +1,4 @@
-"""`voxmood compare`: the gate of a CI job, exit status 1 when a bound is missed."""
+"""`voxmood compare` checks that a model decides as a reference does, for example in a CI job."""
 
 from __future__ import annotations
 
@@ -7,36 +7,48 @@ from collections import Counter
 
 from voxmood.audio.listing import choose_recordings
 from voxmood.bundle.locate import bundle_files
-from voxmood.commands.console import quiet_libraries
 from voxmood.commands.options import (
     add_bounds,
     add_report,
+    add_threads,
     count,
     named,
     path,
-    positive,
     write_report,
 )
+from voxmood.commands.terminal.console import quiet_libraries
 from voxmood.comparison.bounds import MIN_AGREEMENT
 from voxmood.files import check_outputs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the options."""
-    parser.epilog = "Exit status: 0 every bound is kept, 1 one is missed or an input is bad."
+    """Add the options of the command to its parser."""
+    parser.epilog = (
+        "Exit status: 0 if every bound is met, 1 if a bound is missed or an input is bad."
+    )
     parser.set_defaults(wrong_usage=parser.error)
-    name = "BUNDLE[@PRECISION]"
-    for role, usual in (("reference", "fp32"), ("candidate", "int8")):
-        parser.add_argument(
-            role, metavar=role.upper(), type=named, help=f"{name}, usually @{usual}"
-        )
-    parser.add_argument("--audio", type=path, metavar="DIR", help="recordings to compare them on")
+    parser.add_argument(
+        "reference",
+        metavar="REFERENCE",
+        type=named,
+        help="The trusted model as BUNDLE[@PRECISION], usually @fp32.",
+    )
+    parser.add_argument(
+        "candidate",
+        metavar="CANDIDATE",
+        type=named,
+        help="The model to check as BUNDLE[@PRECISION], usually @int8.",
+    )
+    parser.add_argument(
+        "--audio", type=path, metavar="DIR", help="Folder of recordings to compare the models on."
+    )
     parser.add_argument(
         "--manifest",
         type=path,
         metavar="CSV",
-        help="those that it lists in its column path, which is relative to DIR, or without --audio "
-        "to CSV's own folder; with a column label, accuracy as well",
+        help="CSV file that lists the recordings to compare in its column path, which is relative "
+        "to DIR, or without --audio to the folder of the CSV file. With a column label, the "
+        "accuracy is reported too.",
     )
     add_bounds(parser, MIN_AGREEMENT)
     parser.add_argument(
@@ -44,18 +56,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=count,
         default=0,
         metavar="N",
-        help="recordings that may be unreadable, default: %(default)s",
+        help="Number of recordings that may be unreadable (default: %(default)s).",
     )
-    parser.add_argument("--threads", type=positive, metavar="N", help="default: all there are")
+    add_threads(parser)
     add_report(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Compare; return the exit status."""
+    """Compare the models and return the exit status."""
     from voxmood.comparison.compare import compare
 
     if not (options.audio or options.manifest):
-        options.wrong_usage("one of --audio and --manifest is needed, or both")
+        options.wrong_usage("--audio or --manifest is required, or both")
     if outputs := [output for output in (options.junit, options.markdown) if output]:
         recordings = choose_recordings(options.audio, options.manifest, Counter())
         inputs = [recording.path for recording in recordings]

@@ -1,36 +1,36 @@
-"""`voxmood info`: what a bundle and this installation are."""
+"""`voxmood info` describes a bundle and this installation."""
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import voxmood
 from voxmood.bundle.description import DESCRIPTION, read_bundle
 from voxmood.bundle.locate import locate
-from voxmood.commands.options import named
-from voxmood.engine.providers import PROVIDERS
+from voxmood.commands.options import add_provider, named
 from voxmood.engine.threads import default_threads
 from voxmood.errors import VoxmoodError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the options."""
+    """Add the options of the command to its parser."""
     parser.add_argument(
         "model",
         nargs="?",
         type=named,
         metavar="BUNDLE[@PRECISION]",
-        help="default: the one that ships",
+        help="The bundle to describe (default: the model that ships).",
     )
-    parser.add_argument("--provider", choices=PROVIDERS, default="cpu", help="to load it with")
-    parser.add_argument("--json", action="store_true", help="one JSON object")
+    add_provider(parser)
+    parser.add_argument("--json", action="store_true", help="Print one JSON object.")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print it; return the exit status."""
+    """Print the facts and return the exit status."""
     import onnxruntime
 
     from voxmood.engine.int8_probe import describe_products
@@ -47,55 +47,54 @@ def run(options: argparse.Namespace) -> int:
     }
     loaded: dict[str, Any] = {}
     error = None
-    if isinstance(location.place, Path):  # of a hub's the description alone was fetched
+    if isinstance(location.place, Path):  # from a hub, only the description was fetched
         try:
             model = voxmood.load(
                 path, precision=location.precision, provider=options.provider, verify=False
             )
             loaded = {"precision": model.precision, "nodes": model.nodes}
         except VoxmoodError as reason:
-            error = reason
+            error = str(reason)
     if options.json:
         facts = {"bundle": json.loads(bundle.to_json()), "installation": installation}
-        print(json.dumps(facts | {"loaded": loaded, "error": error and str(error)}))
+        print(json.dumps(facts | {"loaded": loaded, "error": error}))
         return 1 if error else 0
-    counts = [f"{count} on {name}" for name, count in loaded.get("nodes", {}).items()]
-    for title, lines in (
-        (
-            f"{bundle.name} ({path})",
-            {
-                "labels": ", ".join(bundle.labels),
-                "takes": f"{bundle.min_samples / bundle.sampling_rate:.3f} to "
-                f"{bundle.max_samples / bundle.sampling_rate:g} s, {bundle.sampling_rate} Hz",
-                "architecture": bundle.architecture,
-                "source": f"{bundle.checkpoint} {bundle.revision}".strip(),
-                "licence": bundle.license,
-            },
-        ),
-        *(
-            (
-                f"{name}, {entry.bytes / 1e6:.1f} MB",
-                {key: value for key, value in entry.measured.items() if not _nested(value)},
-            )
-            for name, entry in bundle.precisions.items()
-        ),
-        ("this installation", installation),
-        *([(f"loaded, {loaded['precision']}", {"nodes": counts or "not told"})] if loaded else []),
-        *([("does not load", {"because": error})] if error else []),
-    ):
-        print(title)
-        for key, value in lines.items():
-            name = key.replace("_", " ")
-            print(f"  {name:<21} {_shown(value)}")
+    shortest, longest = (
+        samples / bundle.sampling_rate for samples in (bundle.min_samples, bundle.max_samples)
+    )
+    _print_section(
+        f"{bundle.name} ({path})",
+        {
+            "labels": ", ".join(bundle.labels),
+            "takes": f"{shortest:.3f} to {longest:g} s, {bundle.sampling_rate} Hz",
+            "architecture": bundle.architecture,
+            "source": f"{bundle.checkpoint} {bundle.revision}".strip(),
+            "license": bundle.license,
+        },
+    )
+    for name, entry in bundle.precisions.items():
+        # `--json` prints the values that do not fit on a line.
+        short = {
+            key: value
+            for key, value in entry.measured.items()
+            if not isinstance(value, (list, dict))
+        }
+        _print_section(f"{name}, {entry.bytes / 1e6:.1f} MB", short)
+    _print_section("this installation", installation)
+    if loaded:
+        counts = [f"{count} on {name}" for name, count in loaded["nodes"].items()]
+        _print_section(f"loaded, {loaded['precision']}", {"nodes": counts or "not known"})
+    if error:
+        _print_section("does not load", {"because": error})
     return 1 if error else 0
 
 
-def _shown(value: object) -> str:
-    if isinstance(value, list):
-        return ", ".join(value)
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _nested(value: object) -> bool:
-    """Whether it is more than a line can show; `--json` prints it."""
-    return isinstance(value, (list, dict))
+def _print_section(title: str, facts: Mapping[str, Any]) -> None:
+    """Print a title and one line for each fact."""
+    print(title)
+    for key, value in facts.items():
+        if isinstance(value, list):
+            text = ", ".join(value)
+        else:
+            text = f"{value:.4g}" if isinstance(value, float) else str(value)
+        print(f"  {key.replace('_', ' '):<21} {text}")

@@ -1,4 +1,4 @@
-"""`voxmood listen`: a live display of what a microphone hears."""
+"""`voxmood listen` labels live audio from a microphone."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from voxmood.commands.display import bars, segment_json, segment_text, span
 from voxmood.commands.options import add_model, add_windows, load
+from voxmood.commands.terminal.display import bars, segment_json, segment_text, span
 from voxmood.errors import AudioError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -24,28 +24,34 @@ if TYPE_CHECKING:
 
 Samples: TypeAlias = npt.NDArray[np.float32]
 _Block: TypeAlias = tuple[Samples, int]
-"""Samples [frames, channels], and how many frames were lost before them."""
+"""Samples [frames, channels], and the number of frames that were lost before them."""
 
 BLOCK_SECONDS = 0.1
-BACKLOG_SECONDS = 30.0  # of audio that waits while the model runs; what comes on top is lost
-PATIENCE_SECONDS = 5.0  # without a block, after which the microphone counts as gone
+BACKLOG_SECONDS = 30.0
+"""The most audio that waits while the model runs; further audio is lost."""
+
+PATIENCE_SECONDS = 5.0
+"""The longest wait for audio, after which the microphone counts as disconnected."""
 
 
 class Microphone:
-    """Blocks of samples from an input device, [frames, channels], through a bounded queue.
+    """A microphone, whose blocks of samples [frames, channels] pass through a bounded queue.
+
+    Args:
+        device: name or number of the input device; None takes the default device.
 
     Raises:
         MissingExtraError: PortAudio is not installed.
-        AudioError: there is no such microphone, or it does not start.
+        AudioError: the microphone is missing or does not start.
     """
 
     def __init__(self, device: str | int | None) -> None:
         try:
             import sounddevice
-        except OSError as error:  # the module is there, the library that it wraps is not
+        except OSError as error:  # the module is installed, but the library that it wraps is not
             raise MissingExtraError(
-                f"listen needs the PortAudio library ({error}): for example "
-                "`apt-get install libportaudio2`."
+                f"listen needs the PortAudio library, which is not installed ({error}): for "
+                "example `apt-get install libportaudio2`."
             ) from error
         try:
             about = sounddevice.query_devices(device, "input")
@@ -60,12 +66,13 @@ class Microphone:
                 callback=self._callback,
             )
         except (sounddevice.PortAudioError, ValueError) as error:
+            name = "no microphone" if device is None else f"no microphone {device!r}"
             raise AudioError(
-                f"no microphone{'' if device is None else f' {device!r}'} ({error}); connect one, "
-                "or choose one with --device; `python -m sounddevice` lists them."
+                f"{name} ({error}); connect one, or choose one with --device. "
+                "`python -m sounddevice` lists them."
             ) from error
         self._blocks = queue.Queue[_Block](round(BACKLOG_SECONDS / BLOCK_SECONDS))
-        self._lost = 0  # frames since the last block in the queue; the callback's own
+        self._lost = 0  # frames since the last block in the queue; only the callback uses it
         self._next: _Block | None = None
 
     def __enter__(self) -> Self:
@@ -81,7 +88,11 @@ class Microphone:
         self._stream.close()
 
     def read(self) -> tuple[Samples, int]:
-        """Waits for audio; returns all there is, and how many frames were lost before it."""
+        """Wait for audio; return all that is there, and the number of frames lost before it.
+
+        Raises:
+            AudioError: no audio has come for some seconds.
+        """
         if self._next is None:
             try:
                 self._next = self._blocks.get(timeout=PATIENCE_SECONDS)
@@ -93,14 +104,14 @@ class Microphone:
         blocks = [samples]
         while not self._blocks.empty():
             block = self._blocks.get()
-            if block[1]:  # what comes after a gap is for the next call
+            if block[1]:  # audio after a gap is left for the next call
                 self._next = block
                 break
             blocks.append(block[0])
         return np.concatenate(blocks), lost
 
     def _callback(self, samples: Samples, frames: int, time: Any, status: Any) -> None:
-        if status.input_overflow:  # how much PortAudio dropped it does not say
+        if status.input_overflow:  # PortAudio does not say how much it dropped
             self._lost += frames
         try:
             self._blocks.put_nowait((samples.copy(), self._lost))
@@ -112,17 +123,23 @@ class Microphone:
 def segments(
     model: Model, microphone: Microphone, window: float, hop: float
 ) -> Iterator[tuple[Segment, int]]:
-    """Yields segments without end, each with the number of hops dropped so far.
+    """Yield segments without end, each with the number of hops dropped so far.
 
-    A machine that is slower than the microphone labels the newest window and drops the others;
-    after a gap in the audio, windows begin anew, so that none spans it.
+    A machine that is too slow labels the newest window and drops the others. After a gap in the
+    audio a new window begins, so that no window spans the gap.
+
+    Args:
+        model: the model.
+        microphone: the microphone, which is open.
+        window: length of a window in seconds.
+        hop: time from the start of one window to the next in seconds.
     """
     from voxmood.stream import Stream
 
     rate = microphone.sampling_rate
     stream = Stream(model, rate, window, hop, newest_only=True)
-    heard = begun = 0  # frames: so far, and when the stream began
-    dropped = 0  # hops of the streams before this one
+    heard = begun = 0  # frames that came so far, and that came before the stream began
+    dropped = 0  # hops that were dropped before the stream began
     while True:
         samples, lost = microphone.read()
         if lost:
@@ -137,24 +154,28 @@ def segments(
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the options."""
+    """Add the options of the command to its parser."""
     parser.add_argument(
         "--device",
         type=lambda text: int(text) if text.isdecimal() else text,
-        help="name or number of a microphone, as `python -m sounddevice` lists them",
+        help="Name or number of a microphone, as `python -m sounddevice` lists them (default: the "
+        "system's default microphone).",
     )
     add_windows(parser)
     add_model(parser)
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument(
+        "--json", action="store_true", help="Print one JSON object per line instead of text."
+    )
 
 
 def run(options: argparse.Namespace) -> int:
-    """Listens until Ctrl-C; returns the exit status."""
-    microphone = Microphone(options.device)  # first, so that a missing one is told at once
+    """Label what the microphone hears until Ctrl-C, and return the exit status."""
+    microphone = Microphone(options.device)  # first, so that a missing one is reported at once
     model = load(options)
     live = sys.stdout.isatty() and not options.json
-    told = dropped = 0
-    height = 0  # of the panel on the terminal
+    line = segment_json if options.json else segment_text
+    reported = dropped = 0
+    height = 0  # lines of the panel on the terminal
     try:
         with microphone:
             print(
@@ -163,28 +184,34 @@ def run(options: argparse.Namespace) -> int:
             for segment, dropped in segments(model, microphone, options.window, options.hop):
                 if live:
                     panel = _panel(segment, dropped)
-                    print(f"\x1b[{height}F\x1b[J" * bool(height) + "\n".join(panel), flush=True)
+                    if height:  # move up and clear the panel before
+                        print(f"\x1b[{height}F\x1b[J", end="")
+                    print("\n".join(panel), flush=True)
                     height = len(panel)
                     continue
-                print((segment_json if options.json else segment_text)(segment), flush=True)
-                if dropped >= 2 * told + 1:  # now and then, not at every one
+                print(line(segment), flush=True)
+                if dropped > 2 * reported:  # from time to time, and not at every drop
                     print(f"voxmood: {_behind(dropped)}", file=sys.stderr)
-                    told = dropped
+                    reported = dropped
     except KeyboardInterrupt:
         pass
     finally:
-        if dropped > told:
+        if dropped > reported:
             print(f"voxmood: {_behind(dropped)}", file=sys.stderr)
     return 0
 
 
 def _panel(segment: Segment, dropped: int) -> list[str]:
-    mood = "silence" if segment.silent else segment.label
-    lines = bars(
-        dict.fromkeys(segment.probabilities, 0.0) if segment.silent else segment.probabilities
-    )
-    return [f"{span(segment)}  {mood}", *lines, *([_behind(dropped)] if dropped else [])]
+    """Return the lines of the display; in silence all bars are empty."""
+    if segment.silent:
+        mood, probabilities = "silence", dict.fromkeys(segment.probabilities, 0.0)
+    else:
+        mood, probabilities = segment.label, dict(segment.probabilities)
+    lines = [f"{span(segment)}  {mood}", *bars(probabilities)]
+    if dropped:
+        lines.append(_behind(dropped))
+    return lines
 
 
 def _behind(dropped: int) -> str:
-    return f"fell behind: {dropped} hops dropped so far; a longer --hop would keep up."
+    return f"fell behind: {dropped} hops dropped so far; use a longer --hop to keep up."

@@ -1,4 +1,4 @@
-"""Options that several sub-commands take."""
+"""Options that several sub-commands share, and the types of their arguments."""
 
 from __future__ import annotations
 
@@ -19,30 +19,58 @@ if TYPE_CHECKING:
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
-    """Which model, and how it is run."""
+    """Add the options that choose a model and say how to run it."""
     parser.add_argument(
         "--model",
         type=named,
         metavar="BUNDLE[@PRECISION]",
-        help="a folder, voxmood-tiny, which ships and is the default, or OWNER/NAME on a hub",
+        help="Folder of a bundle, or OWNER/NAME on a hub (default: voxmood-tiny, the model that "
+        "ships).",
     )
-    parser.add_argument("--provider", choices=PROVIDERS, default="cpu")
-    parser.add_argument("--low-memory", action="store_true", help="for small boards; slower")
-    parser.add_argument("--threads", type=positive, metavar="N", help="default: all there are")
+    add_provider(parser)
+    parser.add_argument(
+        "--low-memory", action="store_true", help="Use less memory at the cost of speed."
+    )
+    add_threads(parser)
+
+
+def add_provider(parser: argparse.ArgumentParser) -> None:
+    """Add the option that chooses the execution provider."""
+    parser.add_argument(
+        "--provider",
+        choices=PROVIDERS,
+        default="cpu",
+        help="Execution provider of ONNX Runtime (default: %(default)s).",
+    )
+
+
+def add_threads(parser: argparse.ArgumentParser) -> None:
+    """Add the option that limits the number of threads."""
+    parser.add_argument(
+        "--threads", type=positive, metavar="N", help="Number of threads (default: all available)."
+    )
 
 
 def add_windows(parser: argparse.ArgumentParser) -> None:
-    """How audio is cut into segments."""
+    """Add the options that say how audio is cut into segments."""
     parser.add_argument(
-        "--window", type=float, default=5.0, metavar="S", help="length of a segment (5 s)"
+        "--window",
+        type=float,
+        default=5.0,
+        metavar="S",
+        help="Length of a segment in seconds (default: 5).",
     )
     parser.add_argument(
-        "--hop", type=float, default=1.0, metavar="S", help="from one start to the next (1 s)"
+        "--hop",
+        type=float,
+        default=1.0,
+        metavar="S",
+        help="Time from the start of one segment to the next in seconds (default: 1).",
     )
 
 
 def load(options: argparse.Namespace) -> Model:
-    """Load the model that the options of `add_model` ask for."""
+    """Load the model that the options of `add_model` choose."""
     return voxmood.load(
         options.model,
         provider=options.provider,
@@ -52,46 +80,70 @@ def load(options: argparse.Namespace) -> Model:
 
 
 def open_source(name: str) -> str | BinaryIO:
-    """Return what to read for an argument: the path that it is, or for `-` standard input."""
+    """Return the source that an argument names: standard input for `-`, else the path itself."""
     if name != "-":
         return name
-    return io.BytesIO() if sys.stdin is None else sys.stdin.buffer  # None where it is closed
+    if sys.stdin is None:  # standard input is closed
+        return io.BytesIO()
+    return sys.stdin.buffer
 
 
 def add_bounds(parser: argparse.ArgumentParser, min_agreement: float | None) -> None:
-    """How far a model's answers may be from those of its reference."""
-    default = "" if min_agreement is None else f", default: {min_agreement:g}"
+    """Add the options that bound how far a model's answers may be from those of its reference.
+
+    Args:
+        parser: the parser of the command.
+        min_agreement: default of `--min-agreement`; None means no bound.
+    """
+    default = "no bound" if min_agreement is None else f"{min_agreement:g}"
     parser.add_argument(
         "--min-agreement",
         type=share,
         default=min_agreement,
         metavar="SHARE",
-        help=f"of recordings that must get the same label, 0 to 1{default}",
+        help="Least share of recordings that must get the same label, from 0 to 1 (default: "
+        f"{default}).",
     )
     parser.add_argument(
-        "--max-drift", type=share, metavar="P", help="the largest |Δprobability| of any label"
+        "--max-drift",
+        type=share,
+        metavar="P",
+        help="Largest allowed |Δprobability| of any label (default: no bound).",
     )
     parser.add_argument(
         "--min-sqnr",
         type=finite,
         metavar="DB",
-        help="the least signal-to-quantization-noise ratio of centred logits",
+        help="Least signal-to-quantization-noise ratio of centered logits in dB (default: no "
+        "bound).",
     )
 
 
 def add_report(parser: argparse.ArgumentParser) -> None:
-    """How the report of a check is written."""
-    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+    """Add the options that say how the report of a check is written."""
     parser.add_argument(
-        "--junit", type=path, metavar="FILE", help="also write JUnit XML, a test case a bound"
+        "--json", action="store_true", help="Print the report as JSON instead of text."
     )
     parser.add_argument(
-        "--markdown", type=path, metavar="FILE", help="also write a summary for a CI page"
+        "--junit",
+        type=path,
+        metavar="FILE",
+        help="Also write the report as JUnit XML, with one test case for each bound.",
+    )
+    parser.add_argument(
+        "--markdown",
+        type=path,
+        metavar="FILE",
+        help="Also write the report as Markdown, for the summary page of a CI run.",
     )
 
 
 def write_report(report: Report, options: argparse.Namespace) -> int:
-    """Prints and writes what the options of `add_report` ask for; returns the exit status."""
+    """Print and write a report as the options of `add_report` say, and return the exit status.
+
+    Raises:
+        VoxmoodError: a file cannot be written.
+    """
     print(report.as_json() if options.json else report.as_text())
     if options.json and not report.passed:
         print(f"voxmood: {report.verdict}", file=sys.stderr)
@@ -103,19 +155,19 @@ def write_report(report: Report, options: argparse.Namespace) -> int:
 
 
 def named(text: str) -> str:
-    """Return an argument that names something."""
+    """Return an argument that is a name, after checking that it is not empty."""
     if not text:
         raise argparse.ArgumentTypeError("the name is empty; is a variable not set?")
     return text
 
 
 def path(text: str) -> Path:
-    """Return an argument that names a file or folder."""
+    """Return an argument that is a path, after checking that it is not empty."""
     return Path(named(text))
 
 
 def share(text: str) -> float:
-    """An argument that is a share or a probability."""
+    """Return an argument that is a share or a probability, from 0 to 1."""
     number = float(text)
     if not 0 <= number <= 1:
         raise argparse.ArgumentTypeError("must be from 0 to 1")
@@ -123,7 +175,7 @@ def share(text: str) -> float:
 
 
 def finite(text: str) -> float:
-    """An argument that is a finite number."""
+    """Return an argument that is a finite number."""
     number = float(text)
     if not math.isfinite(number):
         raise argparse.ArgumentTypeError("must be a finite number")
@@ -131,7 +183,7 @@ def finite(text: str) -> float:
 
 
 def count(text: str) -> int:
-    """An argument that counts something which may be absent."""
+    """Return an argument that is a whole number of at least 0."""
     number = int(text)
     if number < 0:
         raise argparse.ArgumentTypeError("must be at least 0")
@@ -139,7 +191,7 @@ def count(text: str) -> int:
 
 
 def positive(text: str) -> int:
-    """An argument that counts something."""
+    """Return an argument that is a whole number of at least 1."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError("must be at least 1")

@@ -1,30 +1,39 @@
-"""`voxmood predict`: a label and bars, or a line of JSON, for each recording."""
+"""`voxmood predict` prints a label with bars, or a line of JSON, for each recording."""
 
 from __future__ import annotations
 
 import argparse
 from typing import TYPE_CHECKING
 
-from voxmood.commands.console import complain, quiet_libraries
-from voxmood.commands.display import bars
 from voxmood.commands.options import add_model, load, named, open_source
+from voxmood.commands.terminal.console import complain, quiet_libraries
+from voxmood.commands.terminal.display import bars
 
 if TYPE_CHECKING:
     from voxmood.archive.rows import Row
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the options."""
-    parser.epilog = "Exit status: 0 all is labeled, 1 a recording is bad or nothing could be done."
+    """Add the options of the command to its parser."""
+    parser.epilog = (
+        "Exit status: 0 if all recordings are labeled, 1 if a recording is bad or nothing could be "
+        "done."
+    )
     parser.add_argument(
-        "files", nargs="+", type=named, metavar="FILE", help="a recording; - is standard input"
+        "files",
+        nargs="+",
+        type=named,
+        metavar="FILE",
+        help="A recording to label; - is standard input.",
     )
     add_model(parser)
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument(
+        "--json", action="store_true", help="Print one JSON object per line instead of text."
+    )
 
 
 def run(options: argparse.Namespace) -> int:
-    """Predict; return the exit status."""
+    """Label the recordings and return the exit status."""
     from voxmood.archive.rows import Entry, Labeler, as_json
 
     labeler = Labeler(load(options))

@@ -1,4 +1,4 @@
-"""`voxmood timeline`: the segments of one recording, printed as they are known."""
+"""`voxmood timeline` prints the segments of one recording as soon as they are known."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from tqdm import tqdm
 
 from voxmood.audio.pipes import seekable
 from voxmood.bundle.locate import bundle_files
-from voxmood.commands.console import complain, quiet_libraries
-from voxmood.commands.display import segment_text
 from voxmood.commands.options import (
     add_model,
     add_windows,
@@ -24,39 +22,49 @@ from voxmood.commands.options import (
     open_source,
     path,
 )
+from voxmood.commands.terminal.console import complain, quiet_libraries
+from voxmood.commands.terminal.display import segment_text
 from voxmood.files import check_outputs
 
 if TYPE_CHECKING:
     from voxmood.archive.rows import Row
     from voxmood.results import Segment
-from voxmood.timeline import Timeline
+    from voxmood.timeline import Timeline
 
 BAR = "{percentage:3.0f}% |{bar}| {n:.0f} of {total:.0f} s, {remaining} to go"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the options."""
-    parser.epilog = "Exit status: 0 it is labeled, 1 it is bad or nothing could be done."
-    parser.add_argument("file", type=named, metavar="FILE", help="a recording; - is standard input")
+    """Add the options of the command to its parser."""
+    parser.epilog = (
+        "Exit status: 0 if the recording is labeled, 1 if it is bad or nothing could be done."
+    )
+    parser.add_argument(
+        "file", type=named, metavar="FILE", help="The recording to label; - is standard input."
+    )
     add_windows(parser)
     add_model(parser)
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="one JSON object a line")
-    form.add_argument("--csv", action="store_true", help="comma-separated values with a header")
+    form.add_argument(
+        "--json", action="store_true", help="Print one JSON object per line instead of text."
+    )
+    form.add_argument(
+        "--csv", action="store_true", help="Print CSV with a header line instead of text."
+    )
     parser.add_argument(
         "--plot",
         type=_picture,
         metavar="FILE",
-        help="also draw it, as png, svg or pdf (needs the extra plot)",
+        help="Also draw the timeline to a .png, .svg or .pdf file (needs the extra plot).",
     )
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the segments; return the exit status."""
+    """Print the segments and return the exit status."""
     from voxmood.archive.rows import FAILURES, Entry, Labeler, as_csv, as_json, csv_head
 
     if options.plot:
-        import voxmood.plot  # first, so that a missing extra is told before the work
+        import voxmood.plot  # first, so that a missing extra is reported before the work begins
 
         check_outputs([options.plot], [Path(options.file), *bundle_files(options.model)])
     model = load(options)
@@ -64,8 +72,12 @@ def run(options: argparse.Namespace) -> int:
     entry = Entry(options.file)
 
     def show(row: Row, text: str | None) -> None:
-        """Print a row in the form that is asked for."""
-        line = as_csv(row, model.labels) if options.csv else as_json(row) if options.json else text
+        """Print a row as CSV or JSON, or else the text, if there is one."""
+        line = text
+        if options.csv:
+            line = as_csv(row, model.labels)
+        elif options.json:
+            line = as_json(row)
         if line is not None:
             tqdm.write(line.removesuffix("\n"))
             sys.stdout.flush()
@@ -86,7 +98,7 @@ def run(options: argparse.Namespace) -> int:
             return fail(error)
         segments: list[Segment] = []
         labels = Counter[str]()
-        # On standard error, and only where that is a terminal.
+        # tqdm writes to standard error; with disable=None, only if that is a terminal.
         with tqdm(
             total=timeline.duration,
             disable=None,
@@ -114,21 +126,22 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _open(options: argparse.Namespace, opened: ExitStack) -> str | BinaryIO:
-    """Return what to read; with a plot, which reads it a second time, what can be read twice."""
+    """Return the source to read. A plot reads it a second time, so then it can be read twice."""
     source = open_source(options.file)
     if not options.plot:
         return source
     if isinstance(source, str):
         if not Path(source).is_fifo():
             return source
-        source = opened.enter_context(Path(source).open("rb"))  # noqa: SIM115 - it is closed there
+        source = opened.enter_context(Path(source).open("rb"))  # noqa: SIM115 - `opened` closes it
     return source if source.seekable() else opened.enter_context(seekable(source, options.file))
 
 
 def _until_it_fails(timeline: Timeline) -> Iterator[Segment | Exception]:
-    """Yield the segments, and what ends them too early.
+    """Yield the segments, and after them the error if the recording cannot be read to its end.
 
-    Each is held until the next one is there, so that all warnings are known by the last.
+    Each segment waits for the next one, so that all warnings are known when the last one is
+    yielded.
     """
     from voxmood.archive.rows import FAILURES
 

@@ -1,1 +1,1 @@
-"""Whether a model decides as its reference does: figures, bounds and reports."""
+"""Comparison of a model with a reference model: figures, bounds and reports."""

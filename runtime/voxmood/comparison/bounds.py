@@ -1,4 +1,4 @@
-"""Bounds on what was measured: the one place that decides whether a check is passed."""
+"""Measured figures and their bounds: the one place that decides whether a check is passed."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 MIN_AGREEMENT = 0.99
-"""The share of recordings with the same label that a comparison asks for by itself."""
+"""The share of recordings with the same label that a comparison requires by default."""
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A figure, and the bounds it has to keep if there are any.
+    """A measured figure with its bounds, if it has any.
 
     Attributes:
-        name: what was measured, unique within a report.
-        value: what it came to; None or NaN if it could not be measured, which meets no bound.
-        at_least: lower bound, met by equality.
-        at_most: upper bound, met by equality.
-        unit: how figures are printed: `%` of a share (0.99 is 99 %), else put behind them.
-        interval: the 95 % interval of the value, for information; bounds are on the value.
+        name: what was measured; unique within a report.
+        value: the figure; None or NaN if it could not be measured, which meets no bound.
+        at_least: lower bound; an equal value meets it.
+        at_most: upper bound; an equal value meets it.
+        unit: unit that is printed behind the figure; `%` prints a share in percent (0.99 as 99%).
+        interval: the 95 % confidence interval of the value, for information; bounds apply to the
+            value alone.
     """
 
     name: str
@@ -32,7 +33,7 @@ class Measure:
 
     @property
     def met(self) -> bool | None:
-        """Whether the value keeps the bounds; None where there are none."""
+        """Whether the value meets the bounds; None if there are no bounds."""
         if self.at_least is None and self.at_most is None:
             return None
         value = math.nan if self.value is None else self.value  # no comparison with NaN is true
@@ -41,22 +42,24 @@ class Measure:
         )
 
     def measured(self) -> str:
-        """The value as text."""
+        """Return the value as text."""
         return "not measured" if self.value is None else self._as_text(self.value)
 
     def required(self) -> str:
-        """The bounds as text, empty where there are none."""
-        bounds = (("at least", self.at_least), ("at most", self.at_most))
-        return ", ".join(
-            f"{kind} {self._as_text(limit)}" for kind, limit in bounds if limit is not None
-        )
+        """Return the bounds as text, which is empty if there are none."""
+        bounds = []
+        if self.at_least is not None:
+            bounds.append(f"at least {self._as_text(self.at_least)}")
+        if self.at_most is not None:
+            bounds.append(f"at most {self._as_text(self.at_most)}")
+        return ", ".join(bounds)
 
     def complaint(self) -> str:
-        """What a missed bound is told as."""
+        """Return the message for a bound that is missed."""
         return f"{self.measured()}, must be {self.required()}"
 
     def uncertainty(self) -> str:
-        """The interval as text, empty where there is none."""
+        """Return the interval as text, which is empty if there is none."""
         return "" if self.interval is None else " to ".join(map(self._as_text, self.interval))
 
     def _as_text(self, value: float) -> str:
@@ -66,10 +69,10 @@ class Measure:
 
 
 def missed(measures: Sequence[Measure]) -> list[Measure]:
-    """Those whose bounds are not kept."""
+    """Return the measures that miss a bound."""
     return [measure for measure in measures if measure.met is False]
 
 
 def passed(measures: Sequence[Measure]) -> bool:
-    """Whether all bounds are kept; where there is none, nothing was checked: not passed."""
+    """Return whether there is at least one bound and all bounds are met."""
     return not missed(measures) and any(measure.met for measure in measures)

@@ -1,4 +1,4 @@
-"""Does a model decide as its reference does, on the same recordings?"""
+"""The check whether a model decides as its reference does, on the same recordings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from voxmood.audio.listing import Recording, choose_recordings, skipped_text
 from voxmood.bundle.locate import locate
-from voxmood.comparison import metrics as statistics
+from voxmood.comparison import metrics
 from voxmood.comparison.bounds import MIN_AGREEMENT, Measure, passed
 from voxmood.comparison.report import Report, Table
 from voxmood.errors import AudioError, BundleError, ManifestError
@@ -23,17 +23,17 @@ from voxmood.results import Prediction
 
 @dataclass(frozen=True)
 class Changed:
-    """A recording to which the models give different labels.
+    """A recording to which the two models give different labels.
 
     Attributes:
-        file: its name.
-        reference: the reference's label.
-        candidate: the candidate's label.
-        reference_probabilities: the reference's probability of each label.
-        candidate_probabilities: the candidate's.
-        margin: between the reference's two most probable labels; where it is small, the reference
-            itself was undecided.
-        label: the true one, if it is known.
+        file: name of the recording.
+        reference: label that the reference gives.
+        candidate: label that the candidate gives.
+        reference_probabilities: probability of each label according to the reference.
+        candidate_probabilities: probability of each label according to the candidate.
+        margin: difference between the probabilities of the reference's two most probable labels;
+            if it is small, the reference itself was undecided.
+        label: the true label, or None if it is not known.
     """
 
     file: str
@@ -45,32 +45,35 @@ class Changed:
     label: str | None
 
     def row(self) -> list[str]:
-        """What a table says of it: of both models the probabilities of both labels."""
-        answers = [
-            f"{mine} {probabilities[mine]:.1%}, {other} {probabilities[other]:.1%}"
-            for mine, other, probabilities in (
-                (self.reference, self.candidate, self.reference_probabilities),
-                (self.candidate, self.reference, self.candidate_probabilities),
-            )
-        ]
+        """Return a row of the report, with both labels' probabilities according to each model."""
+
+        def answer(probabilities: Mapping[str, float], mine: str, other: str) -> str:
+            return f"{mine} {probabilities[mine]:.1%}, {other} {probabilities[other]:.1%}"
+
         truth = [] if self.label is None else [self.label]
-        return [self.file, *answers, f"{self.margin:.1%}", *truth]
+        return [
+            self.file,
+            answer(self.reference_probabilities, self.reference, self.candidate),
+            answer(self.candidate_probabilities, self.candidate, self.reference),
+            f"{self.margin:.1%}",
+            *truth,
+        ]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `compare` found.
+    """The result of `compare`.
 
     Attributes:
-        reference: the bundle and precision that was trusted.
-        candidate: the one that was checked.
-        audio: the folder, or the manifest where no folder is given.
-        recordings: how many were compared.
-        seconds: how long they are together.
-        measures: every figure by name, with its bounds if there are any.
-        changed: recordings whose label changed, those with the largest margin first.
-        unreadable: recordings that could not be compared, and why.
-        skipped: how many files of the folder are no recordings, by their suffix.
+        reference: bundle and precision of the trusted model.
+        candidate: bundle and precision of the checked model.
+        audio: the folder of recordings, or the manifest if no folder was given.
+        recordings: number of recordings that were compared.
+        seconds: duration of these recordings in total.
+        measures: every figure by name, with its bounds if it has any.
+        changed: recordings whose label changed, in the order of decreasing margin.
+        unreadable: the cause for each recording that could not be compared, by name.
+        skipped: number of files in the folder that are not recordings, by suffix.
     """
 
     reference: str
@@ -85,11 +88,11 @@ class Comparison:
 
     @property
     def passed(self) -> bool:
-        """Whether every bound is kept."""
+        """Whether every bound is met."""
         return passed(list(self.measures.values()))
 
     def report(self) -> Report:
-        """The same, to be written as text, JSON, JUnit XML or Markdown."""
+        """Return a report that can be written as text, JSON, JUnit XML or Markdown."""
         minutes = self.seconds / 60
         truth = any(change.label is not None for change in self.changed)
         header = ("recording", "reference", "candidate", "margin", *(["truth"] if truth else []))
@@ -127,29 +130,30 @@ def compare(
     threads: int | None = None,
     progress: bool = False,
 ) -> Comparison:
-    """Compares a model's answers with a reference's, recording by recording.
+    """Compare the answers of a model with those of a reference, recording by recording.
 
     >>> voxmood.compare("bundle@fp32", "bundle@int8", audio="folder").passed
 
     Args:
-        reference: `BUNDLE[@PRECISION]`, the model that is trusted.
-        candidate: `BUNDLE[@PRECISION]`, the model that is checked.
-        audio: a folder of recordings; needed unless there is a manifest.
-        manifest: a CSV file that says which recordings to take (column `path`, relative to
-            `audio`, or without it to the file's own folder) and, where it has a column `label`,
-            what is true; see `voxmood.audio.listing.read_manifest`.
-        min_agreement: the least share of recordings with the same label.
-        max_drift: the largest |Δprobability| of any label of any recording.
-        min_sqnr: the least signal-to-quantisation-noise ratio of centred logits, in dB.
-        max_unreadable: how many recordings may be missing or unreadable.
-        threads: of each model; None takes the processors that this process may use.
-        progress: show a progress bar on stderr, if that is a terminal.
+        reference: `BUNDLE[@PRECISION]` of the trusted model.
+        candidate: `BUNDLE[@PRECISION]` of the checked model.
+        audio: a folder of recordings; required unless there is a manifest.
+        manifest: a CSV file whose column `path` names the recordings to compare, relative to
+            `audio`, or to the folder of the CSV file if `audio` is None. A column `label`, if there
+            is one, holds the true labels; see `voxmood.audio.listing.read_manifest`.
+        min_agreement: lower bound of the share of recordings with the same label.
+        max_drift: upper bound of |Δprobability| over all labels and recordings.
+        min_sqnr: lower bound of the signal-to-quantization-noise ratio of centered logits, in dB.
+        max_unreadable: number of recordings that may be missing or unreadable.
+        threads: number of threads of each model; None takes all processors of this process.
+        progress: show a progress bar on standard error, if that is a terminal.
 
     Raises:
-        MissingFileError: a bundle, the folder or the manifest is not there.
-        BundleError: a bundle is damaged, or the two answer different questions.
-        ManifestError: the manifest is no such file, or has labels that the models do not have.
-        AudioError: there is no recording that can be read.
+        MissingFileError: a bundle, the folder or the manifest is missing.
+        BundleError: a bundle is damaged, or the two models differ in their labels, sampling rate
+            or architecture, or are the same.
+        ManifestError: the manifest cannot be used, or has labels that the models do not have.
+        AudioError: no recording can be read.
     """
     skipped = Counter[str]()
     recordings = choose_recordings(audio, manifest, skipped)
@@ -162,7 +166,7 @@ def compare(
     compared: list[Recording] = []
     answers: list[tuple[Prediction, Prediction]] = []
     unreadable: dict[str, str] = {}
-    # disable=None: no bar where stderr is no terminal, as in the log of a CI job.
+    # With disable=None, tqdm shows a bar only on a terminal, and none in the log of a CI job.
     for recording in tqdm(recordings, unit="recording", disable=None if progress else True):
         try:
             first, second = (model.predict(recording.path) for model in models)
@@ -176,7 +180,8 @@ def compare(
     if not compared:
         name, cause = next(iter(unreadable.items()))
         raise AudioError(
-            f"{place}: none of {len(recordings)} recordings can be read; {name}: {cause}"
+            f"{place}: none of {len(recordings)} recordings can be read; for example, "
+            f"{name}: {cause}"
         )
     by_model = list(zip(*answers, strict=True))
     logits = [np.stack([answer.logits for answer in each]) for each in by_model]
@@ -197,7 +202,7 @@ def compare(
         ),
         Measure("unreadable recordings", len(unreadable), at_most=max_unreadable),
     ]
-    same = statistics.same_label(*logits)
+    same = metrics.same_label(*logits)
     changed = [
         _changed(recording, *pair)
         for recording, pair, kept in zip(compared, answers, same, strict=True)
@@ -226,9 +231,19 @@ def measure_difference(
     max_drift: float | None = None,
     min_sqnr: float | None = None,
 ) -> list[Measure]:
-    """Figures, with their bounds, of how far answers [clips, labels] are from a reference's."""
-    same = statistics.same_label(reference_logits, candidate_logits)
-    largest, mean = statistics.drift(reference_probabilities, candidate_probabilities)
+    """Measure how far a model's answers are from those of a reference.
+
+    Args:
+        reference_logits: logits of the reference [clips, labels].
+        candidate_logits: logits of the model, of the same shape.
+        reference_probabilities: probabilities of the reference, of the same shape.
+        candidate_probabilities: probabilities of the model, of the same shape.
+        min_agreement: lower bound of the share of clips with the same label.
+        max_drift: upper bound of |Δprobability|.
+        min_sqnr: lower bound of the signal-to-quantization-noise ratio in dB.
+    """
+    same = metrics.same_label(reference_logits, candidate_logits)
+    largest, mean = metrics.drift(reference_probabilities, candidate_probabilities)
     outputs = (reference_logits, candidate_logits, reference_probabilities, candidate_probabilities)
     finite = np.all([np.isfinite(output).all(axis=-1) for output in outputs], axis=0)
     return [
@@ -237,13 +252,13 @@ def measure_difference(
             float(same.mean()),
             at_least=min_agreement,
             unit="%",
-            interval=statistics.wilson(int(same.sum()), len(same)),
+            interval=metrics.wilson(int(same.sum()), len(same)),
         ),
         Measure("largest probability drift", largest, at_most=max_drift),
         Measure("mean probability drift", mean),
         Measure(
             "SQNR of centred logits",
-            statistics.sqnr(reference_logits, candidate_logits),
+            metrics.sqnr(reference_logits, candidate_logits),
             at_least=min_sqnr,
             unit="dB",
         ),
@@ -254,7 +269,7 @@ def measure_difference(
 def _load_both(
     reference: str | os.PathLike[str], candidate: str | os.PathLike[str], threads: int | None
 ) -> tuple[list[str], list[Model]]:
-    """Names and models, once it is sure that a comparison of the two means something."""
+    """Load both models and return their names and them, after checking that they are comparable."""
     places, names, models = [], [], []
     for name in (reference, candidate):
         location = locate(name)
@@ -265,8 +280,8 @@ def _load_both(
         models.append(model)
     if places[0] == places[1]:
         raise BundleError(
-            f"{names[0]} would be compared with itself, and always pass; name the precisions, as "
-            "in BUNDLE@fp32 BUNDLE@int8."
+            f"{names[0]} would be compared with itself and would always pass; name two precisions, "
+            "as in BUNDLE@fp32 BUNDLE@int8."
         )
     first, second = (model.bundle for model in models)
     for key in ("labels", "sampling_rate", "architecture"):
@@ -274,8 +289,8 @@ def _load_both(
         if values[0] != values[1]:
             texts = [", ".join(each) if isinstance(each, tuple) else str(each) for each in values]
             raise BundleError(
-                f"{names[0]} and {names[1]} cannot be compared: {key.replace('_', ' ')} "
-                f"{texts[0]} against {texts[1]}."
+                f"{names[0]} and {names[1]} cannot be compared, because they differ: "
+                f"{key.replace('_', ' ')} {texts[0]} against {texts[1]}."
             )
     return names, models
 
@@ -284,29 +299,26 @@ def _check_labels(manifest: str, recordings: Sequence[Recording], labels: Sequen
     unknown = {recording.label for recording in recordings} - {*labels, None}
     if unknown:
         raise ManifestError(
-            f"{manifest}: labels that the model does not have: "
+            f"{manifest}: has labels that the model does not have: "
             f"{', '.join(sorted(map(repr, unknown)))}; it has {', '.join(labels)}. Rename them, or "
-            "leave those recordings out."
+            "remove those recordings."
         )
 
 
 def _against_truth(
     truth: Sequence[str | None], reference: Sequence[str], candidate: Sequence[str]
 ) -> list[Measure]:
-    """Figures that need true labels; none where there are none."""
+    """Return the measures that need true labels, or none if a label is not known."""
     if None in truth:
         return []
     labels = np.array(truth, str)
+    p = metrics.mcnemar(labels == np.array(reference), labels == np.array(candidate))
     return [
-        *(
-            Measure(f"{name} of {who}", statistic(labels, predicted), unit="%")
-            for name, statistic in (("accuracy", statistics.accuracy), ("UAR", statistics.uar))
-            for who, predicted in (("reference", reference), ("candidate", candidate))
-        ),
-        Measure(
-            "exact McNemar p of their accuracies",
-            statistics.mcnemar(labels == np.array(reference), labels == np.array(candidate)),
-        ),
+        Measure("accuracy of reference", metrics.accuracy(labels, reference), unit="%"),
+        Measure("accuracy of candidate", metrics.accuracy(labels, candidate), unit="%"),
+        Measure("UAR of reference", metrics.uar(labels, reference), unit="%"),
+        Measure("UAR of candidate", metrics.uar(labels, candidate), unit="%"),
+        Measure("exact McNemar p of their accuracies", p),
     ]
 
 

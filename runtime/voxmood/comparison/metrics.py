@@ -1,4 +1,4 @@
-"""The few statistics by which two models are compared."""
+"""The statistics by which two models are compared."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import numpy.typing as npt
 
 
 def sqnr(reference: npt.ArrayLike, candidate: npt.ArrayLike) -> float:
-    """Signal-to-quantisation-noise ratio of centred logits, in dB.
+    """Return the signal-to-quantization-noise ratio of centered logits in dB.
 
-    Logits are centred over the labels of each clip first, because softmax does not see what they
-    have in common.
+    The logits of each clip are centered over its labels first, because softmax ignores a constant
+    that is added to all of them.
 
     Args:
         reference: logits [clips, labels].
         candidate: logits of the same clips.
 
     Returns:
-        10 log10(signal power / noise power); infinity where they agree to the bit.
+        10 log10(signal power / noise power); infinity if both agree to the bit.
     """
     signal = centred(reference)
     noise = centred(candidate) - signal
@@ -28,16 +28,16 @@ def sqnr(reference: npt.ArrayLike, candidate: npt.ArrayLike) -> float:
 
 
 def centred(logits: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Logits [clips, labels] less their mean over the labels of each clip."""
+    """Return logits [clips, labels] minus their mean over the labels of each clip."""
     values = np.asarray(logits, np.float64)
     mean: npt.NDArray[np.float64] = values.mean(axis=-1, keepdims=True)
     return values - mean
 
 
 def same_label(reference: npt.ArrayLike, candidate: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-    """For each clip, whether two sets of logits [clips, labels] give the same label.
+    """Return for each clip whether two sets of logits [clips, labels] give the same label.
 
-    Logits that are not finite agree with nothing.
+    Logits that are not finite never count as the same label.
     """
     finite = np.isfinite(reference).all(axis=-1) & np.isfinite(candidate).all(axis=-1)
     same: npt.NDArray[np.bool_] = np.argmax(reference, axis=-1) == np.argmax(candidate, axis=-1)
@@ -45,58 +45,60 @@ def same_label(reference: npt.ArrayLike, candidate: npt.ArrayLike) -> npt.NDArra
 
 
 def agreement(reference: npt.ArrayLike, candidate: npt.ArrayLike) -> float:
-    """Share of clips on which two sets of logits [clips, labels] give the same label."""
+    """Return the share of clips on which two sets of logits [clips, labels] give one label."""
     return float(same_label(reference, candidate).mean())
 
 
 def wilson(successes: int, trials: int) -> tuple[float, float]:
-    """95 % score interval of a share, after Wilson (JASA 22, 1927).
+    """Return the 95 % score interval of a share, after Wilson (JASA 22, 1927).
 
     Unlike the normal approximation it stays sensible for few trials and for shares near 1.
 
     Args:
-        successes: how often it happened.
-        trials: how often it could have, at least 1.
+        successes: number of trials with the event.
+        trials: number of all trials, at least 1.
 
     Returns:
-        Its lower and upper end.
+        The lower and the upper end of the interval.
     """
     z = 1.959963984540054  # 97.5 % of a normal distribution lies below it
     share = successes / trials
-    centre = share + z**2 / (2 * trials)
+    center = share + z**2 / (2 * trials)
     spread = z * math.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
     scale = 1 + z**2 / trials
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+    return max(0.0, (center - spread) / scale), min(1.0, (center + spread) / scale)
 
 
 def drift(reference: npt.ArrayLike, candidate: npt.ArrayLike) -> tuple[float, float]:
-    """Largest and mean |Δprobability| of two sets of probabilities [clips, labels]."""
+    """Return the largest and the mean |Δprobability| of two sets [clips, labels]."""
     change = np.abs(np.subtract(candidate, reference, dtype=np.float64))
     return float(change.max()), float(change.mean())
 
 
 def accuracy(truth: npt.ArrayLike, predicted: npt.ArrayLike) -> float:
-    """Share of clips whose predicted label is the true one."""
+    """Return the share of clips whose predicted label is the true one."""
     return float(np.mean(np.asarray(truth) == np.asarray(predicted)))
 
 
 def uar(truth: npt.ArrayLike, predicted: npt.ArrayLike) -> float:
-    """Unweighted average recall: the mean over the labels that occur of how many were found."""
+    """Return the unweighted average recall: the mean recall of the labels that occur."""
     classes = np.asarray(truth)
     hits = classes == np.asarray(predicted)
     return float(np.mean([hits[classes == label].mean() for label in np.unique(classes)]))
 
 
 def mcnemar(reference: npt.ArrayLike, candidate: npt.ArrayLike) -> float:
-    """Exact two-sided McNemar test (Psychometrika 12, 1947) of who is right more often.
+    """Return the p-value of an exact two-sided McNemar test (Psychometrika 12, 1947).
+
+    The test asks whether one of two models is right more often than the other. It is a binomial
+    test on the clips on which exactly one of them is right.
 
     Args:
-        reference: for each clip, whether the reference is right, bool [clips].
-        candidate: the same of the candidate.
+        reference: bool [clips], whether the reference is right on each clip.
+        candidate: bool [clips], whether the candidate is right on each clip.
 
     Returns:
-        How probable a difference as large as this is between equally good models: the binomial
-        test of the clips on which one of them alone is right.
+        The probability that two equally good models differ at least as much as these two.
     """
     right, other = np.asarray(reference, bool), np.asarray(candidate, bool)
     only = sorted((int((right & ~other).sum()), int((other & ~right).sum())))

@@ -1,4 +1,4 @@
-"""Reports of a check: text for people, JSON, JUnit XML, and Markdown for a CI page."""
+"""Reports of a check as text for people, JSON, JUnit XML, and Markdown for a CI page."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from voxmood.comparison.bounds import Measure, missed, passed
 
 HEADER = ("", "measured", "bound", "", "95% interval")
 MAX_ROWS = 50
-"""Of a table, in text and Markdown: CI pages are limited in size. JSON has all."""
+"""The most rows of a table in text and Markdown, because CI pages are limited in size. JSON has
+all rows.
+"""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A titled table of texts."""
+    """A table of texts with a title."""
 
     title: str
     header: Sequence[str]
@@ -27,14 +29,14 @@ class Table:
 
 @dataclass(frozen=True)
 class Report:
-    """What was checked, in a form that every writer can take.
+    """The outcome of a check, which can be written in every format.
 
     Attributes:
-        title: of the check, such as `voxmood compare`.
-        facts: what was compared on what, a text each.
-        measures: the figures with their bounds; they decide whether the check is passed.
-        tables: the particulars.
-        data: what JSON has beside `title`, `passed` and `measures`.
+        title: name of the check, such as `voxmood compare`.
+        facts: what was compared on which audio, by name.
+        measures: the figures with their bounds, which decide whether the check is passed.
+        tables: details.
+        data: further content of the JSON report beside `title`, `passed` and `measures`.
     """
 
     title: str
@@ -45,12 +47,12 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Whether there are bounds, and all are kept."""
+        """Whether there is at least one bound and all bounds are met."""
         return passed(self.measures)
 
     @property
     def verdict(self) -> str:
-        """One line that says so."""
+        """One line that says whether the check is passed, and if not, why."""
         if self.passed:
             return "passed"
         causes = [f"{measure.name} {measure.complaint()}" for measure in missed(self.measures)]
@@ -58,10 +60,11 @@ class Report:
 
     @property
     def _ordered(self) -> list[Measure]:
-        return sorted(self.measures, key=lambda measure: measure.met is None)  # bounds first
+        # Measures with bounds come first.
+        return sorted(self.measures, key=lambda measure: measure.met is None)
 
     def as_text(self) -> str:
-        """For people, at a terminal."""
+        """Return the report as text for people at a terminal."""
         lines = [self.title, *_columns(self.facts.items()), ""]
         lines += _columns([HEADER, *map(_cells, self._ordered)])
         for table in self.tables:
@@ -70,7 +73,7 @@ class Report:
         return "\n".join([*lines, "", self.verdict])
 
     def as_json(self) -> str:
-        """For scripts; figures that are not finite are null."""
+        """Return the report as JSON for scripts; figures that are not finite become null."""
         measures = {
             measure.name: {key: value for key, value in asdict(measure).items() if key != "name"}
             | {"met": measure.met}
@@ -80,7 +83,7 @@ class Report:
         return json.dumps(_finite(content), indent=2, allow_nan=False)
 
     def as_junit(self) -> str:
-        """For CI systems that show JUnit XML: a test case for each bound."""
+        """Return the report as JUnit XML for CI systems, with one test case for each bound."""
         from xml.etree import ElementTree  # imported late, since `import voxmood` must be quick
 
         bounds = [measure for measure in self.measures if measure.met is not None]
@@ -98,7 +101,7 @@ class Report:
         return xml.decode()
 
     def as_markdown(self) -> str:
-        """For the summary page of a CI run."""
+        """Return the report as Markdown for the summary page of a CI run."""
         blocks = [
             f"### {self.title}: {self.verdict}",
             "\n".join(f"- {name}: {_escaped(fact)}" for name, fact in self.facts.items()),
@@ -116,7 +119,7 @@ def _cells(measure: Measure) -> tuple[str, ...]:
 
 
 def _columns(rows: Any) -> list[str]:
-    """Lines of text, each cell as wide as the widest of its column."""
+    """Return rows as lines of text, in which each cell is as wide as the widest of its column."""
     cells = [[_printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return ["  " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in cells]
@@ -135,11 +138,11 @@ def _escaped(text: str) -> str:
 
 def _left_out(table: Table) -> list[str]:
     more = len(table.rows) - MAX_ROWS
-    return [f"  and {more} more, which the JSON report lists"] if more > 0 else []
+    return [f"  and {more} more; the JSON report lists all"] if more > 0 else []
 
 
 def _printable(text: str) -> str:
-    """Text of one line that every terminal and XML parser takes, whatever a file is called."""
+    """Return text on one line that every terminal and XML parser accepts, with the rest escaped."""
     escaped = text.encode("utf-8", "backslashreplace").decode()
     return re.sub(r"[\x00-\x1f\x7f-\x9f\ufffe\uffff]", lambda found: repr(found[0])[1:-1], escaped)
 

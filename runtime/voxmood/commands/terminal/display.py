@@ -8,39 +8,38 @@ from collections.abc import Mapping
 from voxmood.results import Segment, segment_fields
 
 BAR_WIDTH = 30
+"""Length of the bar of probability 1, in characters."""
 
 
 def bars(probabilities: Mapping[str, float]) -> list[str]:
-    """A line with a bar for each label."""
+    """Return one line for each label, with its probability and a bar."""
     width = max(map(len, probabilities))
-    return [
-        f"  {label:<{width}} {value:>6.1%} {'█' * round(value * BAR_WIDTH)}".rstrip()
-        for label, value in probabilities.items()
-    ]
+    return [f"  {_bar(label, width, value)}".rstrip() for label, value in probabilities.items()]
 
 
 def segment_json(segment: Segment) -> str:
-    """A segment as one line of JSON."""
+    """Return a segment as one line of JSON."""
     return json.dumps(segment_fields(segment), ensure_ascii=False)
 
 
 def segment_text(segment: Segment) -> str:
-    """A segment as one line to read."""
+    """Return a segment as one line for people to read."""
     if segment.silent:
         return f"{span(segment)}  silence"
-    value = segment.probabilities[segment.label]
     width = max(map(len, segment.probabilities))
-    return (
-        f"{span(segment)}  {segment.label:<{width}} {value:>6.1%} {'█' * round(value * BAR_WIDTH)}"
-    )
+    return f"{span(segment)}  {_bar(segment.label, width, segment.probabilities[segment.label])}"
 
 
 def span(segment: Segment) -> str:
-    """When a segment was."""
+    """Return the start and the end of a segment as text."""
     return f"{clock(segment.start)} - {clock(segment.end)}"
 
 
 def clock(seconds: float) -> str:
-    """Seconds as h:mm:ss.s."""
+    """Return a time as h:mm:ss.s."""
     tenths = round(seconds * 10)
     return f"{tenths // 36000}:{tenths // 600 % 60:02}:{tenths // 10 % 60:02}.{tenths % 10}"
+
+
+def _bar(label: str, width: int, value: float) -> str:
+    return f"{label:<{width}} {value:>6.1%} {'█' * round(value * BAR_WIDTH)}"

@@ -1,4 +1,4 @@
-"""Standard output and error, whatever they can show and wherever they lead."""
+"""Standard output and standard error, for every encoding and every destination."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
 INSTEAD = {"█": "#", "Δ": "d"}
-"""What stands for characters of our own where they cannot be shown."""
+"""Replacements for the special characters that voxmood prints, where they cannot be shown."""
 
 
 def degrade() -> None:
-    """Make both streams write what their encoding lacks in another way, where they would fail.
+    """Make both streams replace the characters that their encoding lacks, instead of failing.
 
-    Characters of file names become escapes as in JSON, so that JSON stays JSON.
+    Characters of file names become escapes as in JSON, so that JSON output stays valid.
     """
     codecs.register_error("voxmood", _instead)
     for stream in (sys.stdout, sys.stderr):
@@ -27,23 +27,24 @@ def degrade() -> None:
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Keep what decoders print themselves off both streams, which go on to where they led.
+    """Drop what decoders print themselves, while Python's own streams still work.
 
-    libsndfile and mpg123 write remarks on damaged files straight to the descriptors: between rows
-    of JSON, and through progress bars. What is wrong with a file is told with it.
+    libsndfile and mpg123 write remarks on damaged files straight to the file descriptors, so the
+    remarks would appear between rows of JSON and inside progress bars. Our own messages already
+    say what is wrong with a file.
     """
     with ExitStack() as undo:
         for name in ("stdout", "stderr"):
             stream = getattr(sys, name)
             if isinstance(stream, io.TextIOWrapper):
-                with suppress(io.UnsupportedOperation):  # of a stream without a descriptor
+                with suppress(io.UnsupportedOperation):  # the stream has no descriptor
                     undo.enter_context(_apart(name, stream))
         yield
 
 
 @contextmanager
 def _apart(name: str, stream: io.TextIOWrapper) -> Iterator[None]:
-    """Give a stream of Python's a descriptor of its own, and lead the old one nowhere."""
+    """Give a Python stream a descriptor of its own, and send the old descriptor nowhere."""
     stream.flush()
     descriptor = stream.fileno()
     copy = os.dup(descriptor)
@@ -66,26 +67,27 @@ def _apart(name: str, stream: io.TextIOWrapper) -> Iterator[None]:
 
 
 def flush() -> None:
-    """Write what standard output still holds.
+    """Write what standard output still buffers.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: standard output cannot be written.
     """
     if sys.stdout is not None:
         sys.stdout.flush()
 
 
 def complain(message: str) -> None:
-    """Print a message to standard error, if anything can be printed there."""
+    """Print a message to standard error, if standard error can be written."""
     if sys.stderr is not None:
         with suppress(OSError):
             print(f"voxmood: {message}", file=sys.stderr, flush=True)
 
 
 def settle() -> None:
-    """Send what cannot be written nowhere.
+    """Discard buffered output that cannot be written.
 
-    Python would try it once more when it ends, print that it failed, and change the exit status.
+    Otherwise Python would try again when it exits, print that this failed, and change the exit
+    status.
     """
     for stream in (sys.stdout, sys.stderr):
         try:

@@ -1,0 +1,1 @@
+"""What the sub-commands write to the terminal: streams, lines of results, and progress."""
