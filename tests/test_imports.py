@@ -76,7 +76,8 @@ def _imports(node: ast.AST, when_loaded: bool) -> Iterator[Import]:
     if isinstance(node, ast.Import):
         yield from (Import(alias.name, when_loaded) for alias in node.names)
     elif isinstance(node, ast.ImportFrom):
-        assert node.module, "imports are absolute"
+        assert not node.level, "all imports are absolute"
+        assert node.module
         for alias in node.names:
             name = f"{node.module}.{alias.name}"
             yield Import(name if name in MODULES else node.module, when_loaded)
@@ -114,7 +115,7 @@ def layer(module: str) -> int:
             if part in names:
                 return number
         part = part.rpartition(".")[0]
-        if part == "voxmood":  # the package itself, and not all that it holds
+        if part == "voxmood":  # this layer is for the package itself, not for all its modules
             break
     raise AssertionError(f"{module} has no place in LAYERS")
 
@@ -129,18 +130,14 @@ def found_in(edges: Edges, wrong: Callable[[str, Import], bool]) -> list[str]:
 
 
 def points_upward(name: str, imported: Import) -> bool:
-    return (
-        imported.module.split(".")[0] in PACKAGES
-        and layer(imported.module) > layer(name)
-        # `voxmood` offers the names of `voxmood.api`, which it imports when one is used.
-        and (name, imported.module) != ("voxmood", "voxmood.api")
-    )
+    inside = imported.module.split(".")[0] in PACKAGES
+    return inside and layer(imported.module) > layer(name)
 
 
 def reaches_the_command_line(name: str, imported: Import) -> bool:
-    """Return whether a module imports the command line and is no part of it itself.
+    """Return whether a module imports the command line, but does not belong to it.
 
-    The modules of sub-commands in the other packages, which declare options, are parts of it.
+    Modules of sub-commands belong to it in every package; they define `add_arguments`.
     """
     return (
         imported.module.startswith(COMMAND_LINE)

@@ -117,7 +117,7 @@ def test_what_the_system_refuses_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
     ("name", "hint"),
     [
         ("~/a.wav", f"write {Path.home()}/a.wav."),
-        ("~nobody-is-called-so/a.wav", "`~` is the home folder to a shell alone"),
+        ("~nobody-is-called-so/a.wav", "Only a shell replaces `~` with the home"),
         ("https://host/a.wav", "is a URL; download it first"),
         ("s3://bucket/a.wav", "is a URL; download it first"),
         (str(Path("http://host/a.wav")), "is a URL; download it first"),  # pathlib takes a slash

@@ -21,5 +21,5 @@ def missing_file_hint(name: str) -> str:
     if name.startswith("~"):
         known = os.path.expanduser(name)  # noqa: PTH111 - which raises where there is no such user
         place = f"; write {known}" if known != name else ""
-        return f"Only a shell replaces `~` with the home folder, and not in quotes{place}."
+        return f"Only a shell replaces `~` with the home folder, and only outside quotes{place}."
     return ""
