@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from voxmood.audio import AudioReader, AudioSource, Waveform
+from voxmood.audio.sources import name_of
 from voxmood.audio.speech import GATE_DBFS, speech_samples
 from voxmood.audio.windows import Windows
 from voxmood.bundle.description import DESCRIPTION, Bundle, check_files, model_file, read_bundle
@@ -30,7 +31,12 @@ from voxmood.results import Prediction, Segment
 from voxmood.timeline import Timeline
 
 INPUTS = ["waveform", "lengths"]
+ONE_SOURCE = (str, os.PathLike, bytes, bytearray, memoryview, Mapping)
+"""Iterable types that `predict_batch` takes for one recording by mistake."""
+
 OUTPUTS = ["logits", "probabilities", "embedding"]
+
+MAX_THREADS = 1024  # ONNX Runtime starts as many as it is told
 
 BATCH_CLIPS = 16
 BATCH_SECONDS = 60.0  # including padding; limits the memory of one run
@@ -211,6 +217,12 @@ class Model:
             AudioError: the first source that fails cannot be labeled.
             MissingFileError: the path of the first source that fails does not exist.
         """
+        if isinstance(sources, ONE_SOURCE) or hasattr(sources, "read"):
+            raise AudioError(
+                f"{name_of(sources)}: is one recording; use predict, or put it into a list."
+            )
+        if not isinstance(sources, Iterable):
+            raise AudioError(f"a {type(sources).__name__} is no list of recordings.")
         if self.precision == "int8":
             return [self.predict(source, sampling_rate=sampling_rate) for source in sources]
         predictions: list[Prediction] = []
@@ -383,8 +395,10 @@ def load(
         ProviderError: the provider is not installed or does not start.
     """
     providers = resolve_provider(provider)
-    if threads is not None and (not isinstance(threads, int) or threads < 1):
-        raise ProviderError(f"threads is {threads!r}; pass a whole number of at least 1, or None.")
+    if threads is not None and (type(threads) is not int or not 1 <= threads <= MAX_THREADS):
+        raise ProviderError(
+            f"threads is {threads!r}; pass a whole number from 1 to {MAX_THREADS}, or None."
+        )
     location = locate(source, precision)
     folder = location.fetch([DESCRIPTION])
     bundle = read_bundle(folder)

@@ -50,7 +50,12 @@ class Stream:
         *,
         newest_only: bool = False,
     ) -> None:
+        if not hasattr(model, "label_window"):
+            raise AudioError(
+                f"stream: its model is a {type(model).__name__}; pass what voxmood.load returns."
+            )
         self._model = model
+        self._channels = 0  # of the first chunk
         self._converter = Converter(
             "stream", as_rate(sampling_rate, "stream"), model.bundle.sampling_rate
         )
@@ -78,6 +83,12 @@ class Stream:
         if self._closed:
             raise AudioError("the stream is closed; open another one.")
         frames = as_frames(chunk, "stream", chunk=True)
+        self._channels = self._channels or frames.shape[1]
+        if frames.shape[1] != self._channels and frames.size:
+            raise AudioError(
+                f"stream: a chunk has {frames.shape[1]} channels, and the first one had "
+                f"{self._channels}; push [frames, channels]."
+            )
         return self._label(
             window
             for start in range(0, len(frames), BLOCK_SAMPLES)

@@ -442,3 +442,61 @@ def test_errors_quote_the_manifest(
         f"is named twice, but a table has one row for it; remove one of the two. [{manifest}, "
         in (capsys.readouterr().err)
     )
+
+
+@pytest.mark.parametrize("edit", ["column", "line ends", "row", "blank line"])
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_a_table_that_was_edited_is_left_alone(
+    tmp_path: Path, suffix: str, edit: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a", "b", "c"):
+        soundfile.write(tmp_path / f"{name}.wav", np.zeros(16000), 16000)
+    table = tmp_path / f"out.{suffix}"
+    assert main(["batch", str(tmp_path), "--output", str(table)]) == 0
+    lines = table.read_text().splitlines()
+    if edit == "column":
+        lines = [
+            f"{line},mine" if suffix == "csv" else line[:-1] + ', "mine": 1}' for line in lines
+        ]
+    elif edit == "row":
+        lines[1] = "something else"
+    elif edit == "blank line":
+        lines.insert(2, "")
+    end = "\r\n" if edit == "line ends" else "\n"
+    table.write_text(end.join([*lines, ""]), newline="")
+    before = table.read_bytes()
+    status = main(["batch", str(tmp_path), "--output", str(table), "--resume"])
+    if status == 0:  # nothing that a reader of the format would miss
+        assert edit in ("line ends", "blank line")
+        assert table.read_bytes() == before
+    else:
+        assert "was the table edited" in capsys.readouterr().err
+        assert table.read_bytes() == before
+
+
+def test_a_description_of_something_else_is_left_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    soundfile.write(tmp_path / "a.wav", np.zeros(16000), 16000)
+    mine = tmp_path / "out.csv.json"
+    mine.write_text("my own notes")
+    for again in ([], ["--resume"]):
+        arguments = ["batch", str(tmp_path / "a.wav"), "--output", str(tmp_path / "out.csv")]
+        assert main([*arguments, *again]) == 1
+        assert mine.read_text() == "my own notes"
+    assert "out.csv" in capsys.readouterr().err
+
+
+def test_links_pipes_and_hidden_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, other = tmp_path / "folder", tmp_path / "other"
+    for place in (folder, other, folder / ".hidden"):
+        place.mkdir()
+        soundfile.write(place / "a.wav", np.zeros(16000), 16000)
+    (folder / "linked").symlink_to(other)
+    (folder / "round").symlink_to(folder)
+    os.mkfifo(folder / "pipe.wav")
+    table = tmp_path / "out.jsonl"
+    assert main(["batch", str(folder), "--output", str(table)]) == 0
+    paths = [json.loads(line)["path"] for line in table.read_text().splitlines()]
+    assert paths == [str(folder / "a.wav"), str(folder / "linked" / "a.wav")]
+    assert "1 that are no regular files" in capsys.readouterr().out

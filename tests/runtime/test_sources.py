@@ -248,9 +248,9 @@ def test_bad_providers(provider: Any) -> None:
         voxmood.load(provider=provider)
 
 
-@pytest.mark.parametrize("threads", [0, -1, 1.5, "2"])
+@pytest.mark.parametrize("threads", [0, -1, 1.5, "2", True, 10**6])
 def test_bad_threads(threads: Any) -> None:
-    with pytest.raises(ProviderError, match="whole number of at least 1"):
+    with pytest.raises(ProviderError, match="whole number from 1 to 1024"):
         voxmood.load(threads=threads)
 
 
@@ -299,3 +299,100 @@ def test_a_pickle_without_its_bundle(tmp_path: Path) -> None:
     shutil.rmtree(folder)
     with pytest.raises(voxmood.MissingFileError, match=str(folder)):
         pickle.loads(pickled)
+
+
+class Failing(Minimal):
+    """A file object on a connection that breaks."""
+
+    def read(self, count: int = -1) -> bytes:
+        if self.tell() > 70_000:
+            raise RuntimeError("the connection broke")
+        return super().read(min(count, 1000) if count > 0 else 1000)
+
+
+class Slow(Minimal):
+    """A file object that gives a little at a time, as raw files may."""
+
+    def read(self, count: int = -1) -> bytes:
+        return super().read(min(count, 1000) if count >= 0 else count)
+
+
+class FailingPipe(OnlyRead):
+    def read(self, count: int = -1) -> bytes:
+        if count:
+            raise RuntimeError("the connection broke")
+        return b""
+
+
+@pytest.mark.parametrize("form", ["WAV", "FLAC", "AIFF", "MP3", "OGG"])
+def test_file_objects_that_fail_on_the_way(
+    model: Model, form: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = io.BytesIO()
+    samples = np.random.default_rng(0).normal(0, 0.1, 30 * RATE)
+    soundfile.write(file, samples, RATE, format=form)
+    with pytest.raises(AudioError, match=r"cannot be read to its end \(the connection broke\)"):
+        model.predict(Failing(file.getvalue()))
+    assert capfd.readouterr() == ("", "")
+    expected = model.predict(file.getvalue())
+    found = model.predict(Slow(file.getvalue()))
+    assert found.warnings == ()
+    assert np.array_equal(found.logits, expected.logits)
+
+
+def test_pipes_that_fail(model: Model) -> None:
+    with pytest.raises(AudioError, match="cannot be read"):
+        model.predict(FailingPipe(b""))
+
+
+@pytest.mark.parametrize(
+    "sources", ["a.wav", Path("a.wav"), b"RIFF", io.BytesIO(b"RIFF"), {"array": SAMPLES}, None, 5]
+)
+def test_a_batch_is_a_list(model: Model, sources: Any) -> None:
+    with pytest.raises(AudioError, match=r"is one recording; use predict|no list of recordings"):
+        model.predict_batch(sources)
+
+
+@pytest.mark.parametrize("name", [b"bundle", 5, ["bundle"], {"a": 1}, True, "n" * 5000, "a\0b"])
+def test_what_names_no_bundle(name: Any) -> None:
+    with pytest.raises(voxmood.VoxmoodError, match="bundle"):
+        voxmood.load(name)
+
+
+@pytest.mark.parametrize("window", ["5", None, [5], 1j, True, float("nan")])
+def test_what_is_no_window(model: Model, window: Any) -> None:
+    for windows in ((window, 1.0), (1.0, window)):
+        with pytest.raises(AudioError, match=r"pass a number of seconds|nan"):
+            model.timeline(SAMPLES, *windows, sampling_rate=RATE)
+        with pytest.raises(AudioError, match=r"pass a number of seconds|nan"):
+            Stream(model, RATE, *windows)
+
+
+@pytest.mark.parametrize("not_a_model", [None, "bundle", 3])
+def test_a_stream_needs_a_model(not_a_model: Any) -> None:
+    with pytest.raises(AudioError, match=r"pass what voxmood\.load returns"):
+        Stream(not_a_model, RATE)
+
+
+def test_a_stream_keeps_its_channels(model: Model) -> None:
+    stream = Stream(model, RATE)
+    stream.push(STEREO)
+    with pytest.raises(AudioError, match="a chunk has 1 channels, and the first one had 2"):
+        stream.push(SAMPLES)
+    with pytest.raises(AudioError, match="which axis is time"):
+        Stream(model, RATE).push(STEREO.T)
+
+
+def test_rates_that_contradict_each_other(model: Model) -> None:
+    entry = {"array": SAMPLES, "sampling_rate": RATE}
+    with pytest.raises(AudioError, match="its sampling_rate is 16000, and sampling_rate=8000"):
+        model.predict(entry, sampling_rate=8000)
+    expected = logits(model, SAMPLES, sampling_rate=RATE)
+    assert np.array_equal(logits(model, entry, sampling_rate=RATE), expected)
+    assert np.array_equal(
+        logits(model, {"array": SAMPLES, "sampling_rate": None}, sampling_rate=RATE), expected
+    )
+    with pytest.raises(AudioError, match="states its own rate"):
+        model.predict({"path": str(HELLO)}, sampling_rate=8000)
+    with pytest.raises(AudioError, match=r"numpy\.frombuffer"):
+        model.predict(PCM.tobytes(), sampling_rate=RATE)

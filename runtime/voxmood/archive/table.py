@@ -37,7 +37,11 @@ def check_same(table: object, made_by: str | bytes | None, run: Mapping[str, Any
     Raises:
         OutputError: the settings differ, or the description is missing.
     """
-    if made_by is None or json.loads(made_by) != run:
+    try:
+        same = made_by is not None and json.loads(made_by) == run
+    except ValueError:  # it is not a description at all
+        same = False
+    if not same:
         raise OutputError(
             f"{table}: was not made with the model, precision, windows and manifest columns of "
             "this run, or its description is missing; use --resume with the same settings, or "
@@ -65,6 +69,7 @@ class TableFile:
         self._csv = path.suffix.lower() == ".csv"
         self._windowed = "start" in fields
         self._labels = labels
+        self._fields = list(fields)
         # Counted from the end, because the labels come before it and have a column each.
         self._error = fields.index("error") - len(fields)
         self._head = csv_head(fields, labels).encode() if self._csv else b""
@@ -106,11 +111,13 @@ class TableFile:
         Raises:
             OutputError: the table was made with other settings.
         """
-        if not self._path.stat().st_size:
+        empty = not self._path.stat().st_size
+        if not empty or self._description.exists():
+            made_by = self._description.read_bytes() if self._description.exists() else None
+            check_same(self._path, made_by, run)
+        if empty:
             self.begin(run)
             return
-        made_by = self._description.read_text("utf-8") if self._description.exists() else None
-        check_same(self._path, made_by, run)
         last: tuple[str, str | None] | None = None
         start = end = len(self._head)  # where the rows of the last recording begin and end
         for path, error, stop in self._rows():
@@ -150,11 +157,21 @@ class TableFile:
         return text.encode("utf-8", "surrogateescape")
 
     def _rows(self) -> Iterator[tuple[str, str | None, int]]:
-        """Yield the path and the error of each complete row, and the position of its end."""
+        """Yield the path and the error of each complete row, and the position of its end.
+
+        What a killed run or a crash of the machine left at the end is no complete row.
+
+        Raises:
+            OutputError: elsewhere there is something that no run wrote, such as an added column.
+        """
         end, whole = len(self._head), True
+        size = self._path.stat().st_size
         with self._path.open("rb") as file:
-            if file.read(end) != self._head:
-                return
+            head = file.read(end)
+            if head != self._head:
+                if size < end and self._head.startswith(head):
+                    return
+                raise self._edited("its first line")
 
             def lines() -> Iterator[str]:
                 nonlocal end, whole
@@ -164,14 +181,30 @@ class TableFile:
                     yield line.decode("utf-8", "surrogateescape")
 
             try:
-                if self._csv:
-                    for cells in csv.reader(lines(), strict=True):
-                        if whole:
-                            yield cells[0], cells[self._error] or None, end
-                else:
-                    for line in lines():
-                        if whole:
-                            row = json.loads(line)
-                            yield row["path"], row["error"], end
-            except (ValueError, LookupError, csv.Error):
-                return  # a row is cut off within a cell, or a crash of the machine damaged it
+                rows = self._of_csv(lines()) if self._csv else self._of_json(lines())
+                for path, error in rows:
+                    if whole:
+                        yield path, error, end
+            except (ValueError, LookupError, TypeError, csv.Error) as error:
+                if end < size:
+                    raise self._edited(f"what ends at byte {end}") from error
+
+    def _of_csv(self, lines: Iterator[str]) -> Iterator[tuple[str, str | None]]:
+        cells_of_row = len(self._fields) - 1 + len(self._labels)
+        for cells in csv.reader(lines, strict=True):
+            if len(cells) != cells_of_row:
+                raise ValueError("it has another number of cells")
+            yield cells[0], cells[self._error] or None
+
+    def _of_json(self, lines: Iterator[str]) -> Iterator[tuple[str, str | None]]:
+        for line in lines:
+            row = json.loads(line)
+            if list(row) != self._fields:
+                raise ValueError("it has other keys")
+            yield row["path"], row["error"]
+
+    def _edited(self, what: str) -> OutputError:
+        return OutputError(
+            f"{self._path}: {what} is not as this run writes it; was the table edited? Use another "
+            "--output, or --force to replace it."
+        )

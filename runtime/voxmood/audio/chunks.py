@@ -247,8 +247,10 @@ def _settled(
     end, behind, known = _what_follows(content, audio, layout)
     rest = behind - end
     if not known and audio.declared == 0:
-        # Players then read a WAV file to its end, and nothing of other files.
-        ratio = 1.0 if kind == "WAV" else 0.0
+        # Players then read a WAV file to its end, and nothing of other files. A writer to a pipe
+        # leaves both sizes empty.
+        piped = audio.total == start + 8
+        ratio = 1.0 if kind == "WAV" or piped else 0.0
         return replace(whole, patches=audio.patches, declared_ratio=ratio)
     goes_on = 2 * rest > audio.declared or audio.total > end + SLACK_BYTES
     if not known and rest > SLACK_BYTES and goes_on and not is_text(content.at(end, 512)):
@@ -279,6 +281,8 @@ def _what_follows(content: Content, audio: _Audio, layout: Layout | None) -> tup
         size = content.number(chunk + layout.name_bytes, layout.size_bytes, layout.order)
         end = min(content.size, _end(chunk, size, layout))
     behind = skip_zeros(content, skip_tags(content, end))
+    if behind >= content.size and (audio.declared or 0) < SLACK_BYTES < content.size - end:
+        return end, behind, False  # silence that a recorder wrote before it died, and no padding
     if behind >= content.size or begins_file(content, behind) or is_mpeg(content, behind):
         return end, behind, True
     if begins_coded(content, behind):

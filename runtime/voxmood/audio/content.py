@@ -64,6 +64,44 @@ class Content:
         return -1
 
 
+class CallersFile:
+    """A file object of a caller, which reads as regular files do.
+
+    Its reads are short at the end only, give bytes, and do not raise: libsndfile calls them from C,
+    where an exception would be printed and forgotten.
+
+    Attributes:
+        failure: what a read has raised, after which the file seems to end.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.failure: Exception | None = None
+
+    def read(self, count: int = -1) -> bytes:
+        """Return as many bytes, or all that are left."""
+        blocks = []
+        try:
+            while count and (block := self._file.read(count)):
+                blocks.append(bytes(block))
+                count -= len(block) if count > 0 else 0
+        except Exception as error:  # whatever the caller's object raises
+            self.failure = error
+        return b"".join(blocks)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move to an offset; return it."""
+        try:
+            self._file.seek(offset, whence)
+        except Exception as error:  # as above
+            self.failure = error
+        return self.tell()
+
+    def tell(self) -> int:
+        """Return the offset."""
+        return self._file.tell()
+
+
 class View(io.RawIOBase):
     """A file that consists of pieces of another file in a row, with some bytes replaced.
 

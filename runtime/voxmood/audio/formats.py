@@ -11,21 +11,23 @@ from voxmood.audio.tags import begins_file, skip_front, skip_tags
 from voxmood.errors import AudioError, MissingExtraError
 
 LIBSNDFILE_SUFFIXES = {
-    ".8svx", ".aif", ".aifc", ".aiff", ".au", ".avr", ".bwf", ".caf", ".flac", ".ircam", ".mp1",
-    ".mp2", ".mp3", ".mpga", ".nist", ".oga", ".ogg", ".opus", ".paf", ".pvf", ".rf64", ".sds",
-    ".sf", ".snd", ".sph", ".svx", ".voc", ".w64", ".wav", ".wave", ".wve",
+    ".8svx", ".aif", ".aifc", ".aiff", ".au", ".avr", ".bwf", ".caf", ".flac", ".htk", ".ircam",
+    ".mp1", ".mp2", ".mp3", ".mpa", ".mpga", ".nist", ".oga", ".ogg", ".opus", ".paf", ".pvf",
+    ".rf64", ".sds", ".sf", ".snd", ".sph", ".svx", ".voc", ".w64", ".wav", ".wave", ".wve", ".xi",
 }  # fmt: skip
 """The suffixes of what libsndfile reads, which every installation has."""
 
 PYAV_SUFFIXES = {
-    ".3g2", ".3gp", ".aac", ".ac3", ".amr", ".ape", ".avi", ".awb", ".dff", ".dsf", ".dts",
-    ".eac3", ".flv", ".m4a", ".m4b", ".m4r", ".mka", ".mkv", ".mov", ".mp4", ".mpc", ".mpeg",
-    ".mpg", ".ogv", ".oma", ".ra", ".rm", ".spx", ".tak", ".tta", ".webm", ".wma", ".wmv", ".wv",
+    ".3g2", ".3gp", ".3gpp", ".aac", ".ac3", ".adts", ".amr", ".ape", ".asf", ".avi", ".awb",
+    ".dff", ".dsf", ".dts", ".eac3", ".f4v", ".flv", ".m2a", ".m2p", ".m2ts", ".m4a", ".m4b",
+    ".m4r", ".m4v", ".mka", ".mkv", ".mov", ".mp4", ".mpc", ".mpeg", ".mpg", ".mts", ".ogv",
+    ".ogx", ".oma", ".qt", ".ra", ".rm", ".spx", ".tak", ".tta", ".vob", ".weba", ".webm", ".wma",
+    ".wmv", ".wv",
 }  # fmt: skip
 """The suffixes of what only PyAV reads (extra `av`). Without the extra, such files are found, too,
 and then reported."""
 
-SUFFIXES = LIBSNDFILE_SUFFIXES | PYAV_SUFFIXES
+SUFFIXES = LIBSNDFILE_SUFFIXES | PYAV_SUFFIXES  # not .ts, which is TypeScript more often
 """The suffixes by which a file in a folder counts as a recording, in lower case."""
 
 CODED = {
@@ -51,6 +53,8 @@ CODED = {
 }
 """Formats that libsndfile does not read, each with what its files begin with."""
 
+BOM = b"\xef\xbb\xbf"  # of text in UTF-8, which some editors put in front
+
 WEAKLY_MARKED = {"AAC", "AC-3", "MPEG video"}
 """Formats that begin with so few fixed bytes that other data may begin in this way by chance."""
 
@@ -58,8 +62,12 @@ STREAM_SUFFIXES = {".aac", ".ac3", ".eac3", ".mpeg", ".mpg"}
 """The suffixes of streams of frames, in which FFmpeg finds the first frame wherever it is."""
 
 OTHER = {
-    "a Git LFS pointer, not the recording; `git lfs pull` fetches it": rb"version https://git-lfs",
-    "an HTML page; was it downloaded from the wrong address?": rb"(?i:\s*<(!doctype html|html))",
+    "a Git LFS pointer, not the recording; `git lfs pull` fetches it": (
+        rb"version https://(git-lfs|hawser)"
+    ),
+    "an HTML page; was it downloaded from the wrong address?": (
+        rb"(?i:\s*<(!doctype|html|head|body|!--))"
+    ),
     "XML": rb"\s*<\?xml",
     "JSON": rb"\s*[{\[]\s*[\"{\[]",
     "a ZIP archive; unpack it": rb"PK(\x03\x04|\x05\x06)",
@@ -112,7 +120,7 @@ def begins_coded(content: Content, offset: int) -> bool:
 
 def other_kind(content: Content) -> str | None:
     """Return what a file is if it is clearly not audio, else None."""
-    return _match(OTHER, content.at(0, 512))
+    return _match(OTHER, content.at(0, 512).removeprefix(BOM))
 
 
 def is_audio(content: Content, name: str) -> bool:
@@ -140,6 +148,11 @@ def refusal(content: Content, name: str, cause: Exception | None = None) -> Audi
     if other := other_kind(content):
         return AudioError(f"{name}: is {other}.")
     coded = _wav_codec(content) if is_wav(content) else coded_audio(content)
+    if isinstance(cause, MissingExtraError) and not coded and is_audio(content, name):
+        return AudioError(
+            f"{name}: is audio that libsndfile cannot decode. If it is not cut off or damaged, "
+            "install PyAV, which reads more: pip install 'voxmood[av]'."
+        )
     if coded and isinstance(cause, MissingExtraError):
         return AudioError(
             f"{name}: is {coded}, which needs PyAV: pip install 'voxmood[av]'; or convert it, for "

@@ -187,7 +187,7 @@ def _missing(part: Part, sound: soundfile.SoundFile, frames: int, failed: bool) 
         return f"{early} of {declared:.1f} s that its header declares"
     if part.held is not None and seconds < part.held - TOLERANCE_SECONDS:
         return f"{early} of {part.held:.1f} s"
-    if part.unfinished or (failed and declared is None):
+    if part.unfinished or (failed and declared is None and part.held is None):
         return early
     return None
 

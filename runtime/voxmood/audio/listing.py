@@ -70,7 +70,8 @@ def choose_recordings(
 def find_recordings(folder: Path, skipped: Counter[str] | None = None) -> list[Recording]:
     """Return the recordings in a folder and its sub-folders, in the order of their names.
 
-    They are recognized by their suffix. Hidden files are left out.
+    They are recognized by their suffix. Links to folders are followed. Hidden files and folders are
+    left out.
 
     Args:
         folder: the folder to search.
@@ -98,23 +99,33 @@ def walk(folder: str, skipped: Counter[str]) -> Iterator[str]:
     Args:
         folder: the folder to search.
         skipped: is increased by the number of files that are not recordings, by their suffix;
-            hidden files are not counted.
+            hidden files and folders are not counted.
 
     Raises:
         AudioError: a folder cannot be read.
     """
+    yield from _walk(folder, skipped, ())
+
+
+def _walk(folder: str, skipped: Counter[str], above: tuple[tuple[int, int], ...]) -> Iterator[str]:
+    """Yield as `walk` does; `above` are the folders on the way, so that links do not go round."""
     try:
+        status = os.stat(folder)  # noqa: PTH116 - of very many
+        identity = (status.st_dev, status.st_ino)
+        if identity in above:
+            return
         with os.scandir(folder) as entries:
             for entry in entries:
-                hidden = entry.name.startswith(".")
-                if entry.is_dir(follow_symlinks=False):
-                    yield from walk(entry.path, Counter() if hidden else skipped)
-                elif hidden or entry.is_dir():
+                if entry.name.startswith("."):
                     continue
-                elif is_recording(entry.name):
-                    yield entry.path
-                else:
+                if entry.is_dir():
+                    yield from _walk(entry.path, skipped, (*above, identity))
+                elif not is_recording(entry.name):
                     skipped[suffix_of(entry.name)] += 1
+                elif entry.is_file() or entry.is_symlink():  # a link that leads nowhere is reported
+                    yield entry.path
+                else:  # a pipe or a device, which has no end
+                    skipped["that are no regular files"] += 1
     except OSError as error:
         raise AudioError(f"{folder}: cannot be listed ({error.strerror}).") from error
 

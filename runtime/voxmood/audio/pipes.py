@@ -41,6 +41,8 @@ def seekable(file: BinaryIO, name: str) -> BinaryIO:
                     )
                 copy.write(block)
             copy.seek(0)
+            if failure := getattr(file, "failure", None):
+                raise AudioError(f"{name}: cannot be read to its end ({failure}).")
         except OSError as error:
             raise AudioError(f"{name}: cannot be read or stored ({error.strerror}).") from error
         opened.pop_all()  # it stays open for the caller

@@ -13,13 +13,14 @@ import numpy.typing as npt
 
 from voxmood.audio.content import Content, View
 from voxmood.audio.decoders import Block, UnreadableError
+from voxmood.audio.parts import Part
 from voxmood.audio.sources import MAX_CHANNELS, to_float
 from voxmood.errors import AudioError, MissingExtraError
 
 try:
     import av
-except ModuleNotFoundError as error:
-    raise MissingExtraError("PyAV is not installed: pip install 'voxmood[av]'.") from error
+except (ImportError, OSError) as error:  # it is missing, or a library of its own is
+    raise MissingExtraError(f"PyAV cannot be used ({error}): pip install 'voxmood[av]'.") from error
 
 FORMATS = (
     "aac,ac3,aiff,amr,ape,asf,avi,caf,dsf,dts,dtshd,eac3,flac,flv,iff,loas,matroska,webm,mov,mp4,"
@@ -36,6 +37,9 @@ TYPES = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": 
 
 TOLERANCE_SECONDS = 0.1
 TOLERANCE_FRAMES = 3  # for those that encoders add at the beginning, and for a short last one
+LOSSLESS = {"ape", "dsf", "tta", "wv"}
+"""Formats whose encoders add nothing, and whose frames are long."""
+
 MICROSECONDS = 1_000_000
 
 
@@ -45,16 +49,16 @@ class PyAvDecoder:
     Args:
         content: the content of the file.
         name: the name of the file in messages.
-        declared_ratio: the length that the header declares, divided by the true one; see `Part`.
+        part: what the structure of the file says about it; None where it is not known.
 
     Raises:
         UnreadableError: FFmpeg does not know the file, or the file has no sound.
         AudioError: the file has more channels than any recording has.
     """
 
-    def __init__(self, content: Content, name: str, declared_ratio: float = 1.0) -> None:
+    def __init__(self, content: Content, name: str, part: Part | None = None) -> None:
         self._name = name
-        self._declared_ratio = declared_ratio
+        self._part = part
         self.warnings: list[str] = []
         whole = View(content.file, [(0, content.size)])
         try:
@@ -101,19 +105,28 @@ class PyAvDecoder:
                 yield block
         if failure is not None and not seconds:
             raise UnreadableError(_words(failure)) from failure
-        tolerance = TOLERANCE_SECONDS + TOLERANCE_FRAMES * longest
-        early = f"cut off or damaged: only {seconds:.1f} s could be read"
-        declared = self.duration
-        if self._declared_ratio > 1:
-            declared = seconds * self._declared_ratio
-        if declared is not None and seconds < declared - tolerance:
-            self.warnings.append(f"{early} of {declared:.1f} s that its header declares")
-        elif declared is None and damaged and self._container.format.name != UNCHECKED:
-            self.warnings.append(early)
+        self._note_what_is_missing(seconds, longest, damaged=damaged)
 
     def close(self) -> None:
         """Close FFmpeg's handle of the file."""
         self._container.close()
+
+    def _note_what_is_missing(self, seconds: float, longest: float, *, damaged: bool) -> None:
+        """Add a warning if less was read than the file should have."""
+        name, part = self._container.format.name, self._part
+        tolerance = TOLERANCE_SECONDS
+        if name not in LOSSLESS:
+            tolerance += TOLERANCE_FRAMES * longest
+        early = f"cut off or damaged: only {seconds:.1f} s could be read"
+        declared = self.duration
+        if part and part.declared_ratio > 1:
+            declared, tolerance = seconds * part.declared_ratio, TOLERANCE_SECONDS
+        if declared is not None and seconds < declared - tolerance:
+            self.warnings.append(f"{early} of {declared:.1f} s that its header declares")
+        elif part and part.held is not None and seconds < part.held - tolerance:
+            self.warnings.append(f"{early} of {part.held:.1f} s")
+        elif (part and part.unfinished) or (declared is None and damaged and name != UNCHECKED):
+            self.warnings.append(early)
 
     def _declared(self) -> float | None:
         container, stream = self._container, self._stream

@@ -7,14 +7,14 @@ from contextlib import ExitStack, closing, suppress
 
 import numpy as np
 
-from voxmood.audio.content import Content
+from voxmood.audio.content import CallersFile, Content
 from voxmood.audio.converter import Converter
 from voxmood.audio.decoders import BLOCK_SAMPLES, Block, Decoder, UnreadableError
 from voxmood.audio.formats import coded_audio, is_audio, is_wav, other_kind, refusal
 from voxmood.audio.libsndfile import LibsndfileDecoder
 from voxmood.audio.sources import AudioSource, Samples, Waveform, name_of, resolve, to_float
 from voxmood.audio.structure import find_parts
-from voxmood.errors import AudioError, MissingExtraError
+from voxmood.errors import AudioError, MissingExtraError, VoxmoodError
 
 
 def read_waveform(
@@ -72,6 +72,7 @@ class AudioReader:
         self.duration: float | None
         self._rate = rate
         self._decoder: Decoder | None = None
+        self._callers: CallersFile | None = None
         self._blocks: Generator[Block, None, None]
         resolved = resolve(source, sampling_rate)
         if isinstance(resolved, Samples):
@@ -80,10 +81,18 @@ class AudioReader:
             self._converters = [Converter(self.name, resolved.rate, rate)]
             return
         with ExitStack() as stack:
-            if resolved is not source:
+            if hasattr(resolved, "close"):  # a file object of the caller stays open
                 stack.enter_context(resolved)
-            content = Content(resolved)
-            decoder = stack.enter_context(closing(open_decoder(content, self.name)))
+            self._callers = resolved if isinstance(resolved, CallersFile) else None
+            try:
+                content = Content(resolved)
+                decoder = stack.enter_context(closing(open_decoder(content, self.name)))
+            except OSError as error:
+                if isinstance(error, VoxmoodError):
+                    raise
+                raise AudioError(f"{self.name}: cannot be read ({error.strerror}).") from error
+            finally:
+                self._check_callers()
             self._converters = [Converter(self.name, decoder.rate, rate)]
             self.duration = decoder.duration
             self._decoder = decoder
@@ -98,6 +107,7 @@ class AudioReader:
                     yield self._converters[-1].close()
                     self._converters.append(Converter(self.name, block.rate, self._rate))
                 yield self._converters[-1].push(block.frames)
+        self._check_callers()
         if empty:
             raise AudioError(f"{self.name}: has no samples; was the recording cut off?")
         yield self._converters[-1].close()
@@ -113,6 +123,13 @@ class AudioReader:
         of_samples = (warning for each in self._converters for warning in each.warnings)
         of_file = self._decoder.warnings if self._decoder else ()
         return tuple(dict.fromkeys([*of_samples, *of_file]))
+
+    def _check_callers(self) -> None:
+        """Raise AudioError if a file object of the caller failed, where libsndfile saw an end."""
+        if self._callers and self._callers.failure:
+            raise AudioError(
+                f"{self.name}: cannot be read to its end ({self._callers.failure})."
+            ) from self._callers.failure
 
     def _file_blocks(
         self, content: Content, decoder: Decoder, opened: ExitStack
@@ -162,11 +179,10 @@ def _open_pyav(content: Content, name: str, cause: Exception | None) -> Decoder:
     parts = find_parts(content)
     if is_wav(content) and not parts[0].kind:  # FFmpeg would allocate what its chunks declare
         raise refusal(content, name) from cause
-    ratio = parts[0].declared_ratio if len(parts) == 1 else 1.0
     try:
         from voxmood.audio.pyav import PyAvDecoder
 
-        return PyAvDecoder(content, name, ratio)
+        return PyAvDecoder(content, name, parts[0] if len(parts) == 1 else None)
     except (UnreadableError, MissingExtraError) as error:
         raise refusal(content, name, error) from error
 

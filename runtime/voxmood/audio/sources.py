@@ -8,14 +8,16 @@ import io
 import numbers
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, BinaryIO, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
 import soundfile
 
+from voxmood.audio.content import CallersFile
 from voxmood.audio.hints import missing_file_hint
 from voxmood.audio.pipes import seekable
 from voxmood.errors import AudioError, MissingFileError
@@ -65,6 +67,8 @@ def name_of(source: object) -> str:
         return f"<{kind} of shape {tuple(shape)}>"
     if isinstance(source, (list, array.array)):
         return f"<{type(source).__name__} of {len(source)}>"
+    if not hasattr(source, "read"):
+        return f"<{type(source).__name__}>"
     name = getattr(source, "name", None)
     return name if isinstance(name, str) and name else "<file object>"
 
@@ -86,6 +90,11 @@ def resolve(source: AudioSource, sampling_rate: object = None) -> Samples | Bina
     elif isinstance(source, tuple):
         source, sampling_rate = _of_pair(source, sampling_rate, name)
     if _is_file(source):
+        if sampling_rate is not None and isinstance(source, (bytes, bytearray, memoryview)):
+            raise AudioError(
+                f"{name}: bytes are the content of a file, which states its own rate. For samples "
+                "without a header, pass numpy.frombuffer(data, 'int16'), or another type."
+            )
         if sampling_rate is not None:
             raise AudioError(f"{name}: a file states its own rate; leave out sampling_rate=.")
         return _open(source, name)
@@ -102,9 +111,10 @@ def as_rate(sampling_rate: object, name: str) -> int:
         AudioError: it is not a whole number.
     """
     if isinstance(sampling_rate, numbers.Real) and _is_number(sampling_rate):
-        hertz = float(sampling_rate)
-        if hertz.is_integer():
-            return int(hertz)
+        with suppress(OverflowError):
+            hertz = float(sampling_rate)
+            if hertz.is_integer():
+                return int(hertz)
     raise AudioError(
         f"{name}: sampling_rate is {sampling_rate!r}; pass a whole number of Hz, such as 16000."
     )
@@ -127,8 +137,8 @@ def as_frames(source: object, name: str, *, chunk: bool = False) -> npt.NDArray[
     samples = samples.astype(samples.dtype.newbyteorder("="), copy=False)
     if samples.dtype not in (np.int16, np.int32) and not np.issubdtype(samples.dtype, np.floating):
         raise AudioError(
-            f"{name}: is of type {samples.dtype}; pass floats from -1 to 1, or int16 or int32 PCM, "
-            "for example numpy.asarray(samples, dtype='int16')."
+            f"{name}: is of type {samples.dtype}; pass floats from -1 to 1, or signed PCM of the "
+            "type int16 or int32."
         )
     if samples.ndim == 1:
         return samples[:, np.newaxis]
@@ -138,9 +148,11 @@ def as_frames(source: object, name: str, *, chunk: bool = False) -> npt.NDArray[
             "[frames, channels]."
         )
     rows, columns = samples.shape
+    if not samples.size and not chunk:
+        return np.zeros((0, 1), np.float32)
     if 1 <= columns <= MAX_CHANNELS and (chunk or rows > MAX_CHANNELS or rows <= 1 == columns):
         return samples
-    if 1 <= rows <= MAX_CHANNELS < columns or rows == 1:
+    if rows == 1 or (rows <= MAX_CHANNELS < columns and not chunk):
         return samples.T
     raise AudioError(
         f"{name}: its shape does not show which axis is time; pass [frames, channels] with at most "
@@ -157,12 +169,12 @@ def to_float(samples: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
 
 
 def _of_mapping(source: Mapping[Any, Any], sampling_rate: object, name: str) -> tuple[Any, object]:
-    for key in ("array", "raw"):
+    rate = source.get("sampling_rate")
+    if None not in (rate, sampling_rate) and rate != sampling_rate:
+        raise AudioError(f"{name}: its sampling_rate is {rate}, and sampling_rate={sampling_rate}.")
+    for key in ("array", "raw", "bytes", "path"):
         if source.get(key) is not None:
-            return source[key], source.get("sampling_rate", sampling_rate)
-    for key in ("bytes", "path"):
-        if source.get(key) is not None:
-            return source[key], None
+            return source[key], sampling_rate if rate is None else rate
     raise AudioError(
         f"{name}: a mapping needs the keys array and sampling_rate, but has "
         f"{', '.join(map(str, source)) or 'none'}."
@@ -192,10 +204,12 @@ def _as_array(source: Any, name: str) -> npt.NDArray[Any]:
             f"{name}: bytes do not say of which type their samples are; pass "
             "numpy.frombuffer(data, 'int16'), or another type."
         )
-    if hasattr(source, "detach"):  # a PyTorch tensor, which may need gradients or be on a GPU
-        source = source.detach().cpu()
-        if "bfloat16" in str(source.dtype):  # which NumPy does not have
-            source = source.float()
+    if type(source).__module__.partition(".")[0] == "torch":
+        try:
+            source = source.detach().resolve_neg().cpu()  # it may need gradients or be on a GPU
+            source = source.float() if "bfloat16" in str(source.dtype) else source
+        except (AttributeError, RuntimeError) as error:
+            raise AudioError(f"{name}: has no samples that can be read ({error}).") from error
     if not isinstance(source, (list, array.array)) and not hasattr(source, "__array__"):
         raise AudioError(
             f"{name}: is a {type(source).__name__}; pass a path, a file opened as 'rb', the bytes "
@@ -205,7 +219,7 @@ def _as_array(source: Any, name: str) -> npt.NDArray[Any]:
         raise AudioError(f"{name}: is a list of recordings; use predict_batch.")
     try:
         return np.asarray(source)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RuntimeError) as error:
         raise AudioError(f"{name}: cannot be made into an array of samples ({error}).") from error
 
 
@@ -228,7 +242,7 @@ def _open(source: Any, name: str) -> BinaryIO:
         with opened:
             return seekable(opened, name)
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return io.BytesIO(source)
+        return io.BytesIO(bytes(source))
     if isinstance(source, soundfile.SoundFile):
         raise AudioError(
             f"{name}: is an open SoundFile; pass its name, or its samples: "
@@ -246,14 +260,24 @@ def _checked(file: Any, name: str) -> BinaryIO:
         raise AudioError(f"{name}: reads asynchronously; pass the file in it, as upload.file.")
     try:
         nothing = file.read(0)
-        can_seek = hasattr(file, "seek") and hasattr(file, "tell")
-        # An object without the method `seekable` is accepted if it has `seek` and `tell`.
-        can_seek = can_seek and getattr(file, "seekable", lambda: True)()
-    except (OSError, ValueError, TypeError) as error:
+    except Exception as error:  # whatever the caller's object raises
         raise AudioError(f"{name}: cannot be read ({error}); is it still open?") from error
     if isinstance(nothing, str):
         raise AudioError(f"{name}: is open as text; open it as 'rb'.")
     if not isinstance(nothing, (bytes, bytearray, memoryview)):
         raise AudioError(f"{name}: its read() returns {type(nothing).__name__} and not bytes.")
-    checked: BinaryIO = file if can_seek else seekable(file, name)
-    return checked
+    guarded = CallersFile(file)
+    return cast(BinaryIO, guarded) if _can_seek(file) else seekable(cast(BinaryIO, guarded), name)
+
+
+def _can_seek(file: Any) -> bool:
+    """Return whether a file object goes back and forth, by trying it."""
+    try:
+        if not getattr(file, "seekable", lambda: True)():
+            return False
+        position = file.tell()
+        file.seek(0, os.SEEK_END)
+        file.seek(position)
+    except Exception:  # whatever the caller's object raises
+        return False
+    return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
@@ -39,6 +40,9 @@ class Windows:
     """
 
     def __init__(self, window: float, hop: float, bundle: Limits) -> None:
+        for what, seconds in (("window", window), ("hop", hop)):
+            if not isinstance(seconds, numbers.Real) or isinstance(seconds, bool):
+                raise AudioError(f"a {what} of {seconds!r}: pass a number of seconds.")
         rate = bundle.sampling_rate
         low, high = bundle.min_samples / rate, bundle.max_samples / rate
         if not low <= window <= high:

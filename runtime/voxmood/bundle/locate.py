@@ -66,11 +66,23 @@ def locate(source: str | os.PathLike[str] | None, precision: str = "auto") -> Lo
             )
         name, folder = next(iter(shipped.items()))
         return Location(name, folder, precision)
+    if not isinstance(source, (str, os.PathLike)) or isinstance(os.fspath(source), bytes):
+        raise BundleError(
+            f"a bundle is named by a path or a text, and this is a {type(source).__name__}: "
+            f"{source!r:.80}."
+        )
     name = os.fspath(source)
     if not name:
         raise MissingFileError(
             "the name of a bundle is empty; leave it out to use the bundle that ships."
         )
+    try:
+        Path(name).exists()
+    except (OSError, ValueError) as error:  # it is too long, or holds a null character
+        reason = getattr(error, "strerror", None) or error
+        raise MissingFileError(
+            f"{name[:80]!r}: cannot be the name of a bundle ({reason})."
+        ) from error
     name, given = _split(name, shipped)
     if given and precision not in ("auto", given):
         raise BundleError(

@@ -66,7 +66,8 @@ def run(options: argparse.Namespace) -> int:
     if options.plot:
         import voxmood.plot  # first, so that a missing extra is reported before the work begins
 
-        check_outputs([options.plot], [Path(options.file), *bundle_files(options.model)])
+        recording = Path("/dev/stdin" if options.file == "-" else options.file)
+        check_outputs([options.plot], [recording, *bundle_files(options.model)])
     model = load(options)
     labeler = Labeler(model, (options.window, options.hop))
     entry = Entry(options.file)

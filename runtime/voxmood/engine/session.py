@@ -62,7 +62,11 @@ def resolve_provider(provider: Provider) -> list[tuple[str, dict[str, Any]]]:
         ProviderError: a provider is unknown, or the installed ONNX Runtime does not have it.
     """
     available = onnxruntime.get_available_providers()
-    one = isinstance(provider, str) or _is_pair(provider) or not isinstance(provider, Sequence)
+    one = (
+        isinstance(provider, (str, bytes))
+        or _is_pair(provider)
+        or not isinstance(provider, Sequence)
+    )
     wanted = [_named(each) for each in ([provider] if one else provider)]
     if not wanted:
         raise ProviderError("provider is an empty list; name one, such as 'cpu'.")

@@ -20,6 +20,9 @@ def degrade() -> None:
     Characters of file names become escapes as in JSON, so that JSON output stays valid.
     """
     codecs.register_error("voxmood", _instead)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # it was closed by whoever started us
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="voxmood")
