@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from voxmood.cli import main
-from voxmood_bench.profile import PARTS, REST, part_of, profile, read_events
+from voxmood_bench.engines.profiler import PARTS, REST, part_of, profile, read_events
 from voxmood_export.signals import speech_like
 
 
@@ -17,6 +17,7 @@ from voxmood_export.signals import speech_like
     [
         ("/front_end/front_end.3/product/MatMul", "front end"),
         ("/front_end.3/product/MatMul", "front end"),
+        ("/feature_encoder/feature_encoder.3/linear/MatMul", "front end"),
         ("/positional/product/MatMul", "positional conv"),
         ("/layers.11/attention_norm/LayerNormalization", "attention"),
         ("/layers.0/attention/out/MatMul", "attention"),

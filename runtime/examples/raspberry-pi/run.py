@@ -3,9 +3,9 @@
     python runtime/examples/raspberry-pi/run.py [--audio DIR]
 
 Builds the wheel of the checkout, installs it with pip for Debian's arm64 Python, and runs there, as
-on a Cortex-A72, what a user would; two minutes. `voxmood_bench.emulator` says what that needs.
-Exits with 1 where the commands say something else than here: another label, segment or verdict,
-fp32 probabilities more than 1e-3 away, or int8 ones more than twice int8's own drift.
+on a Cortex-A72, what a user would; two minutes. `benchmarks/scripts/emulator.py` says what that
+needs. Exits with 1 where the commands say something else than here: another label, segment or
+verdict, fp32 probabilities more than 1e-3 away, or int8 ones more than twice int8's own drift.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from voxmood.locate import shipped_bundle
-from voxmood_bench.emulator import CPUS, arm_environment, call, emulator
 
 ROOT = Path(__file__).parents[3]
+sys.path.append(str(ROOT / "benchmarks" / "scripts"))
+from emulator import CPUS, arm_environment, call, emulator  # noqa: E402
+
 HELLO = ROOT / "runtime" / "examples" / "hello.wav"
 FP32_TOLERANCE = 1e-3
 
