@@ -43,11 +43,11 @@ def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path, metavar="DIR", help="a folder of recordings")
-    parser.add_argument("--files", type=int, default=2000)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--files", type=int, default=2000, help="how many, default: %(default)s")
+    parser.add_argument("--rounds", type=int, default=3, help="of all engines, default: 3")
     parser.add_argument("--model", help="the bundle, default: the one that ships")
     parser.add_argument("--engines", nargs="+", default=["loop", "local", "ray"])
-    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         measured = measure(options, Path(scratch))

@@ -40,138 +40,61 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     profile.set_defaults(bench="profile")
 
 
+# fmt: off
 def _add_run(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("bundle", metavar="BUNDLE", type=named, help="the bundle, all precisions")
-    parser.add_argument(
-        "--reference",
-        required=True,
-        type=named,
-        metavar="CHECKPOINT",
-        help="the checkpoint that the bundle was exported from, a folder or a hub id",
-    )
-    parser.add_argument(
-        "--output",
-        required=True,
-        type=path,
-        metavar="DIR",
+    add = parser.add_argument
+    add("bundle", metavar="BUNDLE", type=named, help="the bundle, of which all precisions are run")
+    add("--reference", required=True, type=named, metavar="CHECKPOINT",
+        help="the checkpoint that the bundle was exported from, a folder or a hub id")
+    add("--output", required=True, type=path, metavar="DIR",
         help="the folder that gets report.html, report.json and report.md; an interrupted run goes "
-        "on from what the folder holds",
-    )
-    audio = parser.add_argument_group("audio, by default generated")
-    audio.add_argument(
-        "--audio", type=path, metavar="DIR", help="a folder of recordings without labels"
-    )
-    audio.add_argument(
-        "--dataset",
-        choices=("manifest", "emodb", "iemocap"),
-        help="the kind of labeled recordings that --root holds",
-    )
-    audio.add_argument(
-        "--root", type=path, metavar="DIR", help="the folder of --dataset, or a manifest's CSV file"
-    )
-    audio.add_argument(
-        "--map-labels",
-        type=_mapping,
-        default={},
-        metavar="FROM=TO,...",
-        help="the model's label for labels of the dataset; FROM= leaves recordings out",
-    )
-    audio.add_argument(
-        "--clips",
-        type=positive,
-        metavar="N",
-        help="the number of recordings to label, evenly picked, default: all",
-    )
-    what = parser.add_argument_group("what is measured")
-    what.add_argument(
-        "--peers",
-        default="",
-        metavar="NAME,...",
-        help="other engines as baselines, or `all`, default: none",
-    )
-    what.add_argument(
-        "--providers",
-        metavar="EP,...",
-        help="the execution providers of the bundle, default: those installed, of cpu, cuda, "
-        "openvino",
-    )
-    what.add_argument(
-        "--lengths",
-        type=_lengths,
-        default="1,2,5,10,30",
-        metavar="SECONDS,...",
-        help="the lengths of the audio that is timed, default: %(default)s",
-    )
-    what.add_argument(
-        "--threads",
-        type=_counts,
-        default="1,2",
-        metavar="N,...",
-        help="the numbers of threads to time with, default: %(default)s",
-    )
-    what.add_argument(
-        "--rounds",
-        type=positive,
-        default=DEFAULT_ROUNDS,
-        metavar="N",
+        "on from what the folder holds")
+    add = parser.add_argument_group("audio, by default generated").add_argument
+    add("--audio", type=path, metavar="DIR", help="a folder of recordings without labels")
+    add("--dataset", choices=("manifest", "emodb", "iemocap"),
+        help="the kind of labeled recordings that --root holds")
+    add("--root", type=path, metavar="DIR",
+        help="the folder of --dataset, or the CSV file of a manifest")
+    add("--map-labels", type=_mapping, default={}, metavar="FROM=TO,...",
+        help="the model's label for labels of the dataset; FROM= leaves recordings out")
+    add("--clips", type=positive, metavar="N",
+        help="the number of recordings to label, evenly picked, default: all")
+    add = parser.add_argument_group("what is measured").add_argument
+    add("--peers", default="", metavar="NAME,...",
+        help="other engines as baselines, or `all`, default: none")
+    add("--providers", metavar="EP,...",
+        help="the execution providers, default: those installed, of cpu, cuda, openvino")
+    add("--lengths", type=_lengths, default="1,2,5,10,30", metavar="SECONDS,...",
+        help="the lengths of the audio that is timed, default: %(default)s")
+    add("--threads", type=_counts, default="1,2", metavar="N,...",
+        help="the numbers of threads to time with, default: %(default)s")
+    add("--rounds", type=positive, default=DEFAULT_ROUNDS, metavar="N",
         help=f"the least number of rounds at 5 s; there are up to {MOST_ROUNDS} until ratios are "
-        "within 5 %%, default: %(default)s",
-    )
-    what.add_argument(
-        "--starts",
-        type=positive,
-        default=3,
-        metavar="N",
-        help="the number of fresh processes of each engine, default: %(default)s",
-    )
-    what.add_argument(
-        "--environments",
-        type=path,
-        metavar="DIR",
-        help="the folder that keeps the environments of other engines, default: "
-        "~/.cache/voxmood/bench",
-    )
+        "within 5 %%, default: %(default)s")
+    add("--starts", type=positive, default=3, metavar="N",
+        help="the number of fresh processes of each engine, default: %(default)s")
+    add("--environments", type=path, metavar="DIR",
+        help="the folder that keeps other engines, default: ~/.cache/voxmood/bench")
 
 
 def _add_gate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("new", metavar="NEW.json", type=path, help="a report of `bench run`")
-    parser.add_argument(
-        "--baseline", type=path, metavar="OLD.json", help="an earlier report to compare with"
-    )
-    parser.add_argument(
-        "--engine", metavar="NAME", help="the engine to check, default: the bundle's main precision"
-    )
-    parser.add_argument(
-        "--max-time",
-        type=finite,
-        metavar="RATIO",
-        help="the largest share of the reference's time that the engine may take",
-    )
-    parser.add_argument(
-        "--max-memory",
-        type=finite,
-        metavar="RATIO",
-        help="the largest share of the reference's peak memory that the engine may take",
-    )
-    parser.add_argument(
-        "--max-accuracy-loss",
-        type=finite,
-        metavar="SHARE",
-        help="the most accuracy that the engine may lose against the reference",
-    )
+    add = parser.add_argument
+    add("new", metavar="NEW.json", type=path, help="a report of `bench run`")
+    add("--baseline", type=path, metavar="OLD.json", help="an earlier report to compare with")
+    add("--engine", metavar="NAME",
+        help="the engine to check, default: the bundle's main precision")
+    add("--max-time", type=finite, metavar="RATIO",
+        help="the largest share of the reference's time that the engine may take")
+    add("--max-memory", type=finite, metavar="RATIO",
+        help="the largest share of the reference's peak memory that the engine may take")
+    add("--max-accuracy-loss", type=finite, metavar="SHARE",
+        help="the most accuracy that the engine may lose against the reference")
     add_bounds(parser, None)
-    parser.add_argument(
-        "--max-growth",
-        type=finite,
-        default=1.1,
-        metavar="RATIO",
-        help="the most that the shares of time and memory may grow since --baseline, "
-        "default: %(default)s",
-    )
-    parser.add_argument(
-        "--bounds", type=path, metavar="FILE.toml", help="a file of more bounds on ratios of time"
-    )
+    add("--max-growth", type=finite, default=1.1, metavar="RATIO",
+        help="how much those ratios may grow since --baseline, default: %(default)s")
+    add("--bounds", type=path, metavar="FILE.toml", help="a file of more bounds on ratios of time")
     add_report(parser)
+# fmt: on
 
 
 def _seconds(text: str) -> float:

@@ -71,8 +71,8 @@ def test_parts_and_operators_add_up(bundle: Path, precision: str) -> None:
     parts = result.by(lambda node: node.part)
     assert set(parts) == {*PARTS, REST}
     if precision == "int8":
-        products = [node for node in result.nodes if "MatMulInteger" in node.operator]
-        assert {node.part for node in products} >= {"front end", "positional conv", "attention"}
+        matmuls = [node for node in result.nodes if "MatMulInteger" in node.operator]
+        assert {node.part for node in matmuls} >= {"front end", "positional conv", "attention"}
 
 
 def test_command(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -75,7 +75,7 @@ def test_page_needs_nothing_else(report: BenchmarkReport) -> None:
     assert page.tags.count("svg") == plots
     identifiers = re.findall(r'<(?:clipPath|path) id="([^"]+)"', text)
     assert len(set(identifiers)) == len(identifiers)  # a plot must not use another one's parts
-    assert "#0304" not in text  # every colour has become one of the page's
+    assert "#0304" not in text  # every color has become one of the page's
     assert "#010101" not in text
 
 

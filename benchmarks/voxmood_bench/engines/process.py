@@ -33,42 +33,26 @@ CALIBRATION_CLIPS = 8
 
 @dataclass(frozen=True)
 class Settings:
-    """How a model is loaded; a loader ignores what does not concern its engine.
+    """How a model is loaded; a loader ignores what does not concern its engine."""
 
-    Attributes:
-        precision: what the engine computes in; None leaves the choice to the engine.
-        provider, verify, low_memory: as `voxmood.load` takes them.
-        device: where PyTorch computes.
-        normalize: whether the model expects a normalized waveform.
-        session_config: configuration of ONNX Runtime's session.
-    """
-
-    precision: str | None = None
-    provider: str = "cpu"
+    precision: str | None = None  # what the engine computes in; None leaves the choice to it
+    provider: str = "cpu"  # this and the next two: as `voxmood.load` takes them
     verify: bool = True
     low_memory: bool = False
-    device: str = "cpu"
-    normalize: bool = False
-    session_config: Mapping[str, str] = field(default_factory=dict)
+    device: str = "cpu"  # where PyTorch computes
+    normalize: bool = False  # whether the model expects a normalized waveform
+    session_config: Mapping[str, str] = field(default_factory=dict)  # of ONNX Runtime
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """What a model is made of.
+    """What a model is made of."""
 
-    Attributes:
-        source: the model to convert.
-        target: the folder that gets the result.
-        audio: a .npy file of a waveform, to calibrate on or to take the shapes from.
-        normalize: whether the model expects a normalized waveform.
-        threads: how many the conversion may use.
-    """
-
-    source: str
-    target: str
-    audio: str
-    normalize: bool
-    threads: int
+    source: str  # the model to convert
+    target: str  # the folder that gets the result
+    audio: str  # a .npy file of a waveform, to calibrate on or to take the shapes from
+    normalize: bool  # whether the model expects a normalized waveform
+    threads: int  # how many the conversion may use
 
 
 @dataclass(frozen=True)
@@ -82,17 +66,11 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Runs:
-    """What some runs on a waveform gave.
+    """What some runs on a waveform gave."""
 
-    Attributes:
-        seconds: of each run.
-        logits: of the last run, [labels]; None of an engine that has none.
-        others: the share of the machine's processors that other processes had meanwhile.
-    """
-
-    seconds: list[float]
-    logits: list[float] | None
-    others: float
+    seconds: list[float]  # of each run
+    logits: list[float] | None  # of the last run, [labels]; None of an engine that has none
+    others: float  # the share of the machine's processors that other processes had meanwhile
 
 
 @dataclass(frozen=True)
@@ -240,17 +218,11 @@ def convert_lower_bound(conversion: Conversion) -> None:
 
 @dataclass(frozen=True)
 class Loader:
-    """How a kind of engine is loaded.
+    """How a kind of engine is loaded."""
 
-    Attributes:
-        load: loads a model on so many threads.
-        imports: the packages whose import is timed.
-        converters: other packages that had a part in making the model.
-    """
-
-    load: Callable[[str, int, Settings], Run]
-    imports: tuple[str, ...]
-    converters: tuple[str, ...] = ()
+    load: Callable[[str, int, Settings], Run]  # loads a model on so many threads
+    imports: tuple[str, ...]  # the packages whose import is timed
+    converters: tuple[str, ...] = ()  # other packages that had a part in making the model
 
 
 LOADERS = {

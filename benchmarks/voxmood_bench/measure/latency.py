@@ -22,26 +22,16 @@ Round: TypeAlias = dict[str, list[float]]
 
 @dataclass
 class SpeedRow:
-    """What is known of the speed at one length of audio and number of threads so far.
-
-    Attributes:
-        threads, seconds: each engine's threads, and the length of the audio.
-        versions: of the packages of each engine that could be loaded.
-        rounds: every round so far.
-        others: the share of the machine that other processes had, for every turn so far.
-        first_ms: the first call of each engine.
-        errors: why engines failed.
-        complete: whether there are enough rounds.
-    """
+    """What is known so far of the speed at one length of audio and number of threads."""
 
     threads: int
-    seconds: float
-    versions: dict[str, dict[str, str]] = field(default_factory=dict)
+    seconds: float  # of audio
+    versions: dict[str, dict[str, str]] = field(default_factory=dict)  # of each engine's packages
     rounds: list[Round] = field(default_factory=list)
-    others: list[float] = field(default_factory=list)
+    others: list[float] = field(default_factory=list)  # share of the machine others had, by turn
     first_ms: dict[str, float] = field(default_factory=dict)
-    errors: dict[str, str] = field(default_factory=dict)
-    complete: bool = False
+    errors: dict[str, str] = field(default_factory=dict)  # why engines failed
+    complete: bool = False  # whether there are enough rounds
 
 
 def speed_cell(row: SpeedRow, main: str, reference: str) -> SpeedCell:

@@ -241,28 +241,20 @@ def _drift(report: BenchmarkReport, keys: Sequence[Key]) -> Figure:
 
 
 @dataclass(frozen=True)
-class Bar:
-    """A bar that the page draws itself: its name, its milliseconds and its share of all."""
-
-    name: str
-    ms: str
-    share: float
-
-
-@dataclass(frozen=True)
 class Bars:
-    """Where the time of one run goes, by part of the network and by operator."""
+    """Where the time of one run goes: for each bar its name, its time and its share of all."""
 
     title: str
-    parts: Sequence[Bar]
-    operators: Sequence[Bar]
+    parts: Sequence[tuple[str, str, float]]
+    operators: Sequence[tuple[str, str, float]]
 
 
 def _bars(profile: TimeProfile) -> Bars:
     whole = profile.milliseconds
+
+    def bars(times: Mapping[str, float]) -> list[tuple[str, str, float]]:
+        return [(name, milliseconds(ms), ms / whole) for name, ms in times.items()]
+
     operators = {name: ms for name, ms in profile.operators.items() if ms / whole >= 0.01}
-    parts, operators_bars = (
-        [Bar(name, milliseconds(ms), ms / whole) for name, ms in times.items()]
-        for times in (profile.all_parts, operators)
-    )
-    return Bars(f"{profile.precision}, {milliseconds(whole)} ms", parts, operators_bars)
+    title = f"{profile.precision}, {milliseconds(whole)} ms"
+    return Bars(title, bars(profile.all_parts), bars(operators))

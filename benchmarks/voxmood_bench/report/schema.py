@@ -22,21 +22,13 @@ DRIFT_PERCENTILES = tuple(range(0, 101, 5))
 
 @dataclass(frozen=True)
 class Machine:
-    """The machine that a run was made on.
+    """The machine that a run was made on."""
 
-    Attributes:
-        cpu: the name of the processor.
-        flags: whether the processor has each instruction set that matters here.
-        cores: the number of logical cores.
-        system: the operating system and architecture.
-        python: the version of Python.
-    """
-
-    cpu: str
-    flags: Mapping[str, bool]
-    cores: int | None
-    system: str
-    python: str
+    cpu: str  # the name of the processor
+    flags: Mapping[str, bool]  # whether it has each instruction set that matters here
+    cores: int | None  # logical ones
+    system: str  # operating system and architecture
+    python: str  # version
 
     def describe(self) -> str:
         """Return the machine in one line."""
@@ -63,98 +55,60 @@ class Headline:
 
 @dataclass(frozen=True)
 class AudioFacts:
-    """The recordings of a run.
+    """The recordings of a run."""
 
-    Attributes:
-        dataset: the name of the dataset or folder.
-        recordings: how many there are.
-        speakers: how many speakers they name.
-        labels: how many recordings have each label; empty where they have none.
-        left_out: how many recordings of each label the mapping of labels left out.
-    """
-
-    dataset: str
-    recordings: int
-    speakers: int
-    labels: Mapping[str, int]
-    left_out: Mapping[str, int]
+    dataset: str  # the name of the dataset or folder
+    recordings: int  # how many there are
+    speakers: int  # how many speakers they name
+    labels: Mapping[str, int]  # recordings of each label; empty where they have none
+    left_out: Mapping[str, int]  # recordings of each label that the mapping of labels left out
 
 
 @dataclass(frozen=True)
 class EngineFacts:
-    """An engine of a run.
+    """An engine of a run."""
 
-    Attributes:
-        baseline: whether it is neither the reference nor the bundle.
-        versions: the versions of the packages that it is made of.
-        error: why it failed at the first length, if it did.
-    """
-
-    baseline: bool = field(metadata={"key": "peer"})
-    versions: Mapping[str, str]
-    error: str | None
+    baseline: bool = field(metadata={"key": "peer"})  # neither the reference nor the bundle
+    versions: Mapping[str, str]  # of the packages that it is made of
+    error: str | None  # why it failed at the first length, if it did
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """A ratio of two engines' median times, with its 95 % interval.
-
-    `in_noise` says whether the ratio cannot be told from 1.
-    """
+    """A ratio of two engines' median times, with its 95 % interval."""
 
     ratio: float
     interval: tuple[float, float]
-    in_noise: bool
+    in_noise: bool  # whether the ratio cannot be told from 1
 
 
 @dataclass(frozen=True)
 class Latency:
-    """The time that one engine takes for one length of audio.
+    """The time that one engine takes for one length of audio."""
 
-    Attributes:
-        first_ms: milliseconds of the first call.
-        median_ms: the median of the rounds' medians.
-        p25_ms, p75_ms, p95_ms: percentiles over all runs.
-        runs: the number of runs.
-        real_time_factor: the median over the length of the audio.
-        of_reference: this engine's time over the reference's.
-        main_of_it: the time of the bundle's main engine over this engine's.
-    """
-
-    first_ms: float
-    median_ms: float
-    p25_ms: float
+    first_ms: float  # milliseconds of the first call
+    median_ms: float  # the median of the rounds' medians
+    p25_ms: float  # this and the next two: percentiles over all runs
     p75_ms: float
     p95_ms: float
     runs: int
-    real_time_factor: float
-    of_reference: Ratio | None = None
-    main_of_it: Ratio | None = None
+    real_time_factor: float  # the median over the length of the audio
+    of_reference: Ratio | None = None  # this engine's time over the reference's
+    main_of_it: Ratio | None = None  # the time of the bundle's main engine over this engine's
 
 
 @dataclass(frozen=True)
 class SpeedCell:
-    """The speed of all engines at one length of audio and number of threads.
+    """The speed of all engines at one length of audio and number of threads."""
 
-    Attributes:
-        seconds: the length of the audio.
-        threads: the threads of each engine.
-        rounds: how many rounds there were.
-        noise: how far from 1 the ratio of an engine to its copy may be; None without a copy.
-        others: the share of the machine that other processes had, the median over turns.
-        disturbed: the share of turns in which other processes had too much of it.
-        engines: the latency of each engine that did not fail.
-        errors: why each of the others failed.
-    """
-
-    seconds: float
-    threads: int
+    seconds: float  # of audio
+    threads: int  # of each engine
     rounds: int
-    noise: float | None
-    others: float
-    disturbed: float
-    engines: Mapping[str, Latency]
-    errors: Mapping[str, str]
+    noise: float | None  # how far from 1 an engine's ratio to its copy may be; None without a copy
+    others: float  # the share of the machine that other processes had, the median over turns
+    disturbed: float  # the share of turns in which other processes had too much of it
+    engines: Mapping[str, Latency]  # those that did not fail
+    errors: Mapping[str, str]  # why the others failed
 
 
 @dataclass(frozen=True)
@@ -167,22 +121,14 @@ class Start:
 
 @dataclass(frozen=True)
 class StartFigures:
-    """What starting an engine takes.
+    """What starting an engine takes, in seconds, milliseconds and megabytes."""
 
-    Attributes:
-        import_s, load_s: seconds to import the engine's packages and to load the model.
-        first_run_ms, later_run_ms: milliseconds of the first call and of one after warming up.
-        private_mb: megabytes of memory that the process alone holds.
-        peak_resident_mb: the most memory it ever had; it counts mapped pages of the model's file
-            too, which the system can drop.
-    """
-
-    import_s: float
-    load_s: float
+    import_s: float  # of the engine's packages
+    load_s: float  # of the model
     first_run_ms: float
-    later_run_ms: float
-    private_mb: float
-    peak_resident_mb: float
+    later_run_ms: float  # of a run after warming up
+    private_mb: float  # memory that the process alone holds
+    peak_resident_mb: float  # counts mapped pages of the model's file too, which can be dropped
 
 
 @dataclass(frozen=True)
@@ -203,24 +149,15 @@ class StartupFailure(Start):
 
 @dataclass(frozen=True)
 class Closeness:
-    """How near the answers of an engine are to the reference's, whatever the true labels are.
-
-    Attributes:
-        engine: its name.
-        agreement: the share of recordings that get the same label.
-        sqnr_db: of the centered logits; None where they agree to the bit, as JSON has no infinity.
-        max_logit_error: the largest difference of a logit.
-        max_drift, mean_drift: of the largest change of a probability in a recording.
-        drift_quantiles: the same at `DRIFT_PERCENTILES`.
-    """
+    """How near an engine's answers are to the reference's, whatever the true labels are."""
 
     engine: str
-    agreement: float
-    sqnr_db: float | None
-    max_logit_error: float
-    max_drift: float
+    agreement: float  # the share of recordings that get the same label
+    sqnr_db: float | None  # of centered logits; None if equal to the bit: JSON has no infinity
+    max_logit_error: float  # the largest difference of a logit
+    max_drift: float  # of the largest change of a probability in a recording
     mean_drift: float
-    drift_quantiles: Sequence[float]
+    drift_quantiles: Sequence[float]  # the same at `DRIFT_PERCENTILES`
 
 
 @dataclass(frozen=True)
@@ -235,25 +172,15 @@ class Intervals:
 
 @dataclass(frozen=True)
 class Scores(Closeness):
-    """How often an engine is right as well, where the recordings have labels.
+    """How often an engine is right as well, where the recordings have labels."""
 
-    Attributes:
-        accuracy: the share of recordings that get their true label.
-        uar: the unweighted average recall of the labels that occur.
-        ece: the expected calibration error.
-        confusion: the confusion matrix, a row for each true label.
-        intervals: of accuracy, UAR and agreement.
-        mcnemar_p: of the exact McNemar test against the reference.
-        folds: the accuracy in each fold, where the dataset has folds.
-    """
-
-    accuracy: float
-    uar: float
-    ece: float
-    confusion: Sequence[Sequence[int]]
+    accuracy: float  # the share of recordings that get their true label
+    uar: float  # the unweighted average recall of the labels that occur
+    ece: float  # the expected calibration error
+    confusion: Sequence[Sequence[int]]  # a row for each true label
     intervals: Intervals
-    mcnemar_p: float
-    folds: Mapping[str, float] | None = None
+    mcnemar_p: float  # of the exact McNemar test against the reference
+    folds: Mapping[str, float] | None = None  # accuracy in each fold, where the dataset has folds
 
 
 @dataclass(frozen=True)
@@ -266,31 +193,19 @@ class AnswersFailure:
 
 @dataclass(frozen=True)
 class TimeProfile:
-    """Where the time of one run of a bundle goes; `voxmood bench profile --json` prints it.
+    """Where the time of one run goes; `voxmood bench profile --json` prints this."""
 
-    Attributes:
-        version: of this object.
-        bundle, precision: what ran.
-        seconds: the length of the audio.
-        threads: the threads that ran it.
-        machine: where.
-        onnxruntime: the version of ONNX Runtime.
-        milliseconds: of the whole run, under ONNX Runtime's profiler.
-        between_nodes: milliseconds of it that belong to no node.
-        parts, operators: milliseconds of each part of the network and of each operator.
-    """
-
-    version: int
+    version: int  # of this object
     bundle: str
     precision: str
-    seconds: float
+    seconds: float  # of audio
     threads: int
     machine: Machine
-    onnxruntime: str
-    milliseconds: float
-    between_nodes: float
-    parts: Mapping[str, float]
-    operators: Mapping[str, float]
+    onnxruntime: str  # version
+    milliseconds: float  # of the whole run, under ONNX Runtime's profiler
+    between_nodes: float  # milliseconds of it that belong to no node
+    parts: Mapping[str, float]  # milliseconds of each part of the network
+    operators: Mapping[str, float]  # milliseconds of each operator
 
     @property
     def all_parts(self) -> dict[str, float]:
@@ -300,35 +215,20 @@ class TimeProfile:
 
 @dataclass(frozen=True)
 class BenchmarkReport:
-    """Everything that one run of `voxmood bench run` found.
+    """Everything that one run of `voxmood bench run` found."""
 
-    Attributes:
-        version: `VERSION`.
-        date: of the run, in ISO 8601.
-        machine: where it was.
-        voxmood: the version of voxmood.
-        bundle, labels: the bundle's name, and its labels in the order of the logits.
-        reference: what the bundle was compared with.
-        main: the engine that `voxmood.load` chooses on a CPU.
-        headline: which cell of `speed` stands for all.
-        protocol: what was timed, in sentences.
-        audio: the recordings.
-        engines: all engines, in the order in which they are shown.
-        speed, start, accuracy, profile: the figures.
-    """
-
-    version: int
-    date: str
+    version: int  # `VERSION`
+    date: str  # in ISO 8601
     machine: Machine
-    voxmood: str
+    voxmood: str  # version
     bundle: str
-    labels: Sequence[str]
+    labels: Sequence[str]  # in the order of the logits
     reference: ReferenceFacts
-    main: str
+    main: str  # the engine that `voxmood.load` chooses on a CPU
     headline: Headline
-    protocol: str
+    protocol: str  # what was timed, in sentences
     audio: AudioFacts
-    engines: Mapping[str, EngineFacts]
+    engines: Mapping[str, EngineFacts]  # in the order in which they are shown
     speed: Sequence[SpeedCell]
     start: Sequence[Startup | StartupFailure]
     accuracy: Sequence[Scores | Closeness | AnswersFailure]
