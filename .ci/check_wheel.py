@@ -28,7 +28,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-sys.path.append(str(ROOT / "benchmarks" / "scripts"))
+sys.path.append(str(ROOT / "benchmarks" / "scripts"))  # which are not in the wheel
 from emulator import CPUS, emulator  # noqa: E402
 
 HELLO = ROOT / "runtime" / "examples" / "hello.wav"

@@ -13,7 +13,7 @@ from voxmood.recordings import Recording
 from voxmood_bench.engines.process import Runs
 from voxmood_bench.errors import BenchmarkError
 from voxmood_bench.measure.accuracy import (
-    Baseline,
+    BaselinePredictor,
     calibration_error,
     closeness,
     intervals,
@@ -139,7 +139,7 @@ def test_a_baseline_is_a_predictor(tmp_path: Path) -> None:
 
     path = tmp_path / "a.wav"
     soundfile.write(path, speech_like(1.0, 8000, 0), 8000)
-    prediction = Baseline(Worker(), tmp_path / "clip.npy", LABELS, 16000).predict(path)
+    prediction = BaselinePredictor(Worker(), tmp_path / "clip.npy", LABELS, 16000).predict(path)
     assert prediction.label == "ang"
     assert sum(prediction.probabilities.values()) == pytest.approx(1)
     assert prediction.duration == 1.0
@@ -149,4 +149,4 @@ def test_a_baseline_is_a_predictor(tmp_path: Path) -> None:
             raise BenchmarkError("gone")
 
     with pytest.raises(BenchmarkError):
-        Baseline(Broken(), tmp_path / "clip.npy", LABELS, 16000).predict(path)
+        BaselinePredictor(Broken(), tmp_path / "clip.npy", LABELS, 16000).predict(path)

@@ -14,7 +14,7 @@ import pytest
 from voxmood_bench.engines import environments, worker
 from voxmood_bench.engines.environments import environment
 from voxmood_bench.engines.lower_bound import write_lower_bound
-from voxmood_bench.engines.process import Settings
+from voxmood_bench.engines.process import LoadSettings
 from voxmood_bench.engines.sizes import installed_bytes, required_bytes
 from voxmood_bench.engines.worker import Worker
 from voxmood_bench.errors import BenchmarkError
@@ -24,7 +24,7 @@ from voxmood_export.signals import speech_like
 def test_our_own_engines_in_processes_of_their_own(bundle: Path, tmp_path: Path) -> None:
     audio = tmp_path / "clip.npy"
     np.save(audio, speech_like(1.0, 16000, 0))
-    settings = Settings(precision="fp32")
+    settings = LoadSettings(precision="fp32")
     with Worker(None, tmp_path / "log") as process:
         with pytest.raises(BenchmarkError, match="no model is loaded"):
             process.run(audio)

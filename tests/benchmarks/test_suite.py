@@ -28,9 +28,9 @@ from voxmood_bench.engines.process import (
     LOADERS,
     Conversion,
     Loaded,
+    LoadSettings,
     MemoryUse,
     Runs,
-    Settings,
 )
 from voxmood_bench.errors import BenchmarkError, DatasetError, ReportError
 from voxmood_bench.measure import rounds
@@ -59,7 +59,7 @@ class FakeWorker:
     def convert(self, kind: str, conversion: Conversion) -> None:
         (Path(conversion.target) / "model.onnx").touch()
 
-    def load(self, kind: str, model: str, threads: int, settings: Settings) -> Loaded:
+    def load(self, kind: str, model: str, threads: int, settings: LoadSettings) -> Loaded:
         self.count("load")
         if self.name == "PyTorch bfloat16":
             raise BenchmarkError("RuntimeError: no bfloat16 here")

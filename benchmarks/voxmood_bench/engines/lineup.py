@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from voxmood.bundle import Bundle
 from voxmood.model import choose_precision
-from voxmood_bench.engines.process import Settings
+from voxmood_bench.engines.process import LoadSettings
 from voxmood_bench.report.schema import AGAIN
 
 
@@ -25,19 +25,23 @@ class Engine:
     environment: str | None
     kind: str
     model: str
-    settings: Settings = field(default_factory=Settings)
+    settings: LoadSettings = field(default_factory=LoadSettings)
 
 
 REFERENCE = "PyTorch float32"
 
 BASELINES = {
-    "PyTorch bfloat16": Engine("pytorch", "pytorch", "checkpoint", Settings(precision="bfloat16")),
+    "PyTorch bfloat16": Engine(
+        "pytorch", "pytorch", "checkpoint", LoadSettings(precision="bfloat16")
+    ),
     "stock ONNX Runtime fp32": Engine("optimum", "onnxruntime", "stock"),
     "stock ONNX Runtime int8": Engine("optimum", "onnxruntime", "stock_int8"),
-    "stock OpenVINO bfloat16": Engine("openvino", "openvino", "stock", Settings(precision="bf16")),
+    "stock OpenVINO bfloat16": Engine(
+        "openvino", "openvino", "stock", LoadSettings(precision="bf16")
+    ),
     "stock OpenVINO NNCF int8": Engine("openvino", "openvino", "nncf"),
     "voxmood fp32 in OpenVINO bfloat16": Engine(
-        "openvino", "openvino", "fp32", Settings(precision="bf16")
+        "openvino", "openvino", "fp32", LoadSettings(precision="bf16")
     ),
     "int8 products alone": Engine(None, "lower_bound", "lower_bound"),
 }
@@ -46,7 +50,7 @@ bound on the time of any arrangement of the same matmuls."""
 
 CUDA_BASELINES = {
     "PyTorch float16 on CUDA": Engine(
-        None, "pytorch", "checkpoint", Settings(precision="float16", device="cuda")
+        None, "pytorch", "checkpoint", LoadSettings(precision="float16", device="cuda")
     )
 }
 """What a bundle on CUDA is compared with, on the same GPU."""
@@ -65,13 +69,13 @@ def lineup(bundle: Bundle, providers: Sequence[str], baselines: Sequence[str]) -
     first = main_engine(bundle)
     ours = {
         _name(precision, provider): Engine(
-            None, "voxmood", "bundle", Settings(precision=precision, provider=provider)
+            None, "voxmood", "bundle", LoadSettings(precision=precision, provider=provider)
         )
         for provider in providers
         for precision in sorted(bundle.precisions, key=lambda name: _name(name, "cpu") != first)
     }
     copy = {copy_of(first): ours[first]} if first in ours else {}
-    reference = Engine(None, "pytorch", "checkpoint", Settings(precision="float32"))
+    reference = Engine(None, "pytorch", "checkpoint", LoadSettings(precision="float32"))
     others = (CUDA_BASELINES if "cuda" in providers else {}) | {
         name: BASELINES[name] for name in baselines
     }

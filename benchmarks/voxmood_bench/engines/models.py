@@ -13,7 +13,7 @@ from voxmood.bundle import Bundle, model_file
 from voxmood.model import choose_precision
 from voxmood_bench.engines.environments import environment
 from voxmood_bench.engines.lineup import Engine
-from voxmood_bench.engines.process import Conversion, Loaded, Settings
+from voxmood_bench.engines.process import Conversion, Loaded, LoadSettings
 from voxmood_bench.engines.worker import Worker
 from voxmood_bench.errors import BenchmarkError
 
@@ -92,7 +92,7 @@ class Models:
         return environment(where, self.cache) if where else None
 
     def load(
-        self, name: str, engine: Engine, settings: Settings | None = None
+        self, name: str, engine: Engine, settings: LoadSettings | None = None
     ) -> tuple[Worker, Loaded]:
         """Return an engine, loaded in a fresh process of its environment, and what loading took.
 

@@ -32,7 +32,7 @@ CALIBRATION_CLIPS = 8
 
 
 @dataclass(frozen=True)
-class Settings:
+class LoadSettings:
     """How a model is loaded; a loader ignores what does not concern its engine."""
 
     precision: str | None = None  # what the engine computes in; None leaves the choice to it
@@ -81,7 +81,7 @@ class MemoryUse:
     peak_resident_mb: float
 
 
-def load_voxmood(model: str, threads: int, settings: Settings) -> Run:
+def load_voxmood(model: str, threads: int, settings: LoadSettings) -> Run:
     """Load a bundle through its own API."""
     import voxmood
 
@@ -96,7 +96,7 @@ def load_voxmood(model: str, threads: int, settings: Settings) -> Run:
     return lambda waveform: loaded.predict(waveform, sampling_rate=RATE).logits
 
 
-def load_pytorch(model: str, threads: int, settings: Settings) -> Run:
+def load_pytorch(model: str, threads: int, settings: LoadSettings) -> Run:
     """Load a checkpoint in transformers, with its own feature extractor."""
     # By its path, since the environments of baselines do not have voxmood_bench.
     module = runpy.run_path(str(Path(__file__).with_name("reference.py")))
@@ -107,7 +107,7 @@ def load_pytorch(model: str, threads: int, settings: Settings) -> Run:
     return run
 
 
-def load_onnxruntime(model: str, threads: int, settings: Settings) -> Run:
+def load_onnxruntime(model: str, threads: int, settings: LoadSettings) -> Run:
     """Load a stock export in ONNX Runtime, which gets the waveform as the checkpoint expects it."""
     session = _session(model, threads, {})
 
@@ -119,7 +119,7 @@ def load_onnxruntime(model: str, threads: int, settings: Settings) -> Run:
     return run
 
 
-def load_lower_bound(model: str, threads: int, settings: Settings) -> Run:
+def load_lower_bound(model: str, threads: int, settings: LoadSettings) -> Run:
     """Load the graph of `lower_bound`, which runs on random input and ignores the waveform."""
     session = _session(model, threads, settings.session_config)
     random = np.random.default_rng(0)
@@ -133,7 +133,7 @@ def load_lower_bound(model: str, threads: int, settings: Settings) -> Run:
     return run
 
 
-def load_openvino(model: str, threads: int, settings: Settings) -> Run:
+def load_openvino(model: str, threads: int, settings: LoadSettings) -> Run:
     """Load a stock export, or the graph of a bundle, in OpenVINO."""
     import openvino
 
@@ -220,7 +220,7 @@ def convert_lower_bound(conversion: Conversion) -> None:
 class Loader:
     """How a kind of engine is loaded."""
 
-    load: Callable[[str, int, Settings], Run]  # loads a model on so many threads
+    load: Callable[[str, int, LoadSettings], Run]  # loads a model on so many threads
     imports: tuple[str, ...]  # the packages whose import is timed
     converters: tuple[str, ...] = ()  # other packages that had a part in making the model
 
@@ -263,7 +263,7 @@ class EngineProcess:
         for module in loader.imports:
             import_module(module)
         imported = time.perf_counter()
-        self.run_engine = loader.load(model, threads, Settings(**settings))
+        self.run_engine = loader.load(model, threads, LoadSettings(**settings))
         loaded = time.perf_counter()
         versions = _versions(loader.imports + loader.converters)
         return Loaded(imported - begin, loaded - imported, versions)

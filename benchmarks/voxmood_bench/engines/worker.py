@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
-from voxmood_bench.engines.process import Conversion, Loaded, MemoryUse, Runs, Settings
+from voxmood_bench.engines.process import Conversion, Loaded, LoadSettings, MemoryUse, Runs
 from voxmood_bench.errors import BenchmarkError
 
 SCRIPT = Path(__file__).with_name("process.py")
@@ -47,7 +47,7 @@ class Worker:
         """Make a model out of another one."""
         self._ask("convert", kind, asdict(conversion))
 
-    def load(self, kind: str, model: str, threads: int, settings: Settings) -> Loaded:
+    def load(self, kind: str, model: str, threads: int, settings: LoadSettings) -> Loaded:
         """Load a model into the engine of a kind."""
         return Loaded(**self._ask("load", kind, model, threads, asdict(settings)))
 

@@ -35,7 +35,7 @@ class Predictor(Protocol):
         ...
 
 
-class Baseline:
+class BaselinePredictor:
     """A baseline's process as a predictor.
 
     Recordings are read here, since the process may not know how to.

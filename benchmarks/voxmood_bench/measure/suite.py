@@ -32,11 +32,11 @@ from voxmood_bench.engines.lineup import (
     main_engine,
 )
 from voxmood_bench.engines.models import Models
-from voxmood_bench.engines.process import Settings
+from voxmood_bench.engines.process import LoadSettings
 from voxmood_bench.engines.reference import Reference
 from voxmood_bench.engines.sizes import installed_bytes, required_bytes
 from voxmood_bench.errors import BenchmarkError, DatasetError
-from voxmood_bench.measure.accuracy import Baseline, Predictor, closeness, scores
+from voxmood_bench.measure.accuracy import BaselinePredictor, Predictor, closeness, scores
 from voxmood_bench.measure.datasets import joined
 from voxmood_bench.measure.latency import SpeedRow, speed_cell
 from voxmood_bench.measure.machine import machine
@@ -119,7 +119,7 @@ class Suite:
         """Return how many steps `progress` will be told of, if no more rounds are needed."""
         plan, models = self.plan, len(self.models)
         rounds = sum(len(self.engines) + plan.least_rounds(length) for length in plan.lengths)
-        starts = models + len(_ways_to_load(Settings()))
+        starts = models + len(_ways_to_load(LoadSettings()))
         labeled = models * len(plan.recordings)
         return rounds * len(plan.threads) + starts + labeled + len(self.bundle.precisions)
 
@@ -217,7 +217,7 @@ class Suite:
         return [self._start(models, engine, way, settings) for engine, way, settings in wanted]
 
     def _start(
-        self, models: Models, name: str, way: str, settings: Settings
+        self, models: Models, name: str, way: str, settings: LoadSettings
     ) -> Startup | StartupFailure:
         self.progress(f"start {name}, {way}" if way else f"start {name}", 1)
         row_name = f"start-{name}-{way}" if way else f"start-{name}"
@@ -309,7 +309,7 @@ class Suite:
                 else:
                     worker = stack.enter_context(models.load(name, engine)[0])
                     rate = self.bundle.sampling_rate
-                    predictor = Baseline(worker, scratch, self.bundle.labels, rate)
+                    predictor = BaselinePredictor(worker, scratch, self.bundle.labels, rate)
                 for recording in recordings[len(row.logits) :]:
                     row.logits.append(predictor.predict(recording.path).logits.tolist())
                     self.progress(f"label with {name}", 1)
@@ -353,7 +353,7 @@ class Suite:
         )
 
 
-def _ways_to_load(settings: Settings) -> dict[str, Settings]:
+def _ways_to_load(settings: LoadSettings) -> dict[str, LoadSettings]:
     """Return the settings of each way in which the main engine can be loaded but the usual one."""
     return {
         "verify=False": replace(settings, verify=False),

@@ -22,7 +22,7 @@ from typing import Any
 from voxmood.locate import shipped_bundle
 
 ROOT = Path(__file__).parents[3]
-sys.path.append(str(ROOT / "benchmarks" / "scripts"))
+sys.path.append(str(ROOT / "benchmarks" / "scripts"))  # which are not in the wheel
 from emulator import CPUS, arm_environment, call, emulator  # noqa: E402
 
 HELLO = ROOT / "runtime" / "examples" / "hello.wav"
