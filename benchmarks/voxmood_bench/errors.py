@@ -8,8 +8,8 @@ class BenchmarkError(VoxmoodError, RuntimeError):
 
 
 class DatasetError(VoxmoodError, ValueError):
-    """A dataset that is incomplete, laid out otherwise, or labelled with what a model lacks."""
+    """A dataset that is incomplete, has another layout, or has labels that the model lacks."""
 
 
 class ReportError(VoxmoodError, ValueError):
-    """A file that is no report of this suite, or holds another run."""
+    """A file that is not a report of this suite, or that belongs to another run."""

@@ -8,11 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix
+from voxmood.recordings import Recording
 
-from voxmood.audio.listing import Recording
-from voxmood_bench.accuracy import Peer, calibration_error, closeness, intervals, scores
-from voxmood_bench.datasets import Utterance
+from voxmood_bench.engines.process import Runs
 from voxmood_bench.errors import BenchmarkError
+from voxmood_bench.measure.accuracy import (
+    BaselinePredictor,
+    calibration_error,
+    closeness,
+    intervals,
+    scores,
+)
+from voxmood_bench.measure.datasets import Utterance
 from voxmood_export.signals import speech_like
 
 LABELS = ("neu", "hap", "ang", "sad")
@@ -36,21 +43,21 @@ def case() -> tuple[list[Recording], Any, Any, Any]:
 
 def test_scores_are_scikit_learns(case: tuple[list[Recording], Any, Any, Any]) -> None:
     recordings, truth, candidate, reference = case
-    found = scores(LABELS, recordings, candidate, reference)
+    found = scores("engine", LABELS, recordings, candidate, reference)
     guess = candidate.argmax(axis=1)
-    assert found["accuracy"] == pytest.approx(accuracy_score(truth, guess))
-    assert found["uar"] == pytest.approx(balanced_accuracy_score(truth, guess))
-    assert found["confusion"] == confusion_matrix(truth, guess).tolist()
-    assert 0 < found["mcnemar_p"] <= 1
-    assert "folds" not in found
+    assert found.accuracy == pytest.approx(accuracy_score(truth, guess))
+    assert found.uar == pytest.approx(balanced_accuracy_score(truth, guess))
+    assert found.confusion == confusion_matrix(truth, guess).tolist()
+    assert 0 < found.mcnemar_p <= 1
+    assert found.folds is None
 
 
 def test_a_label_that_nobody_says_does_not_count_in_the_recall() -> None:
     recordings = [Recording("a", Path("a"), "neu", "1"), Recording("b", Path("b"), "ang", "2")]
     logits = np.array([[1.0, 0, 0, 0], [0, 0, 0, 1.0]])
-    found = scores(LABELS, recordings, logits, logits)
-    assert found["uar"] == 0.5
-    assert np.array(found["confusion"]).shape == (4, 4)
+    found = scores("engine", LABELS, recordings, logits, logits)
+    assert found.uar == 0.5
+    assert np.array(found.confusion).shape == (4, 4)
 
 
 def test_folds_are_scored_apart() -> None:
@@ -59,7 +66,7 @@ def test_folds_are_scored_apart() -> None:
         for index in range(4)
     ]
     logits = np.array([[1.0, 0, 0, 0], [0, 1.0, 0, 0]] * 2)
-    assert scores(LABELS, recordings, logits, logits)["folds"] == {"1": 1.0, "2": 0.0}
+    assert scores("engine", LABELS, recordings, logits, logits).folds == {"1": 1.0, "2": 0.0}
 
 
 def test_intervals_by_speaker_are_those_of_a_plain_loop(
@@ -68,7 +75,7 @@ def test_intervals_by_speaker_are_those_of_a_plain_loop(
     recordings, truth, candidate, reference = case
     guess = candidate.argmax(axis=1)
     found = intervals(truth, guess, reference.argmax(axis=1), recordings, 4)
-    assert found["drawn_by"] == "speaker"
+    assert found.drawn_by == "speaker"
     speakers = np.array([one.speaker for one in recordings])
     names = np.unique(speakers)
     random = np.random.default_rng(5)
@@ -84,13 +91,13 @@ def test_intervals_by_speaker_are_those_of_a_plain_loop(
             )
         )
     expected = np.percentile(drawn, [2.5, 97.5], axis=0)
-    assert found["accuracy"] == pytest.approx(expected[:, 0], abs=0.02)
-    assert found["uar"] == pytest.approx(expected[:, 1], abs=0.02)
+    assert found.accuracy == pytest.approx(expected[:, 0], abs=0.02)
+    assert found.uar == pytest.approx(expected[:, 1], abs=0.02)
     # Speakers differ, so drawing recordings alone makes it look surer than it is.
     single = [Recording(one.name, one.path, one.label) for one in recordings]
     narrow = intervals(truth, guess, reference.argmax(axis=1), single, 4)
-    assert narrow["drawn_by"] == "recording"
-    assert np.ptp(narrow["accuracy"]) < np.ptp(found["accuracy"])
+    assert narrow.drawn_by == "recording"
+    assert np.ptp(narrow.accuracy) < np.ptp(found.accuracy)
 
 
 def test_calibration_error_is_that_of_a_plain_loop() -> None:
@@ -114,32 +121,32 @@ def test_calibration_error_is_that_of_a_plain_loop() -> None:
 
 def test_closeness() -> None:
     reference = np.array([[2.0, 0.0], [0.0, 0.1]])
-    found = closeness(reference, np.array([[2.0, 0.0], [0.1, 0.0]]))
-    assert found["agreement"] == 0.5
-    assert found["max_logit_error"] == pytest.approx(0.1)
-    assert found["max_drift"] == pytest.approx(1 / (1 + np.exp(-0.1)) - 1 / (1 + np.exp(0.1)))
-    assert found["drift_quantiles"][0] == 0
-    assert found["drift_quantiles"][-1] == pytest.approx(found["max_drift"])
+    found = closeness("engine", reference, np.array([[2.0, 0.0], [0.1, 0.0]]))
+    assert found.agreement == 0.5
+    assert found.max_logit_error == pytest.approx(0.1)
+    assert found.max_drift == pytest.approx(1 / (1 + np.exp(-0.1)) - 1 / (1 + np.exp(0.1)))
+    assert found.drift_quantiles[0] == 0
+    assert found.drift_quantiles[-1] == pytest.approx(found.max_drift)
 
 
-def test_a_peer_is_a_predictor(tmp_path: Path) -> None:
+def test_a_baseline_is_a_predictor(tmp_path: Path) -> None:
     import soundfile
 
     class Worker:
-        def ask(self, command: str, **arguments: Any) -> dict[str, Any]:
-            assert len(np.load(arguments["audio"])) == 16000
-            return {"logits": [0.0, 0.0, 2.0, 1.0]}
+        def run(self, audio: Path, least_seconds: float = 0.0, most_runs: int = 1) -> Runs:
+            assert len(np.load(audio)) == 16000
+            return Runs([0.1], [0.0, 0.0, 2.0, 1.0], 0.0)
 
     path = tmp_path / "a.wav"
     soundfile.write(path, speech_like(1.0, 8000, 0), 8000)
-    prediction = Peer(Worker(), tmp_path / "clip.npy", LABELS, 16000).predict(path)
+    prediction = BaselinePredictor(Worker(), tmp_path / "clip.npy", LABELS, 16000).predict(path)
     assert prediction.label == "ang"
     assert sum(prediction.probabilities.values()) == pytest.approx(1)
     assert prediction.duration == 1.0
 
     class Broken:
-        def ask(self, command: str, **arguments: Any) -> dict[str, Any]:
+        def run(self, audio: Path, least_seconds: float = 0.0, most_runs: int = 1) -> Runs:
             raise BenchmarkError("gone")
 
     with pytest.raises(BenchmarkError):
-        Peer(Broken(), tmp_path / "clip.npy", LABELS, 16000).predict(path)
+        BaselinePredictor(Broken(), tmp_path / "clip.npy", LABELS, 16000).predict(path)

@@ -8,19 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from voxmood.recordings import Recording
 
-from voxmood import MissingFileError, VoxmoodError
-from voxmood.audio.listing import Recording
-from voxmood_bench.datasets import (
+from voxmood import AudioError, MissingFileError, VoxmoodError
+from voxmood_bench.errors import DatasetError
+from voxmood_bench.measure.datasets import (
     IEMOCAP_COUNTS,
     Utterance,
     fit_labels,
     generated,
+    joined,
     manifest,
     read_emodb,
     read_iemocap,
 )
-from voxmood_bench.errors import DatasetError
 
 EVALUATION = """% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]
 
@@ -175,3 +176,12 @@ def test_generated_recordings_can_be_read(tmp_path: Path) -> None:
     found = generated(tmp_path / "made", 16000)
     assert {soundfile.info(one.path).samplerate for one in found} == {16000}
     assert {one.label for one in found} == {None}
+
+
+def test_recordings_are_joined_to_a_length(tmp_path: Path) -> None:
+    paths = [one.path for one in generated(tmp_path, 16000)]
+    assert len(joined(paths, 16000, 2.5)) == 40000
+    assert len(joined(paths[:1], 16000, 2.5)) == 40000  # repeated
+    (tmp_path / "notes.wav").write_text("no recording")
+    with pytest.raises(AudioError, match=r"notes\.wav"):
+        joined([tmp_path / "notes.wav"], 16000, 1.0)

@@ -11,56 +11,53 @@ import onnx
 import onnxruntime
 import pytest
 
-from voxmood_bench import environments
-from voxmood_bench.environments import Worker, environment, installed_bytes, required_bytes
+from voxmood_bench.engines import environments, worker
+from voxmood_bench.engines.environments import environment
+from voxmood_bench.engines.lower_bound import write_lower_bound
+from voxmood_bench.engines.process import LoadSettings
+from voxmood_bench.engines.sizes import installed_bytes, required_bytes
+from voxmood_bench.engines.worker import Worker
 from voxmood_bench.errors import BenchmarkError
-from voxmood_bench.floor import write_floor
 from voxmood_export.signals import speech_like
 
 
 def test_our_own_engines_in_processes_of_their_own(bundle: Path, tmp_path: Path) -> None:
     audio = tmp_path / "clip.npy"
     np.save(audio, speech_like(1.0, 16000, 0))
-    options = {"precision": "fp32", "provider": "cpu"}
-    once = {"least_seconds": 0.0, "most_runs": 1}
-    with Worker(None, tmp_path / "log") as worker:
-        with pytest.raises(BenchmarkError, match="nothing is loaded"):
-            worker.ask("run", audio=str(audio), **once)
+    settings = LoadSettings(precision="fp32")
+    with Worker(None, tmp_path / "log") as process:
+        with pytest.raises(BenchmarkError, match="no model is loaded"):
+            process.run(audio)
         with pytest.raises(BenchmarkError, match=r"MissingFileError.*no such bundle"):
-            worker.ask("load", kind="voxmood", model="gone", threads=1, options=options)
-        answer = worker.ask("load", kind="voxmood", model=str(bundle), threads=1, options=options)
-        assert answer["versions"]["onnxruntime"] == onnxruntime.__version__
-        assert answer["import_s"] >= 0
-        assert answer["load_s"] > 0
-        answer = worker.ask("run", audio=str(audio), **once)
-        assert len(answer["seconds"]) == 1
-        assert len(answer["logits"]) == 4
-        assert answer["others"] >= 0
-        assert (
-            len(worker.ask("run", audio=str(audio), least_seconds=60, most_runs=3)["seconds"]) == 3
-        )
-        assert (
-            len(worker.ask("run", audio=str(audio), least_seconds=1e-9, most_runs=9)["seconds"])
-            == 1
-        )
-        memory = worker.ask("memory")
-        assert 10 < memory["private_mb"] < memory["peak_resident_mb"]
+            process.load("voxmood", "gone", 1, settings)
+        loaded = process.load("voxmood", str(bundle), 1, settings)
+        assert loaded.versions["onnxruntime"] == onnxruntime.__version__
+        assert loaded.import_s >= 0
+        assert loaded.load_s > 0
+        runs = process.run(audio)
+        assert len(runs.seconds) == 1
+        assert len(runs.logits or ()) == 4
+        assert runs.others >= 0
+        assert len(process.run(audio, least_seconds=60, most_runs=3).seconds) == 3
+        assert len(process.run(audio, least_seconds=1e-9, most_runs=9).seconds) == 1
+        memory = process.memory()
+        assert 10 < memory.private_mb < memory.peak_resident_mb
 
 
 def test_a_worker_that_dies_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    script = tmp_path / "peer.py"
+    script = tmp_path / "process.py"
     script.write_text("import sys; sys.stdin.readline(); sys.exit(7)")
-    monkeypatch.setattr(environments, "PEER", script)
+    monkeypatch.setattr(worker, "SCRIPT", script)
     with (
-        Worker(sys.executable, tmp_path / "log") as worker,
+        Worker(sys.executable, tmp_path / "log") as process,
         pytest.raises(BenchmarkError, match="status 7"),
     ):
-        worker.ask("run", audio="clip.npy")
+        process.run(tmp_path / "clip.npy")
 
 
-def test_floor_holds_every_int8_product(bundle: Path, tmp_path: Path) -> None:
+def test_lower_bound_holds_every_int8_matmul(bundle: Path, tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
-    write_floor(bundle, path, speech_like(1.0, 16000, 0), threads=1)
+    write_lower_bound(bundle, path, speech_like(1.0, 16000, 0), threads=1)
     session = onnxruntime.InferenceSession(str(path))
     feeds = {entry.name: np.zeros(entry.shape, np.uint8) for entry in session.get_inputs()}
     results = session.run(None, feeds)

@@ -12,8 +12,8 @@ import pytest
 
 from voxmood.bundle.description import read_bundle
 from voxmood.cli import main
-from voxmood_bench.engines import PEERS, lineup
-from voxmood_bench.gate import read_bounds
+from voxmood_bench.engines.lineup import BASELINES, lineup
+from voxmood_bench.report.gate import read_bounds
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 REPORT = RESULTS / "voxmood-tiny-icelake.json"
@@ -112,7 +112,7 @@ def test_bounds_of_a_file(
 
 def test_limits_of_the_project_name_engines_that_there_are(bundle: Path) -> None:
     limits = read_bounds(RESULTS.parent / "limits-amx.toml")
-    engines = lineup(read_bundle(bundle), ["cpu"], list(PEERS))
+    engines = lineup(read_bundle(bundle), ["cpu"], list(BASELINES))
     for side in (side for pair in limits for side in pair.split(" / ")):
         assert side.partition(" at ")[0] in engines
 
@@ -136,7 +136,13 @@ def test_a_baseline_that_cannot_be_compared_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [("{", "not valid JSON"), ("[]", "no report"), ("{}", "no report")]
+    ("content", "message"),
+    [
+        ("{", "not valid JSON"),
+        ("[]", "is not a report of"),
+        ("{}", "is not a report of"),
+        ('{"version": 1, "speed": []}', "is a damaged report"),
+    ],
 )
 def test_a_file_that_is_no_report(
     content: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from voxmood.cli import main
-from voxmood_bench.profile import PARTS, REST, part_of, profile, read_events
+from voxmood_bench.engines.profiler import PARTS, REST, part_of, profile, read_events
 from voxmood_export.signals import speech_like
 
 
@@ -17,6 +17,7 @@ from voxmood_export.signals import speech_like
     [
         ("/front_end/front_end.3/product/MatMul", "front end"),
         ("/front_end.3/product/MatMul", "front end"),
+        ("/feature_encoder/feature_encoder.3/linear/MatMul", "front end"),
         ("/positional/product/MatMul", "positional conv"),
         ("/layers.11/attention_norm/LayerNormalization", "attention"),
         ("/layers.0/attention/out/MatMul", "attention"),
@@ -70,8 +71,8 @@ def test_parts_and_operators_add_up(bundle: Path, precision: str) -> None:
     parts = result.by(lambda node: node.part)
     assert set(parts) == {*PARTS, REST}
     if precision == "int8":
-        products = [node for node in result.nodes if "MatMulInteger" in node.operator]
-        assert {node.part for node in products} >= {"front end", "positional conv", "attention"}
+        matmuls = [node for node in result.nodes if "MatMulInteger" in node.operator]
+        assert {node.part for node in matmuls} >= {"front end", "positional conv", "attention"}
 
 
 def test_command(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:

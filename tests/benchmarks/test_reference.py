@@ -13,7 +13,7 @@ from near import LAYER, near
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
 import voxmood
-from voxmood_bench.reference import Reference
+from voxmood_bench.engines.reference import Reference
 from voxmood_export.signals import speech_like
 
 

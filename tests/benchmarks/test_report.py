@@ -6,16 +6,25 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from voxmood_bench.accuracy import closeness
-from voxmood_bench.report_html import as_html
-from voxmood_bench.tables import as_markdown, ratio
+from voxmood_bench.errors import ReportError
+from voxmood_bench.measure.accuracy import closeness
+from voxmood_bench.report.files import read_report, write_report
+from voxmood_bench.report.html import as_html
+from voxmood_bench.report.schema import (
+    AnswersFailure,
+    BenchmarkReport,
+    Ratio,
+    Scores,
+    StartupFailure,
+)
+from voxmood_bench.report.tables import as_markdown, ratio_text
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 REPORTS = sorted(
@@ -36,9 +45,8 @@ FLAGS = [
 
 
 @pytest.fixture(params=REPORTS, ids=lambda path: path.stem)
-def report(request: pytest.FixtureRequest) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(request.param.read_bytes())
-    return content
+def report(request: pytest.FixtureRequest) -> BenchmarkReport:
+    return read_report(request.param)
 
 
 class Page(HTMLParser):
@@ -57,64 +65,113 @@ class Page(HTMLParser):
                 self.links.append(value)
 
 
-def test_page_needs_nothing_else(report: dict[str, Any]) -> None:
+def test_page_needs_nothing_else(report: BenchmarkReport) -> None:
     text = as_html(report)
     page = Page(text)
     assert page.links == []
     assert "script" not in page.tags
     assert not re.search(r"url\((?!#)|@import", text)
-    plots = len({cell["threads"] for cell in report["speed"]}) + 3
+    plots = len({cell.threads for cell in report.speed}) + 3
     assert page.tags.count("svg") == plots
     identifiers = re.findall(r'<(?:clipPath|path) id="([^"]+)"', text)
     assert len(set(identifiers)) == len(identifiers)  # a plot must not use another one's parts
-    assert "#0304" not in text  # every colour has become one of the page's
+    assert "#0304" not in text  # every color has become one of the page's
     assert "#010101" not in text
 
 
-def test_names_are_escaped(report: dict[str, Any]) -> None:
-    report["bundle"] = "<script>alert(1)</script>"
-    assert "<script>" not in as_html(report)
+def test_names_are_escaped(report: BenchmarkReport) -> None:
+    assert "<script>" not in as_html(replace(report, bundle="<script>alert(1)</script>"))
 
 
-def test_every_engine_is_in_every_form(report: dict[str, Any]) -> None:
+def test_every_engine_is_in_every_form(report: BenchmarkReport) -> None:
     page, markdown = as_html(report), as_markdown(report)
-    for name in report["engines"]:
+    for name in report.engines:
         assert name in page
         assert f"| {name} |" in markdown
 
 
-def test_a_failed_engine_says_why(report: dict[str, Any]) -> None:
-    name = list(report["engines"])[-1]
-    for cell in report["speed"]:
-        cell["engines"].pop(name, None)
-        cell["errors"][name] = "its process ended with status -9."
-    for rows in (report["start"], report["accuracy"]):
-        rows[:] = [row for row in rows if row["engine"] != name]
-        rows.append({"engine": name, "way": "", "error": "its process ended with status -9."})
-    text = "failed: its process ended with status -9."
-    assert as_html(report).count(text) >= 2
-    assert as_markdown(report).count(text) >= 2
+def test_a_failed_engine_says_why(report: BenchmarkReport) -> None:
+    name, why = list(report.engines)[-1], "its process ended with status -9."
+    cells = [
+        replace(
+            cell,
+            engines={key: each for key, each in cell.engines.items() if key != name},
+            errors={**cell.errors, name: why},
+        )
+        for cell in report.speed
+    ]
+    start = [row for row in report.start if row.engine != name]
+    accuracy = [row for row in report.accuracy if row.engine != name]
+    failed = replace(
+        report,
+        speed=cells,
+        start=[*start, StartupFailure(name, "", why)],
+        accuracy=[*accuracy, AnswersFailure(name, why)],
+    )
+    assert as_html(failed).count(f"failed: {why}") >= 2
+    assert as_markdown(failed).count(f"failed: {why}") >= 2
 
 
-def test_folds_are_shown(report: dict[str, Any]) -> None:
-    for row in report["accuracy"]:
-        row["folds"] = {"1": 0.65, "2": 0.7}
+def test_folds_are_shown() -> None:
+    report = read_report(RESULTS / "voxmood-tiny-icelake.json")
+    rows = [row for row in report.accuracy if isinstance(row, Scores)]
+    folds = {"1": 0.65, "2": 0.7}
+    report = replace(report, accuracy=[replace(row, folds=folds) for row in rows])
     assert "| voxmood int8 | 0.6500 | 0.7000 |" in as_markdown(report)
     assert "Accuracy by fold" in as_html(report)
 
 
-def test_exact_answers_are_called_exact_and_are_valid_json(report: dict[str, Any]) -> None:
+def test_exact_answers_are_called_exact_and_are_valid_json(
+    report: BenchmarkReport, tmp_path: Path
+) -> None:
     logits = np.eye(4)
-    found = closeness(logits, logits)
-    assert "Infinity" not in json.dumps(found)
-    next(row for row in report["accuracy"] if row["engine"] == report["main"]).update(found)
-    assert "exact" in as_markdown(report)
+    found = closeness(report.main, logits, logits)
+    exact = replace(report, accuracy=[report.accuracy[0], found])
+    assert "exact" in as_markdown(exact)
+    write_report(tmp_path / "report.json", exact)
+    assert "Infinity" not in (tmp_path / "report.json").read_text(encoding="utf-8")
 
 
 def test_a_ratio_within_the_noise_is_marked() -> None:
-    facts = {"ratio": 1.011, "interval": [0.97, 1.05], "in_noise": True}
-    assert ratio(facts) == "≈ 1.01 (0.97 to 1.05)"
-    assert ratio(facts | {"in_noise": False}) == "1.01 (0.97 to 1.05)"
+    ratio = Ratio(1.011, (0.97, 1.05), in_noise=True)
+    assert ratio_text(ratio) == "≈ 1.01 (0.97 to 1.05)"
+    assert ratio_text(replace(ratio, in_noise=False)) == "1.01 (0.97 to 1.05)"
+
+
+@pytest.mark.parametrize("path", REPORTS, ids=lambda path: path.stem)
+def test_what_is_written_is_what_was_read(path: Path, tmp_path: Path) -> None:
+    write_report(tmp_path / "report.json", read_report(path))
+    assert (tmp_path / "report.json").read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("keys", "value"),
+    [
+        (("machine",), "a machine"),
+        (("labels",), {}),
+        (("headline", "seconds"), "5"),
+        (("engines", "voxmood int8"), None),
+        (("speed", 0, "rounds"), None),
+        (("speed", 0, "engines", "voxmood int8", "median_ms"), [1.0]),
+        (("speed", 0, "engines", "voxmood int8", "of_reference"), {"ratio": 1.0}),
+        (("speed", 0, "engines", "voxmood int8", "of_reference", "interval"), [1.0]),
+        (("start", 0), {"engine": "voxmood int8"}),
+        (("accuracy", 1), {"agreement": 1.0}),
+        (("profile",), None),
+    ],
+)
+def test_a_damaged_report_is_refused(
+    keys: tuple[str | int, ...], value: object, tmp_path: Path
+) -> None:
+    content = json.loads((RESULTS / "voxmood-tiny-icelake.json").read_bytes())
+    place = content
+    for key in keys[:-1]:
+        place = place[key]
+    place[keys[-1]] = value
+    damaged = tmp_path / "report.json"
+    damaged.write_text(json.dumps(content))
+    with pytest.raises(ReportError, match=r"report\.json: is a damaged report"):
+        read_report(damaged)
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
@@ -123,7 +180,7 @@ def test_in_a_browser(tmp_path: Path) -> None:
 
     page = tmp_path / "report.html"
     probe = "<script>document.title = document.documentElement.scrollWidth</script></body>"
-    text = as_html(json.loads(REPORTS[0].read_bytes()))
+    text = as_html(read_report(REPORTS[0]))
     page.write_text(text.replace("</body>", probe), encoding="utf-8")
 
     def chromium(*arguments: str) -> str:

@@ -7,25 +7,37 @@ import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import soundfile
 from near import NETWORK_DB
+from voxmood.recordings import Recording
+from voxmood.statistics import agreement
 
 import voxmood
 from voxmood import AudioError
-from voxmood.audio.listing import Recording
-from voxmood.bundle.description import read_bundle
+from voxmood.bundle import read_bundle
 from voxmood.cli import main
-from voxmood.comparison.metrics import agreement
-from voxmood_bench import engines, speed
-from voxmood_bench.datasets import generated
-from voxmood_bench.engines import PEERS, REFERENCE, lineup, speech
-from voxmood_bench.environments import REQUIREMENTS
+from voxmood_bench.engines import models
+from voxmood_bench.engines.environments import REQUIREMENTS
+from voxmood_bench.engines.lineup import BASELINES, CUDA_BASELINES, REFERENCE, lineup
+from voxmood_bench.engines.process import (
+    CONVERTERS,
+    LOADERS,
+    Conversion,
+    Loaded,
+    LoadSettings,
+    MemoryUse,
+    Runs,
+)
 from voxmood_bench.errors import BenchmarkError, DatasetError, ReportError
-from voxmood_bench.suite import Plan, Suite
+from voxmood_bench.measure import rounds
+from voxmood_bench.measure.plan import Plan
+from voxmood_bench.measure.suite import Suite
+from voxmood_bench.report.files import read_report, write_report
+from voxmood_bench.report.schema import AnswersFailure, AudioFacts, Startup, StartupFailure
 from voxmood_export.signals import speech_like
 
 LABELS = ("neu", "hap", "ang", "sad")
@@ -41,18 +53,28 @@ class FakeWorker:
     def __init__(self, python: str | None, log: Path) -> None:
         self.name = log.stem
 
-    def ask(self, command: str, **arguments: Any) -> dict[str, Any]:
+    def count(self, command: str) -> None:
         FakeWorker.asked[f"{command} {self.name}"] += 1
-        if command == "load":
-            if self.name == "PyTorch bfloat16":
-                raise BenchmarkError("RuntimeError: no bfloat16 here")
-            return {"import_s": 0.5, "load_s": 0.25, "versions": {"engine": "1.0"}}
-        if command == "memory":
-            return {"private_mb": 40.0, "peak_resident_mb": 100.0 if "int8" in self.name else 400.0}
+
+    def convert(self, kind: str, conversion: Conversion) -> None:
+        (Path(conversion.target) / "model.onnx").touch()
+
+    def load(self, kind: str, model: str, threads: int, settings: LoadSettings) -> Loaded:
+        self.count("load")
+        if self.name == "PyTorch bfloat16":
+            raise BenchmarkError("RuntimeError: no bfloat16 here")
+        return Loaded(0.5, 0.25, {"engine": "1.0"})
+
+    def run(self, audio: Path, least_seconds: float = 0.0, most_runs: int = 1) -> Runs:
+        self.count("run")
         if self.name == "stock ONNX Runtime fp32":
             raise BenchmarkError("its process ended with status -9.")
-        seconds = len(np.load(arguments["audio"])) / 16000 * self.TIMES.get(self.name, 0.04)
-        return {"seconds": [seconds] * 2, "logits": [0.5, 0.25, 0, 0], "others": 0.0}
+        seconds = len(np.load(audio)) / 16000 * self.TIMES.get(self.name, 0.04)
+        return Runs([seconds] * 2, [0.5, 0.25, 0, 0], 0.0)
+
+    def memory(self) -> MemoryUse:
+        self.count("memory")
+        return MemoryUse(40.0, 100.0 if "int8" in self.name else 400.0)
 
     def close(self) -> None:
         pass
@@ -65,11 +87,10 @@ class FakeWorker:
 
 
 @pytest.fixture
-def fakes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[FakeWorker]:
-    monkeypatch.setattr(engines, "Worker", FakeWorker)
-    monkeypatch.setattr(engines, "environment", lambda name, folder: name)
-    monkeypatch.setattr(engines, "converted", lambda *_, **__: tmp_path / "model.onnx")
-    monkeypatch.setattr(speed, "PAUSE", 0.0)
+def fakes(monkeypatch: pytest.MonkeyPatch) -> type[FakeWorker]:
+    monkeypatch.setattr(models, "Worker", FakeWorker)
+    monkeypatch.setattr(models, "environment", lambda name, folder: name)
+    monkeypatch.setattr(rounds, "PAUSE", 0.0)
     FakeWorker.asked = Counter()
     return FakeWorker
 
@@ -90,7 +111,7 @@ def plan(bundle: Path, checkpoint: Path, tmp_path: Path) -> Plan:
         dataset="a test",
         left_out={"bor": 2},
         providers=["cpu"],
-        peers=[],
+        baselines=[],
         lengths=[1.0, 2.0],
         threads=[1, 2],
         rounds=3,
@@ -102,52 +123,71 @@ def plan(bundle: Path, checkpoint: Path, tmp_path: Path) -> Plan:
 
 def test_report(plan: Plan, tmp_path: Path, fakes: type[FakeWorker]) -> None:
     steps: list[int] = []
-    peers = ["PyTorch bfloat16", "stock ONNX Runtime fp32", "stock ONNX Runtime int8"]
+    baselines = ["PyTorch bfloat16", "stock ONNX Runtime fp32", "stock ONNX Runtime int8"]
     whole = Suite(
-        replace(plan, peers=peers), tmp_path / "out", lambda step, done: steps.append(done)
+        replace(plan, baselines=baselines), tmp_path / "out", lambda step, done: steps.append(done)
     )
-    report = json.loads(json.dumps(whole.run()))
-    assert str(tmp_path) not in json.dumps(report)
-    assert list(report["engines"]) == [REFERENCE, INT8, "voxmood fp32", AGAIN, *peers]
-    assert [(cell["seconds"], cell["threads"]) for cell in report["speed"]] == [
+    report = whole.run()
+    path = tmp_path / "report.json"
+    write_report(path, report)
+    assert str(tmp_path) not in path.read_text(encoding="utf-8")
+    assert read_report(path) == report
+    assert list(report.engines) == [REFERENCE, INT8, "voxmood fp32", AGAIN, *baselines]
+    assert [name for name, facts in report.engines.items() if facts.baseline] == baselines
+    assert [(cell.seconds, cell.threads) for cell in report.speed] == [
         (1.0, 1), (2.0, 1), (1.0, 2), (2.0, 2)
     ]  # fmt: skip
-    assert report["headline"] == {"seconds": 1.0, "threads": 2}
-    cell = report["speed"][2]
-    assert cell["rounds"] == 3
-    facts = cell["engines"][INT8]
-    assert facts["median_ms"] == facts["first_ms"] == pytest.approx(20)
-    assert facts["runs"] == 6
-    assert facts["real_time_factor"] == pytest.approx(0.02)
-    assert facts["of_reference"]["ratio"] == pytest.approx(0.2)
-    assert cell["engines"]["voxmood fp32"]["main_of_it"]["ratio"] == pytest.approx(0.4)
-    assert cell["engines"][AGAIN]["main_of_it"]["in_noise"] is True
-    assert facts["of_reference"]["in_noise"] is False
+    cell = report.headline_cell
+    assert cell is report.speed[2]
+    assert cell.rounds == 3
+    latency = cell.engines[INT8]
+    assert latency.median_ms == latency.first_ms == pytest.approx(20)
+    assert latency.runs == 6
+    assert latency.real_time_factor == pytest.approx(0.02)
+    fp32, copy = cell.engines["voxmood fp32"], cell.engines[AGAIN]
+    assert latency.of_reference
+    assert fp32.main_of_it
+    assert copy.main_of_it
+    assert latency.of_reference.ratio == pytest.approx(0.2)
+    assert fp32.main_of_it.ratio == pytest.approx(0.4)
+    assert copy.main_of_it.in_noise is True
+    assert latency.of_reference.in_noise is False
 
     failed = {"PyTorch bfloat16": "no bfloat16", "stock ONNX Runtime fp32": "status -9"}
-    assert cell["errors"].keys() == failed.keys()
-    rows = {(row["engine"], row["way"]): row for row in report["start"]}
+    assert cell.errors.keys() == failed.keys()
+    starts = {(row.engine, row.way): row for row in report.start}
+    failures = {row.engine: row.error for row in report.accuracy if isinstance(row, AnswersFailure)}
     for name, why in failed.items():
-        assert why in cell["errors"][name]
-        assert why in rows[name, ""]["error"]
-        assert why in next(row for row in report["accuracy"] if row["engine"] == name)["error"]
-    assert rows[REFERENCE, ""]["peak_resident_mb"] == 400
-    assert rows[INT8, "low_memory=True"]["load_s"] == 0.25
-    assert rows[INT8, ""]["disk_mb"] == read_bundle(plan.bundle).precisions["int8"].bytes / 1e6
-    assert rows[REFERENCE, ""]["installed_mb"] > 3 * rows[INT8, ""]["installed_mb"]
+        row = starts[name, ""]
+        assert isinstance(row, StartupFailure)
+        assert why in row.error
+        assert why in cell.errors[name]
+        assert why in failures[name]
+    low_memory, usual, reference = (
+        starts[key] for key in ((INT8, "low_memory=True"), (INT8, ""), (REFERENCE, ""))
+    )
+    assert isinstance(low_memory, Startup)
+    assert isinstance(usual, Startup)
+    assert isinstance(reference, Startup)
+    assert reference.peak_resident_mb == 400
+    assert low_memory.load_s == 0.25
+    assert usual.disk_mb == read_bundle(plan.bundle).precisions["int8"].bytes / 1e6
+    assert reference.installed_mb > 3 * usual.installed_mb
 
-    scored = {row["engine"]: row for row in report["accuracy"]}
-    assert scored.keys() == {REFERENCE, INT8, "voxmood fp32", *peers}
-    assert scored["voxmood fp32"]["sqnr_db"] > NETWORK_DB
-    assert np.sum(scored[INT8]["confusion"]) == 6
-    models = [voxmood.load(plan.bundle, precision=name) for name in ("fp32", "int8")]
-    ours = [[model.predict(one.path).logits for one in plan.recordings] for model in models]
-    assert scored[INT8]["agreement"] == agreement(*ours)
-    assert report["audio"] == {
-        "dataset": "a test", "recordings": 6, "speakers": 3,
-        "labels": {"neu": 2, "hap": 2, "ang": 1, "sad": 1}, "left_out": {"bor": 2},
-    }  # fmt: skip
-    assert {facts["precision"] for facts in report["profile"]} == {"fp32", "int8"}
+    assert {*report.scores, *failures} == {REFERENCE, INT8, "voxmood fp32", *baselines}
+    assert (report.scores["voxmood fp32"].sqnr_db or 0.0) > NETWORK_DB
+    assert np.sum(report.scores[INT8].confusion) == 6
+    loaded = [voxmood.load(plan.bundle, precision=name) for name in ("fp32", "int8")]
+    ours = [[model.predict(one.path).logits for one in plan.recordings] for model in loaded]
+    assert report.scores[INT8].agreement == agreement(*ours)
+    assert report.audio == AudioFacts(
+        dataset="a test",
+        recordings=6,
+        speakers=3,
+        labels={"neu": 2, "hap": 2, "ang": 1, "sad": 1},
+        left_out={"bor": 2},
+    )
+    assert {profile.precision for profile in report.profile} == {"fp32", "int8"}
     assert sum(steps) <= whole.steps
     assert fakes.asked[f"load {INT8}"] == 4 + 3 * plan.starts
 
@@ -169,7 +209,7 @@ def test_an_interrupted_run_goes_on(
     fakes.asked.clear()
     report = Suite(plan, tmp_path / "out").run()
     assert not any(asked.startswith(("load PyTorch", "run PyTorch")) for asked in fakes.asked)
-    assert [cell["rounds"] for cell in report["speed"]] == [3, 3, 3, 3]
+    assert [cell.rounds for cell in report.speed] == [3, 3, 3, 3]
     fakes.asked.clear()
     again = Suite(plan, tmp_path / "out").run()
     assert not fakes.asked  # everything was there
@@ -179,6 +219,13 @@ def test_an_interrupted_run_goes_on(
     (tmp_path / "out" / "rows" / "run.json").write_text("{")
     with pytest.raises(ReportError, match="not valid JSON"):
         Suite(plan, tmp_path / "out")
+
+
+def test_a_damaged_row_is_named(plan: Plan, tmp_path: Path, fakes: type[FakeWorker]) -> None:
+    Suite(plan, tmp_path / "out").run()
+    (tmp_path / "out" / "rows" / f"start-{INT8}.json").write_text('{"engine": "another"}')
+    with pytest.raises(ReportError, match=rf"start-{INT8}\.json: is damaged .*; delete it"):
+        Suite(plan, tmp_path / "out").run()
 
 
 def test_labels_in_another_order_are_refused(plan: Plan, tmp_path: Path) -> None:
@@ -210,16 +257,11 @@ def test_lineup_copies_the_main_engine_and_no_other(bundle: Path) -> None:
         "PyTorch float16 on CUDA", "int8 products alone",
     ]  # fmt: skip
     assert found[AGAIN] == found[INT8]
-    assert {peer.environment for peer in PEERS.values()} - {None} == set(REQUIREMENTS)
-
-
-def test_speech_joins_recordings(tmp_path: Path) -> None:
-    paths = [one.path for one in generated(tmp_path, 16000)]
-    assert len(speech(paths, 16000, 2.5)) == 40000
-    assert len(speech(paths[:1], 16000, 2.5)) == 40000  # repeated
-    (tmp_path / "notes.wav").write_text("no recording")
-    with pytest.raises(AudioError, match=r"notes\.wav"):
-        speech([tmp_path / "notes.wav"], 16000, 1.0)
+    baselines = [*BASELINES.values(), *CUDA_BASELINES.values()]
+    assert {each.environment for each in baselines} - {None} == set(REQUIREMENTS)
+    every = [*baselines, *found.values()]
+    assert {each.kind for each in every} == set(LOADERS)
+    assert {each.model for each in every} - {"bundle", "checkpoint", "fp32"} == set(CONVERTERS)
 
 
 def test_command_for_real(
@@ -229,19 +271,21 @@ def test_command_for_real(
     from voxmood_bench import cli
 
     monkeypatch.setattr(cli, "MOST_ROUNDS", 3)
-    monkeypatch.setattr(speed, "TURN_SECONDS", 0.0)
+    monkeypatch.setattr(rounds, "TURN_SECONDS", 0.0)
     output = tmp_path / "report"
     arguments = ["bench", "run", str(bundle), "--reference", str(checkpoint), "--rounds", "3"]
     arguments += ["--output", str(output), "--lengths", "1", "--threads", "1", "--starts", "1"]
     assert main([*arguments, "--clips", "3"]) == 0
     assert "voxmood fp32" in capsys.readouterr().out
-    report = json.loads((output / "report.json").read_text())
-    rows = {row["engine"]: row for row in report["accuracy"]}
-    assert rows["voxmood fp32"]["sqnr_db"] > NETWORK_DB
-    assert rows[INT8]["sqnr_db"] < rows["voxmood fp32"]["sqnr_db"]
-    assert report["speed"][0]["errors"] == {}
-    assert all("error" not in row for row in report["start"])
-    assert report["speed"][0]["engines"][INT8]["of_reference"]["ratio"] > 0
+    report = read_report(output / "report.json")
+    sqnr = {name: row.sqnr_db or 0.0 for name, row in report.answers.items()}
+    assert sqnr["voxmood fp32"] > NETWORK_DB
+    assert sqnr[INT8] < sqnr["voxmood fp32"]
+    assert report.speed[0].errors == {}
+    assert all(isinstance(row, Startup) for row in report.start)
+    ratio = report.speed[0].engines[INT8].of_reference
+    assert ratio
+    assert ratio.ratio > 0
     for name in ("report.md", "report.html"):
         assert INT8 in (output / name).read_text(encoding="utf-8")
 
@@ -257,7 +301,7 @@ def test_command_for_real(
         (["--dataset", "emodb"], 1, "--root"),
         (["--root", "folder"], 1, "--dataset"),
         (["--audio", "gone"], 1, "gone"),
-        (["--peers", "tflite"], 1, "no peer 'tflite'; there are: PyTorch bfloat16"),
+        (["--peers", "tflite"], 1, "no engine 'tflite'; there are: PyTorch bfloat16"),
         (["--providers", "tpu"], 1, "no provider 'tpu'"),
         (["--dataset", "iemocap", "--root", "."], 1, "Session1 has 0 of 1085"),
     ],
@@ -294,10 +338,10 @@ def test_nothing_is_written_into_what_is_measured(
 
 
 @pytest.mark.slow
-def test_every_peer_for_real(plan: Plan, tmp_path: Path) -> None:
-    plan = replace(plan, peers=list(PEERS), lengths=[1.0], threads=[1], starts=1)
+def test_every_baseline_for_real(plan: Plan, tmp_path: Path) -> None:
+    plan = replace(plan, baselines=list(BASELINES), lengths=[1.0], threads=[1], starts=1)
     report = Suite(plan, tmp_path / "out").run()
-    assert report["speed"][0]["errors"] == {}
-    rows = {row["engine"]: row for row in report["accuracy"]}
-    assert rows["stock ONNX Runtime fp32"]["sqnr_db"] > NETWORK_DB
-    assert all("error" not in row for row in [*rows.values(), *report["start"]])
+    assert report.speed[0].errors == {}
+    assert (report.answers["stock ONNX Runtime fp32"].sqnr_db or 0.0) > NETWORK_DB
+    assert all(isinstance(row, Startup) for row in report.start)
+    assert not any(isinstance(row, AnswersFailure) for row in report.accuracy)

@@ -1,0 +1,344 @@
+"""One engine in a process of its own, driven by lines of JSON on standard input.
+
+It is run by its path, in the engine's own environment, so it imports nothing of voxmood except for
+voxmood's own engines. Between requests it waits for input and takes no processor time. A request is
+a line `[command, argument, ...]`, an answer a line `[error, result]`, of which one is null.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Array: TypeAlias = npt.NDArray[Any]
+Run: TypeAlias = Callable[[Array], Array | None]
+"""From a waveform to logits, with all that a user of the engine has to do."""
+
+RATE = 16000
+CLIP_SAMPLES = 5 * RATE  # of each calibration clip
+CALIBRATION_CLIPS = 8
+
+
+@dataclass(frozen=True)
+class LoadSettings:
+    """How a model is loaded; a loader ignores what does not concern its engine."""
+
+    precision: str | None = None  # what the engine computes in; None leaves the choice to it
+    provider: str = "cpu"  # this and the next two: as `voxmood.load` takes them
+    verify: bool = True
+    low_memory: bool = False
+    device: str = "cpu"  # where PyTorch computes
+    normalize: bool = False  # whether the model expects a normalized waveform
+    session_config: Mapping[str, str] = field(default_factory=dict)  # of ONNX Runtime
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What a model is made of."""
+
+    source: str  # the model to convert
+    target: str  # the folder that gets the result
+    audio: str  # a .npy file of a waveform, to calibrate on or to take the shapes from
+    normalize: bool  # whether the model expects a normalized waveform
+    threads: int  # how many the conversion may use
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The seconds that importing and loading took, and the versions of the engine's packages."""
+
+    import_s: float
+    load_s: float
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Runs:
+    """What some runs on a waveform gave."""
+
+    seconds: list[float]  # of each run
+    logits: list[float] | None  # of the last run, [labels]; None of an engine that has none
+    others: float  # the share of the machine's processors that other processes had meanwhile
+
+
+@dataclass(frozen=True)
+class MemoryUse:
+    """Megabytes of a process: those that it alone holds, and the most it ever had resident."""
+
+    private_mb: float
+    peak_resident_mb: float
+
+
+def load_voxmood(model: str, threads: int, settings: LoadSettings) -> Run:
+    """Load a bundle through its own API."""
+    import voxmood
+
+    loaded = voxmood.load(
+        model,
+        threads=threads,
+        precision=settings.precision or "auto",
+        provider=settings.provider,
+        verify=settings.verify,
+        low_memory=settings.low_memory,
+    )
+    return lambda waveform: loaded.predict(waveform, sampling_rate=RATE).logits
+
+
+def load_pytorch(model: str, threads: int, settings: LoadSettings) -> Run:
+    """Load a checkpoint in transformers, with its own feature extractor."""
+    # By its path, since the environments of baselines do not have voxmood_bench.
+    module = runpy.run_path(str(Path(__file__).with_name("reference.py")))
+    reference = module["Reference"](
+        model, threads=threads, dtype=settings.precision, device=settings.device
+    )
+    run: Run = reference.logits
+    return run
+
+
+def load_onnxruntime(model: str, threads: int, settings: LoadSettings) -> Run:
+    """Load a stock export in ONNX Runtime, which gets the waveform as the checkpoint expects it."""
+    session = _session(model, threads, {})
+
+    def run(waveform: Array) -> Array:
+        inputs = {"input_values": _input_values(waveform, settings.normalize)}
+        logits: Array = session.run(["logits"], inputs)[0][0]
+        return logits
+
+    return run
+
+
+def load_lower_bound(model: str, threads: int, settings: LoadSettings) -> Run:
+    """Load the graph of `lower_bound`, which runs on random input and ignores the waveform."""
+    session = _session(model, threads, settings.session_config)
+    random = np.random.default_rng(0)
+    feeds = {
+        entry.name: random.integers(0, 256, entry.shape, np.uint8) for entry in session.get_inputs()
+    }
+
+    def run(waveform: Array) -> None:
+        session.run(None, feeds)
+
+    return run
+
+
+def load_openvino(model: str, threads: int, settings: LoadSettings) -> Run:
+    """Load a stock export, or the graph of a bundle, in OpenVINO."""
+    import openvino
+
+    config: dict[str, Any] = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
+    if settings.precision:
+        config["INFERENCE_PRECISION_HINT"] = settings.precision
+    compiled = openvino.Core().compile_model(model, "CPU", config)
+    request = compiled.create_infer_request()
+    ours = any("waveform" in port.names for port in compiled.inputs)
+
+    def run(waveform: Array) -> Array:
+        if ours:
+            inputs = {"waveform": waveform[None], "lengths": np.array([len(waveform)], np.int64)}
+        else:
+            inputs = {"input_values": _input_values(waveform, settings.normalize)}
+        request.infer(inputs)
+        return np.array(request.get_tensor("logits").data[0])
+
+    return run
+
+
+def _session(model: str, threads: int, config: Mapping[str, str]) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    for key, value in config.items():
+        options.add_session_config_entry(key, value)
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def _input_values(waveform: Array, normalize: bool) -> Array:
+    if normalize:  # as Wav2Vec2FeatureExtractor does
+        waveform = (waveform - waveform.mean()) / np.sqrt(waveform.var() + 1e-7)
+    return waveform[None]
+
+
+def convert_stock(conversion: Conversion) -> None:
+    """Export a checkpoint as Optimum does."""
+    from optimum.exporters.onnx import main_export
+
+    main_export(
+        conversion.source, conversion.target, task="audio-classification", do_validation=False
+    )
+
+
+def convert_stock_int8(conversion: Conversion) -> None:
+    """Quantize what ONNX Runtime's dynamic quantization can quantize of the stock export."""
+    from onnxruntime.quantization import quantize_dynamic
+
+    path = Path(conversion.target) / "model.onnx"
+    quantize_dynamic(Path(conversion.source), path, op_types_to_quantize=["MatMul", "Gemm"])
+
+
+def convert_nncf(conversion: Conversion) -> None:
+    """Quantize the stock export with NNCF after training, calibrated on clips of 5 s."""
+    import nncf
+    import openvino
+
+    waveform = np.load(conversion.audio)
+    starts = range(0, len(waveform) - CLIP_SAMPLES + 1, CLIP_SAMPLES)
+    clips = [waveform[start : start + CLIP_SAMPLES] for start in starts[:CALIBRATION_CLIPS]]
+    inputs = [{"input_values": _input_values(clip, conversion.normalize)} for clip in clips]
+    quantized = nncf.quantize(
+        openvino.Core().read_model(conversion.source),
+        nncf.Dataset(inputs),
+        model_type=nncf.ModelType.TRANSFORMER,
+        subset_size=len(inputs),
+    )
+    openvino.save_model(quantized, str(Path(conversion.target) / "model.xml"))
+
+
+def convert_lower_bound(conversion: Conversion) -> None:
+    """Make the graph of nothing but a bundle's int8 matmuls."""
+    from voxmood_bench.engines.lower_bound import write_lower_bound
+
+    target = Path(conversion.target) / "model.onnx"
+    waveform = np.load(conversion.audio)
+    write_lower_bound(Path(conversion.source), target, waveform, conversion.threads)
+
+
+@dataclass(frozen=True)
+class Loader:
+    """How a kind of engine is loaded."""
+
+    load: Callable[[str, int, LoadSettings], Run]  # loads a model on so many threads
+    imports: tuple[str, ...]  # the packages whose import is timed
+    converters: tuple[str, ...] = ()  # other packages that had a part in making the model
+
+
+LOADERS = {
+    "voxmood": Loader(load_voxmood, ("voxmood", "onnxruntime")),
+    "pytorch": Loader(load_pytorch, ("torch", "transformers")),
+    "onnxruntime": Loader(load_onnxruntime, ("onnxruntime",), ("optimum-onnx",)),
+    "openvino": Loader(load_openvino, ("openvino",), ("nncf",)),
+    "lower_bound": Loader(load_lower_bound, ("onnxruntime",)),
+}
+CONVERTERS = {
+    "stock": convert_stock,
+    "stock_int8": convert_stock_int8,
+    "nncf": convert_nncf,
+    "lower_bound": convert_lower_bound,
+}
+
+
+class EngineProcess:
+    """Answers requests to one engine, the one that was loaded last."""
+
+    def __init__(self) -> None:
+        self.run_engine: Run | None = None
+        self.commands: dict[str, Callable[..., Loaded | Runs | MemoryUse | None]] = {
+            "convert": self.convert,
+            "load": self.load,
+            "run": self.run,
+            "memory": self.memory,
+        }
+
+    def convert(self, kind: str, conversion: Mapping[str, Any]) -> None:
+        """Make a model out of another one."""
+        CONVERTERS[kind](Conversion(**conversion))
+
+    def load(self, kind: str, model: str, threads: int, settings: Mapping[str, Any]) -> Loaded:
+        """Import what an engine is made of and load a model."""
+        loader = LOADERS[kind]
+        begin = time.perf_counter()
+        for module in loader.imports:
+            import_module(module)
+        imported = time.perf_counter()
+        self.run_engine = loader.load(model, threads, LoadSettings(**settings))
+        loaded = time.perf_counter()
+        versions = _versions(loader.imports + loader.converters)
+        return Loaded(imported - begin, loaded - imported, versions)
+
+    def run(self, audio: str, least_seconds: float, most_runs: int) -> Runs:
+        """Time runs on a waveform that is already in memory, at least one.
+
+        Args:
+            audio: a .npy file of the waveform.
+            least_seconds: the runs go on until they have taken this long,
+            most_runs: or until there are this many.
+        """
+        if self.run_engine is None:
+            raise RuntimeError("no model is loaded")
+        waveform = np.load(audio)
+        seconds: list[float] = []
+        busy, own = _busy_seconds(), time.process_time()
+        while not seconds or (sum(seconds) < least_seconds and len(seconds) < most_runs):
+            begin = time.perf_counter()
+            logits = self.run_engine(waveform)
+            seconds.append(time.perf_counter() - begin)
+        others = _busy_seconds() - busy - (time.process_time() - own)
+        return Runs(
+            seconds,
+            None if logits is None else [float(value) for value in logits],
+            max(0.0, others / (sum(seconds) * (os.cpu_count() or 1))),
+        )
+
+    def memory(self) -> MemoryUse:
+        """Return the memory of this process (Linux)."""
+        # VmHWM and not ru_maxrss, in which a process begins with what its parent had.
+        return MemoryUse(_megabytes("smaps_rollup", "Private_Dirty"), _megabytes("status", "VmHWM"))
+
+
+def _busy_seconds() -> float:
+    """Return the seconds that the machine's processors worked or were taken from it (Linux)."""
+    fields = Path("/proc/stat").read_text(encoding="ascii").splitlines()[0].split()[1:9]
+    user, nice, system, _idle, _waiting, irq, softirq, steal = map(int, fields)
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
+def _megabytes(file: str, key: str) -> float:
+    for line in Path("/proc/self", file).read_text(encoding="ascii").splitlines():
+        if line.startswith(f"{key}:"):
+            return int(line.split()[1]) * 1024 / 1e6
+    raise RuntimeError(f"/proc/self/{file} has no {key}")
+
+
+def _versions(packages: Sequence[str]) -> dict[str, str]:
+    versions = {}
+    for package in packages:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def main() -> None:
+    """Answer requests until the input ends."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before anything imports ONNX Runtime
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what libraries print must not come between the answers
+    process = EngineProcess()
+    for line in sys.stdin:
+        command, *arguments = json.loads(line)
+        error, result = None, None
+        try:
+            answer = process.commands[command](*arguments)
+            result = None if answer is None else asdict(answer)
+        except Exception as caught:  # whatever it is, the report shows it for this engine
+            first = next(iter(str(caught).strip().splitlines()), "")
+            error = f"{type(caught).__name__}: {first}"[:200]
+        print(json.dumps([error, result]), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+"""How often the labels of engines are right, and how often they are the reference's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import softmax
+from sklearn.metrics import accuracy_score, confusion_matrix, recall_score
+
+from voxmood import Prediction
+from voxmood.audio import read_waveform
+from voxmood.audio.listing import Recording
+from voxmood.comparison.metrics import agreement, drift, mcnemar, sqnr
+from voxmood_bench.measure.datasets import Utterance
+from voxmood_bench.measure.rounds import Runner
+from voxmood_bench.report.schema import DRIFT_PERCENTILES, Closeness, Intervals, Scores
+
+RESAMPLES = 2000
+CALIBRATION_BINS = 15
+
+Floats = npt.NDArray[np.floating[Any]]
+Indices = npt.NDArray[np.integer[Any]]
+
+
+class Predictor(Protocol):
+    """What labels recordings: `voxmood.Model`, `Reference`, or a baseline behind the same call."""
+
+    def predict(self, source: Path) -> Prediction:
+        """Return the prediction for one recording."""
+        ...
+
+
+class BaselinePredictor:
+    """A baseline's process as a predictor.
+
+    Recordings are read here, since the process may not know how to.
+
+    Args:
+        worker: has the model loaded.
+        scratch: a file that waveforms go through.
+        labels: in the order of the logits.
+        rate: the model's sampling rate.
+    """
+
+    def __init__(self, worker: Runner, scratch: Path, labels: Sequence[str], rate: int) -> None:
+        self._worker, self._scratch, self._labels, self._rate = worker, scratch, labels, rate
+
+    def predict(self, source: Path) -> Prediction:
+        """Return the prediction for one recording."""
+        waveform = read_waveform(source, rate=self._rate, max_seconds=3600)
+        np.save(self._scratch, waveform)
+        logits = np.array(self._worker.run(self._scratch).logits, np.float32)
+        return Prediction(
+            label=self._labels[int(np.argmax(logits))],
+            probabilities=dict(zip(self._labels, softmax(logits).tolist(), strict=True)),
+            logits=logits,
+            embedding=np.zeros(0, np.float32),  # baselines do not give it
+            duration=len(waveform) / self._rate,
+        )
+
+
+def closeness(engine: str, reference: Floats, candidate: Floats) -> Closeness:
+    """Return how near the logits [clips, labels] of an engine are to the reference's."""
+    before, after = softmax(reference, axis=1), softmax(candidate, axis=1)
+    largest, mean = drift(before, after)
+    ratio = sqnr(reference, candidate)
+    changes = np.abs(after - before).max(axis=1)
+    return Closeness(
+        engine=engine,
+        agreement=agreement(reference, candidate),
+        sqnr_db=ratio if math.isfinite(ratio) else None,
+        max_logit_error=float(np.abs(candidate - reference).max()),
+        max_drift=largest,
+        mean_drift=mean,
+        drift_quantiles=np.percentile(changes, DRIFT_PERCENTILES).tolist(),
+    )
+
+
+def scores(
+    engine: str,
+    labels: Sequence[str],
+    recordings: Sequence[Recording],
+    logits: Floats,
+    reference: Floats,
+) -> Scores:
+    """Return the scores of an engine's logits [clips, labels] on labeled recordings."""
+    truth = np.array([labels.index(recording.label or "") for recording in recordings])
+    guess, expected = logits.argmax(axis=1), reference.argmax(axis=1)
+    there = sorted(set(truth.tolist()))
+    folds = np.array([each.fold for each in recordings if isinstance(each, Utterance)])
+    accuracies = {
+        str(fold): float(accuracy_score(truth[folds == fold], guess[folds == fold]))
+        for fold in (np.unique(folds) if len(folds) == len(recordings) else ())
+    }
+    return Scores(
+        **vars(closeness(engine, reference, logits)),
+        accuracy=float(accuracy_score(truth, guess)),
+        uar=float(recall_score(truth, guess, labels=there, average="macro", zero_division=0)),
+        ece=calibration_error(softmax(logits, axis=1), truth),
+        confusion=confusion_matrix(truth, guess, labels=range(len(labels))).tolist(),
+        intervals=intervals(truth, guess, expected, recordings, len(labels)),
+        mcnemar_p=mcnemar(expected == truth, guess == truth),
+        folds=accuracies or None,
+    )
+
+
+def calibration_error(probabilities: Floats, truth: Indices) -> float:
+    """Return the expected calibration error of probabilities [clips, labels].
+
+    It is the mean of |accuracy - mean probability| over equally wide bins of the highest
+    probability, weighted by clips (Guo et al., On Calibration of Modern Neural Networks, ICML
+    2017).
+    """
+    highest = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == truth
+    bins = np.minimum((highest * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    gaps = np.bincount(bins, right - highest, CALIBRATION_BINS)
+    return float(np.abs(gaps).sum() / len(truth))
+
+
+def intervals(
+    truth: Indices,
+    guess: Indices,
+    reference: Indices,
+    recordings: Sequence[Recording],
+    labels: int,
+) -> Intervals:
+    """Return 95 % percentile bootstrap intervals; speakers are drawn with all their recordings.
+
+    Recordings of a speaker are alike, so drawing single recordings would make the intervals too
+    narrow. Where the dataset names no speakers, there is no other way.
+    """
+    speakers = [recording.speaker for recording in recordings]
+    drawn_by = "speaker" if all(speakers) and len(set(speakers)) > 1 else "recording"
+    groups = np.array(speakers if drawn_by == "speaker" else range(len(truth)))
+    names = np.unique(groups)
+    # Sums over a group are all that the scores need.
+    confusions = np.stack(
+        [
+            confusion_matrix(truth[groups == name], guess[groups == name], labels=range(labels))
+            for name in names
+        ]
+    )
+    agreeing = np.array([(guess == reference)[groups == name].sum() for name in names])
+    drawn = np.random.default_rng(0).integers(len(names), size=(RESAMPLES, len(names)))
+    weights = np.stack([np.bincount(row, minlength=len(names)) for row in drawn])
+    confusion = np.tensordot(weights, confusions, 1)
+    hits, totals = np.diagonal(confusion, axis1=1, axis2=2), confusion.sum(axis=2)
+    recalls = np.where(totals > 0, hits / np.maximum(totals, 1), np.nan)
+    clips = totals.sum(axis=1)
+    return Intervals(
+        drawn_by=drawn_by,
+        accuracy=_interval(hits.sum(axis=1) / clips),
+        uar=_interval(np.nanmean(recalls, axis=1)),
+        agreement=_interval(weights @ agreeing / clips),
+    )
+
+
+def _interval(samples: Floats) -> tuple[float, float]:
+    low, high = np.percentile(samples, [2.5, 97.5])
+    return float(low), float(high)

@@ -1,0 +1,361 @@
+"""One run of the whole suite: speed, start and memory, accuracy, and where the time goes.
+
+Each part writes a row as it finishes, and speed writes one each round, so that an interrupted run
+can go on where it was. An engine that fails, or is far too slow on this machine, is left out of the
+parts that follow.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from functools import partial
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import voxmood
+from voxmood import AudioError, VoxmoodError
+from voxmood.bundle.description import read_bundle
+from voxmood_bench.engines.lineup import (
+    BASELINES,
+    CUDA_BASELINES,
+    REFERENCE,
+    Engine,
+    is_model,
+    lineup,
+    main_engine,
+)
+from voxmood_bench.engines.models import Models
+from voxmood_bench.engines.process import LoadSettings
+from voxmood_bench.engines.reference import Reference
+from voxmood_bench.engines.sizes import installed_bytes, required_bytes
+from voxmood_bench.errors import BenchmarkError, DatasetError
+from voxmood_bench.measure.accuracy import BaselinePredictor, Predictor, closeness, scores
+from voxmood_bench.measure.datasets import joined
+from voxmood_bench.measure.latency import SpeedRow, speed_cell
+from voxmood_bench.measure.machine import machine
+from voxmood_bench.measure.plan import Plan
+from voxmood_bench.measure.profile import profile_bundle
+from voxmood_bench.measure.rounds import PROTOCOL, Turns, run_rounds
+from voxmood_bench.measure.rows import Rows
+from voxmood_bench.measure.startup import measure_start
+from voxmood_bench.report.schema import (
+    VERSION,
+    AnswersFailure,
+    BenchmarkReport,
+    Closeness,
+    EngineFacts,
+    ReferenceFacts,
+    Scores,
+    Startup,
+    StartupFailure,
+    TimeProfile,
+)
+from voxmood_export.checkpoint import load_checkpoint
+
+OTHER_LENGTH_SECONDS = 60.0  # for rounds beyond the least, where the figure is not the headline's
+CALIBRATION_SECONDS = 40.0  # for NNCF; of audio that is not timed
+KEEP_EVERY = 20  # recordings
+REFERENCE_PACKAGES = ("torch", "transformers", "librosa")
+
+Progress = Callable[[str, int], None]
+"""Is called with what is being done, and how many steps were done since the last call."""
+
+
+@dataclass
+class LogitsRow:
+    """The logits of an engine so far, [recordings, labels]."""
+
+    logits: list[list[float]] = field(default_factory=list)
+
+
+class Suite:
+    """Measures a plan, row by row, into a folder.
+
+    Args:
+        plan: what to measure.
+        output: the folder; rows of the same plan that it holds are not measured again.
+        progress: for a progress bar.
+
+    Raises:
+        DatasetError: the reference has other labels than the bundle.
+        ReportError: the folder holds rows of another plan.
+    """
+
+    def __init__(
+        self, plan: Plan, output: Path, progress: Progress = lambda step, done: None
+    ) -> None:
+        self.plan, self.progress = plan, progress
+        self.bundle = read_bundle(plan.bundle)
+        self._check_labels()
+        self.engines = lineup(self.bundle, plan.providers, plan.baselines)
+        self.rows = Rows(output / "rows", plan.facts(self.bundle))
+        self.failed: Mapping[str, str] = {}  # engines that are not tried any more, and why
+
+    def _check_labels(self) -> None:
+        checkpoint = load_checkpoint(self.plan.reference)
+        self._revision, labels = checkpoint.revision, checkpoint.labels
+        if labels != self.bundle.labels:
+            how = "in another order" if set(labels) == set(self.bundle.labels) else "other ones"
+            raise DatasetError(
+                f"{self.plan.reference}: its labels are {', '.join(labels)}, {how} than the "
+                f"bundle's {', '.join(self.bundle.labels)}; name the checkpoint that the bundle "
+                "was exported from, or export it again."
+            )
+
+    @property
+    def models(self) -> dict[str, Engine]:
+        """Return the engines that are models of their own."""
+        return {name: engine for name, engine in self.engines.items() if is_model(name)}
+
+    @property
+    def steps(self) -> int:
+        """Return how many steps `progress` will be told of, if no more rounds are needed."""
+        plan, models = self.plan, len(self.models)
+        rounds = sum(len(self.engines) + plan.least_rounds(length) for length in plan.lengths)
+        starts = models + len(_ways_to_load(LoadSettings()))
+        labeled = models * len(plan.recordings)
+        return rounds * len(plan.threads) + starts + labeled + len(self.bundle.precisions)
+
+    def run(self) -> BenchmarkReport:
+        """Measure what is not there yet, and return the report.
+
+        Raises:
+            BenchmarkError: the reference cannot be run.
+            AudioError: a recording cannot be read.
+        """
+        plan, rate = self.plan, self.bundle.sampling_rate
+        paths = [recording.path for recording in plan.recordings]
+        waveform = joined(paths, rate, CALIBRATION_SECONDS + max(plan.lengths))
+        calibration, timed = np.split(waveform, [round(CALIBRATION_SECONDS * rate)])
+        with tempfile.TemporaryDirectory() as folder:
+            scratch = Path(folder)
+            clips = {length: scratch / f"{length:g}.npy" for length in plan.lengths}
+            for length, path in clips.items():
+                np.save(path, timed[: round(length * rate)])
+            np.save(scratch / "calibration.npy", calibration)
+            models = Models(
+                plan.reference,
+                plan.bundle.resolve(),
+                self.bundle,
+                plan.headline.threads,
+                plan.cache,
+                clips[plan.headline.seconds],
+                scratch / "calibration.npy",
+            )
+            rows = [
+                self._speed(models.at(threads, clips[length]), length)
+                for threads in plan.threads
+                for length in plan.lengths
+            ]
+            starts = self._starts(models)
+            profiles = [self._profile(precision) for precision in self.bundle.precisions]
+            answers = self._answers(models, scratch / "clip.npy")
+        return self._report(rows, starts, answers, profiles)
+
+    def _speed(self, models: Models, length: float) -> SpeedRow:
+        name = f"speed-{models.threads}-threads-{length:g}-s"
+        row = self.rows.read(name, SpeedRow) or SpeedRow(models.threads, length)
+        if row.complete:
+            self.progress(name, len(self.engines) + len(row.rounds))
+            self.failed = {**self.failed, **row.errors}
+            return row
+        errors = dict(self.failed)
+        title = f"{length:g} s of audio, {models.threads} threads"
+        with ExitStack() as stack:
+            workers = {}
+            for engine in self.engines:
+                self.progress(f"{title}: load {engine}", 1)
+                if engine in errors:
+                    continue
+                try:
+                    worker, loaded = models.load(engine, self.engines[engine])
+                except VoxmoodError as error:
+                    errors[engine] = str(error)
+                    continue
+                stack.callback(worker.close)
+                workers[engine] = worker
+                row.versions[engine] = loaded.versions
+            if REFERENCE in errors:
+                raise BenchmarkError(f"the reference cannot be loaded: {errors[REFERENCE]}")
+            turns = Turns(workers, models.audio, REFERENCE)
+            if not row.rounds:
+                row.first_ms = turns.first_ms
+            self.progress(title, len(row.rounds))
+
+            def keep(row: SpeedRow) -> None:
+                self.rows.write(name, row)
+                self.progress(f"{title}: round {len(row.rounds)}", 1)
+
+            run_rounds(
+                turns,
+                row,
+                rounds=self.plan.least_rounds(length),
+                most_rounds=self.plan.most_rounds,
+                seconds=inf if length == self.plan.headline.seconds else OTHER_LENGTH_SECONDS,
+                reference=REFERENCE,
+                keep=keep,
+            )
+        row.errors = errors | turns.errors
+        self.failed = row.errors
+        row.complete = True
+        self.rows.write(name, row)
+        return row
+
+    def _starts(self, models: Models) -> list[Startup | StartupFailure]:
+        wanted = [(name, "", engine.settings) for name, engine in self.models.items()]
+        main = main_engine(self.bundle)
+        if main in self.engines:
+            ways = _ways_to_load(self.engines[main].settings)
+            wanted += [(main, way, settings) for way, settings in ways.items()]
+        return [self._start(models, engine, way, settings) for engine, way, settings in wanted]
+
+    def _start(
+        self, models: Models, name: str, way: str, settings: LoadSettings
+    ) -> Startup | StartupFailure:
+        self.progress(f"start {name}, {way}" if way else f"start {name}", 1)
+        row_name = f"start-{name}-{way}" if way else f"start-{name}"
+        row = self.rows.read(row_name, Startup)
+        if row is not None:
+            return row
+        if name in self.failed:
+            return StartupFailure(name, way, self.failed[name])
+        engine = self.engines[name]
+        try:
+            load = partial(models.load, name, engine, settings)
+            figures = measure_start(load, models.audio, self.plan.starts)
+            row = Startup(
+                engine=name,
+                way=way,
+                **asdict(figures),
+                threads=models.threads,
+                disk_mb=models.disk_bytes(engine) / 1e6,
+                installed_mb=self._installed(engine) / 1e6,
+            )
+        except VoxmoodError as error:
+            return StartupFailure(name, way, str(error))
+        self.rows.write(row_name, row)
+        return row
+
+    def _installed(self, engine: Engine) -> int:
+        if engine.environment:
+            return installed_bytes(engine.environment, self.plan.cache)
+        if engine.kind == "pytorch":
+            return required_bytes(REFERENCE_PACKAGES)
+        package = Path(voxmood.__file__).parent
+        own = sum(path.stat().st_size for path in package.rglob("*") if path.is_file())
+        return own + required_bytes(("voxmood[cpu,gpu,openvino]",))
+
+    def _profile(self, precision: str) -> TimeProfile:
+        self.progress(f"profile {precision}", 1)
+        row = self.rows.read(f"profile-{precision}", TimeProfile)
+        if row is None:
+            where = self.plan.headline
+            row = profile_bundle(
+                str(self.plan.bundle), precision, seconds=where.seconds, threads=where.threads
+            )
+            self.rows.write(f"profile-{precision}", row)
+        return row
+
+    def _answers(self, models: Models, scratch: Path) -> list[Scores | Closeness | AnswersFailure]:
+        logits: dict[str, np.ndarray[Any, Any]] = {}
+        found: list[Scores | Closeness | AnswersFailure] = []
+        for name, engine in self.models.items():
+            if name in self.failed:
+                found.append(AnswersFailure(name, self.failed[name]))
+                continue
+            try:
+                logits[name] = self._logits(name, engine, models, scratch)
+            except AudioError:
+                raise
+            except VoxmoodError as error:
+                if name == REFERENCE:
+                    raise
+                found.append(AnswersFailure(name, str(error)))
+                continue
+            ours, reference = logits[name], logits[REFERENCE]
+            if self.plan.labeled:
+                labels, recordings = self.bundle.labels, self.plan.recordings
+                found.append(scores(name, labels, recordings, ours, reference))
+            else:
+                found.append(closeness(name, reference, ours))
+        return found
+
+    def _logits(
+        self, name: str, engine: Engine, models: Models, scratch: Path
+    ) -> np.ndarray[Any, Any]:
+        recordings = self.plan.recordings
+        row_name = f"logits-{name}"
+        row = self.rows.read(row_name, LogitsRow) or LogitsRow()
+        self.progress(f"label with {name}", len(row.logits))
+        if len(row.logits) < len(recordings):
+            with ExitStack() as stack:
+                predictor: Predictor
+                if name == REFERENCE:
+                    predictor = Reference(self.plan.reference, threads=models.threads)
+                elif engine.model == "bundle":
+                    predictor = voxmood.load(
+                        self.plan.bundle,
+                        threads=models.threads,
+                        precision=engine.settings.precision or "auto",
+                        provider=engine.settings.provider,
+                    )
+                else:
+                    worker = stack.enter_context(models.load(name, engine)[0])
+                    rate = self.bundle.sampling_rate
+                    predictor = BaselinePredictor(worker, scratch, self.bundle.labels, rate)
+                for recording in recordings[len(row.logits) :]:
+                    row.logits.append(predictor.predict(recording.path).logits.tolist())
+                    self.progress(f"label with {name}", 1)
+                    done = len(row.logits)
+                    if done % KEEP_EVERY == 0 or done == len(recordings):
+                        self.rows.write(row_name, row)
+        return np.array(row.logits)
+
+    def _report(
+        self,
+        rows: Sequence[SpeedRow],
+        starts: Sequence[Startup | StartupFailure],
+        answers: Sequence[Scores | Closeness | AnswersFailure],
+        profiles: Sequence[TimeProfile],
+    ) -> BenchmarkReport:
+        main, first = main_engine(self.bundle), rows[0]
+        return BenchmarkReport(
+            version=VERSION,
+            date=datetime.now(UTC).date().isoformat(),
+            machine=machine(),
+            voxmood=voxmood.__version__,
+            bundle=self.bundle.name,
+            labels=list(self.bundle.labels),
+            reference=ReferenceFacts(REFERENCE, Path(self.plan.reference).name, self._revision),
+            main=main,
+            headline=self.plan.headline,
+            protocol=PROTOCOL,
+            audio=self.plan.audio_facts(self.bundle.labels),
+            engines={
+                name: EngineFacts(
+                    baseline=name in BASELINES | CUDA_BASELINES,
+                    versions=first.versions.get(name, {}),
+                    error=first.errors.get(name),
+                )
+                for name in self.engines
+            },
+            speed=[speed_cell(row, main, REFERENCE) for row in rows],
+            start=starts,
+            accuracy=answers,
+            profile=profiles,
+        )
+
+
+def _ways_to_load(settings: LoadSettings) -> dict[str, LoadSettings]:
+    """Return the settings of each way in which the main engine can be loaded but the usual one."""
+    return {
+        "verify=False": replace(settings, verify=False),
+        "low_memory=True": replace(settings, low_memory=True, verify=False),
+    }
