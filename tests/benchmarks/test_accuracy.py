@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix
-from voxmood.recordings import Recording
 
+from voxmood.audio.listing import Recording
 from voxmood_bench.engines.process import Runs
 from voxmood_bench.errors import BenchmarkError
 from voxmood_bench.measure.accuracy import (

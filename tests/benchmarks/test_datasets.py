@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from voxmood.recordings import Recording
 
 from voxmood import AudioError, MissingFileError, VoxmoodError
+from voxmood.audio.listing import Recording
 from voxmood_bench.errors import DatasetError
 from voxmood_bench.measure.datasets import (
     IEMOCAP_COUNTS,

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 import soundfile
 from near import NETWORK_DB
-from voxmood.recordings import Recording
-from voxmood.statistics import agreement
 
 import voxmood
 from voxmood import AudioError
+from voxmood.audio.listing import Recording
 from voxmood.bundle import read_bundle
 from voxmood.cli import main
+from voxmood.comparison.metrics import agreement
 from voxmood_bench.engines import models
 from voxmood_bench.engines.environments import REQUIREMENTS
 from voxmood_bench.engines.lineup import BASELINES, CUDA_BASELINES, REFERENCE, lineup
