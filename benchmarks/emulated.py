@@ -34,7 +34,7 @@ from voxmood.locate import shipped_bundle
 from voxmood.statistics import agreement, centred
 from voxmood_bench.emulator import CACHE, CPUS, Cpu, arm_environment, emulator
 from voxmood_bench.machine import describe, machine
-from voxmood_export.signals import speech_like
+from voxmood_export.clips import speech_like
 
 BELOW_OWN_ERROR_DB = 6.0  # how far the difference between CPUs must lie below int8's own error
 MARGIN = 0.05  # between the float model's top two probabilities; nearer ones may change places

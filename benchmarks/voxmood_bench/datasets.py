@@ -13,7 +13,7 @@ import soundfile
 from voxmood.errors import ManifestError, MissingFileError
 from voxmood.recordings import Recording, read_manifest
 from voxmood_bench.errors import DatasetError
-from voxmood_export.verify import generated_clips
+from voxmood_export.clips import generated_clips
 
 EMODB_NAME = re.compile(r"(?P<speaker>\d\d)[ab]\d\d(?P<emotion>[WLEAFTN])[a-z]")
 EMODB_LABELS = {  # German initials: Wut, Langeweile, Ekel, Angst, Freude, Trauer, neutral

@@ -133,7 +133,7 @@ def report(
     source: str | None, precision: str = "auto", *, seconds: float, threads: int | None
 ) -> dict[str, Any]:
     """Profiles a bundle on generated speech; what `voxmood bench profile --json` prints."""
-    from voxmood_export.signals import speech_like
+    from voxmood_export.clips import speech_like
 
     location = locate(source, precision)
     folder = location.fetch([DESCRIPTION])

@@ -13,7 +13,7 @@ from voxmood.recordings import Recording
 from voxmood_bench.accuracy import Peer, calibration_error, closeness, intervals, scores
 from voxmood_bench.datasets import Utterance
 from voxmood_bench.errors import BenchmarkError
-from voxmood_export.signals import speech_like
+from voxmood_export.clips import speech_like
 
 LABELS = ("neu", "hap", "ang", "sad")
 

@@ -15,7 +15,7 @@ from voxmood_bench import environments
 from voxmood_bench.environments import Worker, environment, installed_bytes, required_bytes
 from voxmood_bench.errors import BenchmarkError
 from voxmood_bench.floor import write_floor
-from voxmood_export.signals import speech_like
+from voxmood_export.clips import speech_like
 
 
 def test_our_own_engines_in_processes_of_their_own(bundle: Path, tmp_path: Path) -> None:

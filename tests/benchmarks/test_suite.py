@@ -26,7 +26,7 @@ from voxmood_bench.engines import PEERS, REFERENCE, lineup, speech
 from voxmood_bench.environments import REQUIREMENTS
 from voxmood_bench.errors import BenchmarkError, DatasetError, ReportError
 from voxmood_bench.suite import Plan, Suite
-from voxmood_export.signals import speech_like
+from voxmood_export.clips import speech_like
 
 LABELS = ("neu", "hap", "ang", "sad")
 INT8, AGAIN = "voxmood int8", "voxmood int8 again"
