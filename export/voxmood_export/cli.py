@@ -49,9 +49,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Export a checkpoint and print a summary; return the exit status."""
+    from voxmood.bundle import PRECISIONS
     from voxmood.errors import VoxmoodError
     from voxmood.report import write_whole
-    from voxmood_export.export import PRECISIONS, export_bundle, steps
+    from voxmood_export.export import export_bundle, steps
     from voxmood_export.output import check_report_output
     from voxmood_export.verify import Bounds, Verification
 

@@ -32,7 +32,6 @@ from voxmood_export.network.inference_form import Geometry, InferenceForm
 from voxmood_export.output import check_bundle_output, whole_or_not_at_all
 from voxmood_export.verify import Bounds, PlainInt8, Verification, reference_logits, verify
 
-PRECISIONS = ("fp32", "fp16", "int8")
 DEFAULT_PRECISIONS = ("fp32", "int8")
 MAX_SECONDS = 60.0  # of one run; the memory of attention grows with its square
 NO_BOUNDS = Bounds()
@@ -93,7 +92,10 @@ def export_bundle(
     with whole_or_not_at_all(output, force=force) as folder:
         writer = _Writer(checkpoint, clips, bounds, folder, progress)
         for precision in precisions:
-            writer.write_int8() if precision == "int8" else writer.write_float(precision)
+            if precision == "int8":
+                writer.write_int8()
+            else:
+                writer.write_float(precision)
         return writer.bundle
 
 

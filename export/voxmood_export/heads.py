@@ -1,7 +1,8 @@
 """Heads: what turns hidden states into logits, and which kind of checkpoint has which.
 
-To add a head, write a sub-class of `Head`, give `ARCHITECTURES` a row and `tests/export/
-test_families.py` a case.
+To add a head, write a sub-class of `Head`, add a row to `ARCHITECTURES`, and test it as
+`tests/export/test_heads.py` does. The runtime loads graphs of known operators only; if the head has
+another one, add it to the list in the `graph_file.py` of `voxmood`.
 """
 
 from __future__ import annotations

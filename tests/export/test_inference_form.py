@@ -169,7 +169,8 @@ def test_variance_from_the_covariance_keeps_its_digits() -> None:
     wave = (1000 * torch.sin(2 * torch.pi * 2 * time) + torch.sin(2 * torch.pi * 2000 * time))[None]
     with torch.inference_mode():
         exact = norm.double()(conv.double()(wave.double()[:, None])).transpose(1, 2)
-        norm.float(), conv.float()
+        norm.float()
+        conv.float()
         frames = exact.shape[1]
         found = GroupNormFirstLayer(layer, 1)(wave, torch.tensor([8000]), frames)
     assert found.numpy() == near(torch.nn.functional.gelu(exact).numpy(), 7e-4)

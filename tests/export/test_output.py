@@ -117,7 +117,9 @@ def test_nothing_but_a_bundle_is_replaced(
 ) -> None:
     before = contents(place)
     command = [argument.format(here=place) for argument in arguments]
-    assert main(["export", *command, *["--force"] * force]) == 1
+    if force:
+        command.append("--force")
+    assert main(["export", *command]) == 1
     said = capsys.readouterr().err.splitlines()[-1]
     assert said.startswith("voxmood: ")
     assert message in said
@@ -143,7 +145,7 @@ def test_nothing_but_a_bundle_is_replaced(
 )
 def test_what_destroys_nothing_goes_on(place: Path, arguments: list[str], force: bool) -> None:
     with pytest.raises(AssertionError, match="work was done"):
-        main(["export", *arguments, *["--force"] * force])
+        main(["export", *arguments, *(["--force"] if force else [])])
 
 
 @pytest.mark.parametrize("arguments", [["", "new"], ["model", ""], ["model", "new", "--json", ""]])

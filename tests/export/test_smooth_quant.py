@@ -78,16 +78,8 @@ def test_norms_that_feed_more_than_linear_layers_are_left(tmp_path: Path) -> Non
 
     # The first feed the residual, too, the second the gate of the relative positions.
     for architecture, settings, left in (
-        (
-            "Wav2Vec2ForSequenceClassification",
-            BASE,
-            {"attention_norm", "feed_forward_norm"},
-        ),  # and the residual
-        (
-            "WavLMForSequenceClassification",
-            LARGE,
-            {"attention_norm"},
-        ),  # and the gate of the relative positions
+        ("Wav2Vec2ForSequenceClassification", BASE, {"attention_norm", "feed_forward_norm"}),
+        ("WavLMForSequenceClassification", LARGE, {"attention_norm"}),
     ):
         make_checkpoint(tmp_path / architecture, settings | SMALL, architecture=architecture)
         outliers = smooth(form_of(tmp_path / architecture), None)

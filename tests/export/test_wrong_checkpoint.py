@@ -70,7 +70,10 @@ def pickled(value: Any, *, by_torch: bool = True) -> Change:
     def apply(folder: Path) -> None:
         (folder / WEIGHTS).unlink()
         path = folder / "pytorch_model.bin"
-        torch.save(value, path) if by_torch else path.write_bytes(pickle.dumps(value))
+        if by_torch:
+            torch.save(value, path)
+        else:
+            path.write_bytes(pickle.dumps(value))
 
     return apply
 

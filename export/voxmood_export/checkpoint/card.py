@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from huggingface_hub import ModelCard
 
-from voxmood_export.checkpoint.files import CheckpointFiles
+from voxmood_export.checkpoint.files import CARD, CheckpointFiles
 
-CARD = "README.md"
 MAX_CARD_BYTES = 1 << 20  # what is read of a card; its metadata comes first
 UNKNOWN = "unknown"
 

@@ -9,14 +9,15 @@ from typing import Any
 from transformers import PretrainedConfig, Wav2Vec2FeatureExtractor
 
 from voxmood.bundle import MAX_LABELS, MAX_RATE
-from voxmood_export.checkpoint.files import CheckpointFiles, first_line
+from voxmood_export.checkpoint.files import (
+    CONFIG,
+    EXTRACTOR,
+    PROCESSOR,
+    CheckpointFiles,
+    first_line,
+)
 from voxmood_export.errors import CheckpointError
 from voxmood_export.heads import ARCHITECTURES, Architecture
-
-CONFIG = "config.json"
-EXTRACTOR = "preprocessor_config.json"
-PROCESSOR = "processor_config.json"
-"""Where transformers 5 keeps the settings of the feature extractor, with those of a tokenizer."""
 
 REFUSED = {
     "Wav2Vec2ForSpeechClassification": " (its head is code of its authors, not of transformers)",

@@ -9,7 +9,13 @@ from typing import Any
 
 from voxmood_export.errors import CheckpointError
 
-SMALL_FILES = ["config.json", "preprocessor_config.json", "processor_config.json", "README.md"]
+CONFIG = "config.json"
+EXTRACTOR = "preprocessor_config.json"
+PROCESSOR = "processor_config.json"
+"""Where transformers 5 keeps the settings of the feature extractor, with those of a tokenizer."""
+
+CARD = "README.md"
+SMALL_FILES = (CONFIG, EXTRACTOR, PROCESSOR, CARD)
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 """The names of files of weights, the preferred one first. An index lists shards of them."""
 
@@ -113,7 +119,7 @@ def find_files(source: str, revision: str | None) -> CheckpointFiles:
         raise CheckpointError(
             f"{source!r}: the folder's name holds characters that cannot be printed; rename it."
         )
-    if not files.has("config.json"):
+    if not files.has(CONFIG):
         training = sorted(each.name for each in folder.iterdir() if each.suffix in TRAINING)
         if training:
             raise CheckpointError(

@@ -12,8 +12,8 @@ from torch import Tensor
 from transformers import PreTrainedModel, Wav2Vec2FeatureExtractor
 
 from voxmood_export.checkpoint.card import read_license
-from voxmood_export.checkpoint.configuration import CONFIG, read_extractor, read_network
-from voxmood_export.checkpoint.files import CheckpointFiles, find_files, first_line
+from voxmood_export.checkpoint.configuration import read_extractor, read_network
+from voxmood_export.checkpoint.files import CONFIG, CheckpointFiles, find_files, first_line
 from voxmood_export.checkpoint.weights import FLOATS, read_weights
 from voxmood_export.errors import CheckpointError
 

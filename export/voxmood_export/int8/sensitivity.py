@@ -46,7 +46,9 @@ def measure_sensitivity(
         weight = weights.get(name) or quantize_weight(matrix.detach().numpy())
         rounded = torch.from_numpy(weight.values * weight.scale)
         layer.matrix = nn.Parameter(rounded, requires_grad=False)
-        hook = layer.register_forward_pre_hook(_rounding_of_inputs(layer_recipe.activations))
+        hook = layer.register_forward_pre_hook(
+            lambda _, inputs, how=layer_recipe.activations: _rounded(inputs[0], how)
+        )
         error = centred(_logits(form, clips)) - reference
         sensitivity[name] = float((error**2).mean())
         hook.remove()
@@ -88,23 +90,11 @@ def _logits(form: InferenceForm, clips: Sequence[Waveform]) -> npt.NDArray[np.fl
     return torch.cat(rows).numpy()
 
 
-def _rounding_of_inputs(
-    activations: Activations,
-) -> Callable[[nn.Module, tuple[Tensor]], Tensor | None]:
-    """Return a hook that rounds what a layer takes as its recipe does."""
-
-    def round_input(_: nn.Module, inputs: tuple[Tensor]) -> Tensor | None:
-        (x,) = inputs
-        if activations is Activations.TWO_TERMS:
-            return None  # the error of 16 bits does not count
-        dims = (-1,) if activations is Activations.PER_ROW else tuple(range(x.ndim))
-        return _rounded(x, dims)
-
-    return round_input
-
-
-def _rounded(x: Tensor, dims: tuple[int, ...]) -> Tensor:
-    """Return x quantized and back as by DynamicQuantizeLinear, with one range along dims."""
+def _rounded(x: Tensor, activations: Activations) -> Tensor:
+    """Return activations rounded as DynamicQuantizeLinear would do it."""
+    if activations is Activations.TWO_TERMS:
+        return x  # the error of 16 bits does not count
+    dims = (-1,) if activations is Activations.PER_ROW else tuple(range(x.ndim))
     low = x.amin(dims, keepdim=True).clamp_max(0)
     high = x.amax(dims, keepdim=True).clamp_min(0)
     scale = ((high - low) / 255).clamp_min(1e-30)
