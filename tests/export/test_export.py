@@ -143,6 +143,15 @@ def test_names_axes_and_shapes_have_their_own_errors(
         verify(voxmood.load(bundle), reference, clips, Bounds())
 
 
+def test_the_package_imports_pytorch_only_to_export() -> None:
+    code = (
+        "import sys, voxmood_export, voxmood_export.cli; assert 'torch' not in sys.modules\n"
+        "assert not hasattr(voxmood_export, 'no_such_name')\n"
+        "assert callable(voxmood_export.export_bundle)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_missing_extra_is_named(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

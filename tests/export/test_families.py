@@ -140,6 +140,14 @@ def test_each_layer_has_weights_and_a_zero_point_of_its_own(bundle: Path) -> Non
     assert {int(tensors[inputs[5]]) for inputs in products} == {0}
 
 
+def test_only_small_layers_stay_in_float(bundle: Path) -> None:
+    graph = onnx.load(bundle / "model.int8.onnx", load_external_data=False).graph
+    weights = {tensor.name for tensor in graph.initializer}
+    left = {node.input[1] for node in graph.node if node.op_type == "MatMul"} & weights
+    assert {"head.projector.matrix", "head.classifier.matrix"} <= left
+    assert all(name.startswith(("front_end.0.", "head.")) or ".gate." in name for name in left)
+
+
 def test_positional_conv_is_finer_where_no_norm_precedes_it(bundle: Path, case: Case) -> None:
     graph = onnx.load(bundle / "model.int8.onnx", load_external_data=False).graph
     second_terms = {node.name.split("/")[1] for node in graph.node if node.name.endswith("/rest")}

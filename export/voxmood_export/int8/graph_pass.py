@@ -93,13 +93,13 @@ class _QuantizedTensors:
             term = _Term(*nodes[0].outputs)
         terms = [term]
         if count == 2:
-            nodes += [rounded := ir.node("DequantizeLinear", list(term))]
-            nodes += [rest := ir.node("Sub", [value, rounded.outputs[0]])]
+            rounded = ir.node("DequantizeLinear", list(term))
+            rest = ir.node("Sub", [value, rounded.outputs[0]])
             # The rest after rounding is at most half a step, so its range is known.
-            nodes += [scale := ir.node("Div", [term.scale, self.constant("254", np.float32(254))])]
+            scale = ir.node("Div", [term.scale, self.constant("254", np.float32(254))])
             zero = self.constant("zero", ZERO)
-            inputs = [rest.outputs[0], scale.outputs[0], zero]
-            nodes += [quantized := ir.node("QuantizeLinear", inputs)]
+            quantized = ir.node("QuantizeLinear", [rest.outputs[0], scale.outputs[0], zero])
+            nodes += [rounded, rest, scale, quantized]
             terms.append(_Term(quantized.outputs[0], scale.outputs[0], zero))
         self.graph.insert_after(after, nodes)
         return terms
