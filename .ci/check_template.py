@@ -13,7 +13,7 @@ from pathlib import Path
 import soundfile
 import yaml
 
-from voxmood_export.signals import speech_like
+from voxmood_export.clips import speech_like
 
 EXAMPLES = Path(__file__).parents[1] / "runtime" / "examples"
 CHECKPOINT = Path(__file__).parents[1] / "models" / "voxmood-tiny"

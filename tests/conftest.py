@@ -11,7 +11,7 @@ CORPUS = Path(__file__).parents[2] / "shared" / "corpora" / "emodb"
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from voxmood_bench.random_checkpoint import LARGE, SMALL, make_checkpoint
+    from voxmood_export.testing import LARGE, SMALL, make_checkpoint
 
     folder = tmp_path_factory.mktemp("checkpoint") / "small"
     make_checkpoint(folder, LARGE | SMALL)
@@ -21,7 +21,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from voxmood_export.export import export_bundle
+    from voxmood_export import export_bundle
 
     folder = tmp_path_factory.mktemp("bundle") / "small"
     export_bundle(str(checkpoint), folder)

@@ -185,7 +185,7 @@ def test_every_extra_is_used() -> None:
     ("name", "source", "wrong"),
     [
         ("voxmood.audio.reader", "from voxmood.bundle.locate import locate", points_upward),
-        ("voxmood.audio.reader", "from voxmood.bundle import locate", points_upward),
+        ("voxmood.audio.reader", "from voxmood.bundle.description import locate", points_upward),
         ("voxmood.bundle.locate", "import voxmood.engine.session", points_upward),
         ("voxmood.engine.session", "from voxmood import model", points_upward),
         ("voxmood.model", "def f():\n    from voxmood.archive import batch", points_upward),

@@ -35,7 +35,7 @@ from voxmood.bundle.locate import shipped_bundle
 from voxmood.comparison.metrics import agreement, centred
 from voxmood_bench.measure.machine import machine
 from voxmood_bench.report.typed_json import to_json
-from voxmood_export.signals import speech_like
+from voxmood_export.clips import speech_like
 
 BELOW_OWN_ERROR_DB = 6.0  # how far the difference between CPUs must lie below int8's own error
 MARGIN = 0.05  # between the float model's top two probabilities; nearer ones may change places

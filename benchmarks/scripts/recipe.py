@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import tempfile
 import time
 from datetime import UTC, datetime
@@ -29,14 +28,14 @@ from voxmood.comparison.metrics import sqnr
 from voxmood.engine.session import create_session, resolve_provider
 from voxmood_bench.measure.machine import machine
 from voxmood_bench.report.typed_json import to_json
-from voxmood_export.bias import correct_bias, embedding_shift
 from voxmood_export.checkpoint import load_checkpoint
+from voxmood_export.clips import recorded_clips
 from voxmood_export.graph import export_graph
-from voxmood_export.inference import InferenceForm
-from voxmood_export.quantize import Finer, quantize
-from voxmood_export.verify import recorded_clips
+from voxmood_export.int8.bias_correction import correct_bias, embedding_shift
+from voxmood_export.int8.graph_pass import quantize
+from voxmood_export.int8.recipe import LayerRecipe, Recipe, choose_recipe
+from voxmood_export.network.inference_form import InferenceForm
 
-NEVER = re.compile(r"(?!)")
 SECONDS = 5  # of the audio that is timed
 
 
@@ -102,10 +101,11 @@ def main() -> None:
 def write_plain(form: InferenceForm, calibration: list[Waveform], path: Path) -> None:
     """Write plain int8 of the form for single clips."""
     graph = export_graph(form)
-    quantize(graph, Finer(NEVER, NEVER, gelu_step=False), {})
+    layers = dict.fromkeys(choose_recipe(form).layers, LayerRecipe())
+    quantize(graph, Recipe(layers, gelu_step=False), {})
     weights = f"{path.name}.data"
     onnx_ir.save(graph, path, external_data=weights)
-    correct_bias(graph, embedding_shift(path, form, calibration))
+    correct_bias(graph, form.embedding_bias, embedding_shift(path, form, calibration))
     onnx_ir.save(graph, path, external_data=weights)
 
 

@@ -1,47 +1,69 @@
-"""`voxmood export`: options, progress bar and summary. Imports PyTorch only when run."""
+"""The command `voxmood export`; it imports PyTorch only when it runs."""
 
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from voxmood.bundle.description import Precision
 from voxmood.commands.options import add_bounds, named, path
+
+if TYPE_CHECKING:
+    from voxmood_export.verify import Verification
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the options."""
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", type=named, help="a folder or a hub id")
-    parser.add_argument("output", metavar="BUNDLE", type=path, help="the folder to write")
-    parser.add_argument("--revision", help="branch, tag or commit of a hub id")
+    """Add the options of `voxmood export`."""
     parser.add_argument(
-        "--precisions", default="fp32,int8", help="of fp32, fp16, int8; default: %(default)s"
+        "checkpoint", metavar="CHECKPOINT", type=named, help="the checkpoint, a folder or a hub id"
+    )
+    parser.add_argument("output", metavar="BUNDLE", type=path, help="the folder of the new bundle")
+    parser.add_argument("--revision", help="branch, tag or commit of a hub id; default: main")
+    parser.add_argument(
+        "--precisions",
+        default="fp32,int8",
+        help="which of fp32, fp16 and int8 to write, with commas; default: %(default)s",
     )
     parser.add_argument(
-        "--audio", type=path, metavar="DIR", help="recordings to verify on; default: generated"
+        "--audio",
+        type=path,
+        metavar="DIR",
+        help="a folder of recordings to verify on; default: generated signals",
     )
     parser.add_argument(
-        "--max-clips", type=int, default=20, help="how many of them, default: %(default)s"
+        "--max-clips",
+        type=int,
+        default=20,
+        help="how many recordings of DIR to verify on; default: %(default)s",
     )
     add_bounds(parser, None)
-    parser.add_argument("--force", action="store_true", help="replace a bundle that is there")
-    parser.add_argument("--json", type=path, metavar="FILE", help="also write what was measured")
+    parser.add_argument("--force", action="store_true", help="replace a bundle that already exists")
+    parser.add_argument(
+        "--json",
+        type=path,
+        metavar="FILE",
+        help="also write the bundle's description to FILE",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
-    """Exports; returns the exit status."""
+    """Export a checkpoint and print a summary; return the exit status."""
+    from voxmood.bundle.description import PRECISIONS
     from voxmood.errors import VoxmoodError
     from voxmood.files import write_whole
-    from voxmood_export.export import PRECISIONS, export_bundle, steps
+    from voxmood_export.export import export_bundle, steps
     from voxmood_export.output import check_report_output
-    from voxmood_export.verify import Bounds
+    from voxmood_export.verify import Bounds, Verification
 
     precisions = options.precisions.split(",")
-    unknown = [precision for precision in precisions if precision not in PRECISIONS]
-    if unknown or options.max_clips < 1:
-        what = f"--precisions {unknown[0]}" if unknown else f"--max-clips {options.max_clips}"
-        raise VoxmoodError(f"{what}: take some of {', '.join(PRECISIONS)}, and at least one clip.")
+    for precision in precisions:
+        if precision not in PRECISIONS:
+            raise VoxmoodError(
+                f"--precisions {precision}: is unknown; choose from {', '.join(PRECISIONS)}."
+            )
+    if options.max_clips < 1:
+        raise VoxmoodError(f"--max-clips {options.max_clips}: must be at least 1.")
     if options.json:
         check_report_output(options.json, options.checkpoint, options.output, options.audio)
     with tqdm(total=steps(precisions), bar_format="{l_bar}{bar}| {elapsed} {postfix}") as bar:
@@ -62,34 +84,35 @@ def run(options: argparse.Namespace) -> int:
             progress=progress,
         )
     for name, entry in bundle.precisions.items():
-        print(_as_text(name, entry))
+        print(_as_text(name, entry.bytes, Verification.from_json(entry.measured)))
     if options.json:
         write_whole(options.json, bundle.to_json())
     return 0
 
 
-def _as_text(name: str, entry: Precision) -> str:
-    measured = entry.measured
+def _as_text(precision: str, size: int, measured: Verification) -> str:
     lines = [
-        f"{name}: {entry.bytes / 1e6:.1f} MB, largest logit error "
-        f"{measured['max_logit_error']:.2g}, SQNR {measured['sqnr_db']} dB, same label on "
-        f"{measured['label_agreement']:.1%} of {measured['audio']}"
+        f"{precision}: {size / 1e6:.1f} MB, largest logit error {measured.max_logit_error:.2g}, "
+        f"SQNR {measured.sqnr_db} dB, same label on {measured.label_agreement:.1%} of "
+        f"{measured.audio}"
     ]
-    balanced = [each for each in measured.get("outliers", []) if each["after"] is not None]
-    if balanced:
-        worst = max(balanced, key=lambda each: float(each["before"]))
-        left = len(measured["outliers"]) - len(balanced)
+    outliers = measured.outliers or []
+    smoothed = [each for each in outliers if each.after is not None]
+    if smoothed:
+        worst = max(smoothed, key=lambda each: each.before)
         lines.append(
-            f"  outliers: {worst['tensor']} {worst['before']} times the median channel, "
-            f"{worst['after']} balanced; {len(balanced)} tensors balanced, {left} left, which feed "
-            "more than products"
+            f"  outliers: the loudest channel of {worst.tensor} was {worst.before} times the "
+            f"median channel and is {worst.after} times after SmoothQuant; {len(smoothed)} tensors "
+            f"were smoothed, and {len(outliers) - len(smoothed)} were left because they feed more "
+            "than linear layers"
         )
-    if kept := measured.get("in_float"):
-        plain = measured["without"]
+    if measured.in_float and measured.without:
+        kept, plain = measured.in_float, measured.without
+        some = ", ".join(kept[:5]) + (", …" if len(kept) > 5 else "")
         lines.append(
-            f"  in float for the bounds: {len(kept)} products ({', '.join(kept[:5])}"
-            f"{', …' if len(kept) > 5 else ''}); {entry.bytes / plain['bytes']:.2f} times the size "
-            f"and {measured['real_time_factor'] / plain['real_time_factor']:.2f} times the time, "
-            f"for {measured['sqnr_db']} dB instead of {plain['sqnr_db']} dB"
+            f"  in float for the bounds: {len(kept)} linear layers ({some}); "
+            f"{size / plain.bytes:.2f} times the size and "
+            f"{measured.real_time_factor / plain.real_time_factor:.2f} times the time, "
+            f"for {measured.sqnr_db} dB instead of {plain.sqnr_db} dB"
         )
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""What can go wrong between a checkpoint and a bundle."""
+"""The errors of an export."""
 
 from voxmood.errors import VoxmoodError
 
@@ -8,7 +8,7 @@ class CheckpointError(VoxmoodError, ValueError):
 
 
 class OutputExistsError(VoxmoodError, FileExistsError):
-    """The output folder is there already."""
+    """The output already exists, and may not or must not be replaced."""
 
 
 class ExportError(VoxmoodError, RuntimeError):
@@ -16,24 +16,24 @@ class ExportError(VoxmoodError, RuntimeError):
 
 
 class VerificationError(ExportError):
-    """The graph does not do what the checkpoint does; no bundle was written."""
+    """A graph does not compute what the checkpoint does, so no bundle was written."""
 
 
 class NamesError(VerificationError):
-    """Inputs or outputs are not called as the contract says."""
+    """The inputs or outputs of a graph have other names than the contract says."""
 
 
 class AxesError(VerificationError):
-    """An axis is fixed that the contract leaves free, or the other way round."""
+    """An axis of a graph is fixed that the contract leaves free, or the other way round."""
 
 
 class ShapesError(VerificationError):
     """An output has another shape than the original model's."""
 
 
-class ValuesError(VerificationError):
-    """An output has other values than the original model's."""
+class LogitsError(VerificationError):
+    """The logits of the fp32 graph differ from the original model's."""
 
 
 class BoundsError(VerificationError):
-    """A precision is further from the original model than it was asked to be."""
+    """A precision differs more from the original model than the bounds allow."""

@@ -1,13 +1,13 @@
-"""Checkpoint to verified bundle."""
+"""The export of a checkpoint to a verified bundle."""
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import onnxruntime
 
@@ -22,64 +22,68 @@ from voxmood.bundle.description import (
 )
 from voxmood.comparison.bounds import Measure
 from voxmood_export.checkpoint import Checkpoint, load_checkpoint
+from voxmood_export.clips import Clips, generated_clips, recorded_clips
+from voxmood_export.contract import check_contract
 from voxmood_export.errors import BoundsError, VerificationError
 from voxmood_export.graph import export_graph, write_graph
-from voxmood_export.inference import Geometry, InferenceForm
-from voxmood_export.int8 import Int8, fewest
+from voxmood_export.int8.quantizer import Quantizer
+from voxmood_export.int8.sensitivity import fewest_in_float
+from voxmood_export.network.inference_form import Geometry, InferenceForm
 from voxmood_export.output import check_bundle_output, whole_or_not_at_all
-from voxmood_export.verify import (
-    Bounds,
-    Clips,
-    check_contract,
-    generated_clips,
-    measure,
-    recorded_clips,
-    reference_logits,
-)
+from voxmood_export.verify import Bounds, PlainInt8, Verification, reference_logits, verify
 
-PRECISIONS = ("fp32", "fp16", "int8")
 DEFAULT_PRECISIONS = ("fp32", "int8")
-COMPARED = ("real_time_factor", "sqnr_db", "max_probability_drift", "label_agreement")
-"""What is told of int8 before and after products are kept in float."""
-
-MAX_SECONDS = 60.0  # of one run; attention's memory grows by the square
+MAX_SECONDS = 60.0  # of one run; the memory of attention grows with its square
 NO_BOUNDS = Bounds()
 Progress: TypeAlias = Callable[[str], None]
 TOOLS = ("voxmood", "torch", "transformers", "optimum-onnx", "onnx")
 
 
 def export_bundle(
-    source: str,
-    output: Path,
+    source: str | Path,
+    output: str | Path,
     *,
     revision: str | None = None,
     precisions: Sequence[str] = DEFAULT_PRECISIONS,
-    audio: Path | None = None,
+    audio: str | Path | None = None,
     max_clips: int = 20,
     bounds: Bounds = NO_BOUNDS,
     force: bool = False,
     progress: Progress = lambda step: None,
 ) -> Bundle:
-    """Exports a checkpoint, verifies every precision and writes the bundle, whole or not at all.
+    """Export a checkpoint, verify every precision and write the bundle as a whole or not at all.
+
+        import voxmood, voxmood_export
+        voxmood_export.export_bundle("checkpoint", "bundle", audio="folder")
+        voxmood.load("bundle").predict("clip.wav")
 
     Args:
         source: a checkpoint folder or a hub id.
-        output: the bundle's folder; neither it nor the checkpoint may lie in the other.
+        output: the bundle's folder, which must not be the checkpoint or hold it.
         revision: branch, tag or commit of a hub id.
-        precisions: some of `PRECISIONS`.
-        audio: a folder of recordings to verify on; None takes generated signals.
-        max_clips: how many recordings of it to use.
-        bounds: what every precision must keep on them; int8 keeps products in float for it.
-        force: replace a bundle that is there, once the new one is verified; never anything else.
-        progress: called with the name of each step as it begins.
+        precisions: which precisions to write, some of "fp32", "fp16" and "int8".
+        audio: a folder of recordings to verify on. None takes generated signals.
+        max_clips: how many of these recordings to verify on. Int8 is calibrated on others.
+        bounds: what every precision must keep on the clips. Int8 keeps linear layers in float for
+            it, as few as are enough.
+        force: whether a bundle that already exists is replaced once the new one is verified.
+            Nothing but a bundle is ever replaced.
+        progress: called with the name of each step when the step begins.
+
+    Returns:
+        The description of the bundle.
 
     Raises:
-        CheckpointError: the checkpoint cannot be used.
-        OutputExistsError: the output exists, and is no bundle or `force` is not set.
+        CheckpointError: the checkpoint is not found, damaged or not supported.
+        MissingFileError: the folder of recordings is missing.
+        AudioError: the folder holds no recordings, or one cannot be read.
+        OutputExistsError: the output already exists, and is not a bundle or `force` is not set.
         OutputError: the output is an input or the current folder, or cannot be made.
-        VerificationError: a graph does not do what the checkpoint does, or misses the bounds.
+        VerificationError: a graph does not compute what the checkpoint does, or misses its bounds.
         ExportError: the bundle cannot be written.
     """
+    source, output = str(source), Path(output)
+    audio = None if audio is None else Path(audio)
     check_bundle_output(output, source, audio, force=force)
     progress("load checkpoint")
     checkpoint = load_checkpoint(source, revision)
@@ -88,17 +92,20 @@ def export_bundle(
     with whole_or_not_at_all(output, force=force) as folder:
         writer = _Writer(checkpoint, clips, bounds, folder, progress)
         for precision in precisions:
-            writer.write_int8() if precision == "int8" else writer.write_float(precision)
+            if precision == "int8":
+                writer.write_int8()
+            else:
+                writer.write_float(precision)
         return writer.bundle
 
 
 def steps(precisions: Sequence[str]) -> int:
-    """How often `progress` is called, unless bounds ask for more."""
+    """Return how often `progress` is called, unless bounds ask for more."""
     return 2 + 2 * len(precisions)
 
 
 class _Writer:
-    """Writes the precisions of one checkpoint into a folder, each verified as it is made."""
+    """Write the precisions of one checkpoint into a folder, and verify each of them."""
 
     def __init__(
         self, checkpoint: Checkpoint, clips: Clips, bounds: Bounds, folder: Path, progress: Progress
@@ -110,7 +117,7 @@ class _Writer:
         self.reference = list(reference_logits(checkpoint, clips))
 
     def write_float(self, precision: str) -> None:
-        """fp32 or fp16."""
+        """Write fp32 or fp16."""
         self.progress(f"make {precision} graph")
         form = InferenceForm(
             self.checkpoint.model,
@@ -121,32 +128,40 @@ class _Writer:
         write_graph(export_graph(form), self.folder / model_file(precision), self.bundle)
         del form
         gc.collect()  # a graph's nodes hold each other, and with them all weights
-        if missed := self._verify(precision):
+        verification, missed = self._verify(precision)
+        if missed:
             raise _not_met(precision, missed)
+        self._add_measured(precision, verification)
 
     def write_int8(self) -> None:
-        """int8, with the fewest products in float where it misses the bounds without."""
+        """Write int8, with as few linear layers in float as its bounds ask for."""
         self.progress("make int8 graph")
-        int8 = Int8(self.checkpoint, self.clips)
-        path = self.folder / model_file("int8")
-        facts: dict[str, Any] = {"outliers": [asdict(each) for each in int8.outliers]}
+        quantizer = Quantizer(self.checkpoint, self.clips)
 
-        def missed(in_float: Sequence[str]) -> list[Measure]:
-            int8.write(path, self.bundle, in_float)
-            return self._verify("int8", facts)
+        def attempt(in_float: list[str]) -> tuple[Verification, list[Measure]]:
+            quantizer.write(self.folder / model_file("int8"), self.bundle, in_float)
+            verification, missed = self._verify("int8")
+            return replace(verification, outliers=quantizer.outliers), missed
 
-        if missed([]):
-            plain = self.bundle.precisions["int8"]
-            facts["without"] = {"bytes": plain.bytes} | {
-                key: plain.measured[key] for key in COMPARED
-            }
-            self.progress("measure products alone")
-            facts["in_float"] = kept = fewest(int8.harm(), lambda names: not missed(names))
-            if left := missed(kept):
-                raise _not_met(f"int8, even with {len(kept)} products in float,", left)
+        verification, missed = attempt([])
+        if missed:
+            plain = PlainInt8(
+                bytes=self.bundle.precisions["int8"].bytes,
+                real_time_factor=verification.real_time_factor,
+                sqnr_db=verification.sqnr_db,
+                max_probability_drift=verification.max_probability_drift,
+                label_agreement=verification.label_agreement,
+            )
+            self.progress("measure sensitivity of layers")
+            kept = fewest_in_float(quantizer.sensitivity(), lambda names: not attempt(names)[1])
+            verification, missed = attempt(kept)
+            if missed:
+                raise _not_met(f"int8, even with {len(kept)} layers in float,", missed)
+            verification = replace(verification, without=plain, in_float=kept)
+        self._add_measured("int8", verification)
 
-    def _verify(self, precision: str, facts: Mapping[str, Any] | None = None) -> list[Measure]:
-        """Describes a precision whose graph is written and measures it; returns missed bounds."""
+    def _verify(self, precision: str) -> tuple[Verification, list[Measure]]:
+        """Verify a precision whose graph is written; return the measures that miss their bounds."""
         self.progress(f"verify {precision}")
         path = self.folder / model_file(precision)
         check_contract(path, precision, len(self.bundle.labels))
@@ -159,14 +174,16 @@ class _Writer:
         self._describe(precision, Precision(files))
         try:
             model = load(self.folder, precision=precision, verify=False)
-            measured, missed = measure(model, self.reference, self.clips, self.bounds)
+            return verify(model, self.reference, self.clips, self.bounds)
         except BundleError as error:
             raise VerificationError(
-                f"{precision}: the runtime refuses what came of the checkpoint ({error}) "
+                f"{precision}: the runtime refuses the exported model ({error}) "
                 "Nothing was written."
             ) from error
-        self._describe(precision, Precision(files, measured | dict(facts or {})))
-        return missed
+
+    def _add_measured(self, precision: str, verification: Verification) -> None:
+        entry = self.bundle.precisions[precision]
+        self._describe(precision, replace(entry, measured=verification.to_json()))
 
     def _describe(self, precision: str, entry: Precision) -> None:
         entries = {**self.bundle.precisions, precision: entry}
@@ -180,7 +197,7 @@ def _not_met(what: str, missed: Sequence[Measure]) -> BoundsError:
 
 
 def describe(checkpoint: Checkpoint) -> Bundle:
-    """What a bundle of this checkpoint says of itself, before any precision is made."""
+    """Return the description of a checkpoint's bundle, before any precision is made."""
     rate = checkpoint.extractor.sampling_rate
     return Bundle(
         name=checkpoint.name.rpartition("/")[2],
@@ -192,7 +209,7 @@ def describe(checkpoint: Checkpoint) -> Bundle:
         architecture=checkpoint.model.config.model_type,
         checkpoint=checkpoint.name,
         revision=checkpoint.revision,
-        license=checkpoint.licence,
+        license=checkpoint.license,
         tools={tool: version(tool) for tool in TOOLS}
         | {"onnxruntime": onnxruntime.__version__},  # whose distribution has a name per flavour
         session_options={},

@@ -1,4 +1,4 @@
-"""Graphs: an inference form through Optimum to ONNX, and onto the disk."""
+"""Float graphs: an inference form becomes an ONNX graph through Optimum, and goes onto the disk."""
 
 from __future__ import annotations
 
@@ -15,41 +15,41 @@ from optimum.exporters.onnx.convert import export
 from optimum.utils import NormalizedConfig
 
 from voxmood.bundle.description import Bundle
-from voxmood_export.inference import InferenceForm
+from voxmood_export.network.inference_form import InferenceForm
 
 OPSET = 20  # the first with Gelu as one operator, the last that the TorchScript exporter writes
-EXTERNAL_DATA_BYTES = 64 << 20  # weights beyond this stand beside the graph, where they are mapped
+EXTERNAL_DATA_BYTES = 64 << 20  # larger weights get a file of their own, which is mapped
 ALIGNMENT = 64 << 10  # of external data, so that every platform can map it
 
 
 class WaveformOnnxConfig(OnnxConfig):  # type: ignore[misc]
-    """Optimum's view of the contract: raw waveforms and lengths in, three outputs."""
+    """Tell Optimum the contract: raw waveforms and lengths go in, three outputs come out."""
 
     NORMALIZED_CONFIG_CLASS = NormalizedConfig
     batched = True
 
     @property
     def inputs(self) -> dict[str, dict[int, str]]:
-        """Inputs with their dynamic axes."""
+        """Return the inputs with their dynamic axes."""
         if self.batched:
             return {"waveform": {0: "batch", 1: "samples"}, "lengths": {0: "batch"}}
         return {"waveform": {1: "samples"}, "lengths": {}}
 
     @property
     def outputs(self) -> dict[str, dict[int, str]]:
-        """Outputs with their dynamic axes."""
+        """Return the outputs with their dynamic axes."""
         axes = {0: "batch"} if self.batched else {}
         return {"logits": axes, "probabilities": axes, "embedding": axes}
 
     def generate_dummy_inputs(self, framework: str = "pt", **shapes: Any) -> dict[str, Any]:
-        """Two padded clips, or one, for tracing."""
+        """Return two padded clips for tracing, or one where the batch is fixed."""
         if self.batched:
             return {"waveform": torch.rand(2, 8000) - 0.5, "lengths": torch.tensor([8000, 5000])}
         return {"waveform": torch.rand(1, 8000) - 0.5, "lengths": torch.tensor([7900])}
 
 
 def export_graph(form: InferenceForm) -> onnx_ir.Model:
-    """The form's ONNX graph, its weights in memory."""
+    """Return the form's ONNX graph with its weights in memory."""
     config = WaveformOnnxConfig(form.config, task="audio-classification")
     config.batched = form.batched
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
@@ -65,7 +65,7 @@ def export_graph(form: InferenceForm) -> onnx_ir.Model:
     IdentityEliminationPass()(model)
     # Shape inference loses what the form fixes.
     batch = "batch" if form.batched else 1
-    widths = (form.config.num_labels, form.config.num_labels, form.config.classifier_proj_size)
+    widths = (form.config.num_labels, form.config.num_labels, form.head.embedding_width)
     for output, width in zip(model.graph.outputs, widths, strict=True):
         output.shape = onnx_ir.Shape([batch, width])
     return model
@@ -74,8 +74,8 @@ def export_graph(form: InferenceForm) -> onnx_ir.Model:
 def _separate_equal_weights(graph: onnx_ir.Graph) -> None:
     """Give every weight its own initializer, under the name that it has in the form.
 
-    The exporter keeps one of several equal weights and makes the others by Identity. The int8 pass
-    looks weights up by name and changes one without the others.
+    The exporter keeps one of several equal weights and makes the others with Identity nodes. The
+    int8 pass looks weights up by name and changes one without the others.
     """
     for node in list(graph):
         source = node.inputs[0] if node.op_type == "Identity" else None
@@ -92,7 +92,7 @@ def _separate_equal_weights(graph: onnx_ir.Graph) -> None:
 
 
 def write_graph(model: onnx_ir.Model, path: Path, bundle: Bundle) -> None:
-    """Writes a graph with its metadata and, where its weights are large, external data."""
+    """Write a graph with its metadata and, where its weights are large, external data."""
     model.metadata_props.update(bundle.metadata())
     model.graph.name = bundle.name
     model.doc_string = f"{bundle.name}: speech emotion recognition, made by voxmood"

@@ -1,4 +1,4 @@
-"""Where a bundle goes: an output replaces a bundle or nothing, whole or not at all."""
+"""The output of an export, which replaces a bundle or nothing, as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def check_bundle_output(output: Path, source: str, audio: Path | None, *, force:
 
     Args:
         output: the bundle's folder.
-        source: the checkpoint, which the output may not be or hold, if it is a folder.
-        audio: the folder of recordings, which the output may not be or hold.
-        force: whether a bundle that is there is replaced.
+        source: the checkpoint. If it is a folder, the output must not be that folder or hold it.
+        audio: the folder of recordings, which the output must not be or hold.
+        force: whether a bundle that already exists is replaced.
 
     Raises:
         OutputError: the output is an input or the current folder, or cannot be made.
-        OutputExistsError: the output exists, and is no bundle or `force` is not set.
+        OutputExistsError: the output already exists, and is not a bundle or `force` is not set.
     """
     try:
         if output.is_dir() and output.samefile(Path.cwd()):
@@ -77,14 +77,16 @@ def _check_replaceable(output: Path, *, force: bool) -> None:
     if not os.path.lexists(output):
         return
     if not output.is_dir():
-        raise OutputExistsError(f"{output}: already exists and is no folder; choose another name.")
+        raise OutputExistsError(
+            f"{output}: already exists and is not a folder; choose another name."
+        )
     others = sorted(
         path.name for path in output.iterdir() if path.name not in BUNDLE_FILES or path.is_dir()
     )
     if others:
         raise OutputExistsError(
-            f"{output}: already exists and holds {others[0]!r}, which is not a bundle's; choose "
-            "another name."
+            f"{output}: already exists and holds {others[0]!r}, which does not belong to a bundle; "
+            "choose another name."
         )
     try:
         read_bundle(output)
@@ -98,23 +100,23 @@ def _check_replaceable(output: Path, *, force: bool) -> None:
 
 
 def _check_parents(path: Path) -> None:
-    """Check that a file or folder of this name can be made."""
+    """Check that a file or folder can be made at a path."""
     parent = Path(os.path.realpath(path)).parent
     while not os.path.lexists(parent):
         parent = parent.parent
     if not parent.is_dir():
         raise OutputError(f"{path}: {parent} is not a folder; choose another place.")
     if not os.access(parent, os.W_OK | os.X_OK):
-        raise OutputError(f"{path}: {parent} may not be written to; choose another place.")
+        raise OutputError(f"{path}: {parent} is not writable; choose another place.")
 
 
 @contextmanager
 def whole_or_not_at_all(output: Path, *, force: bool) -> Iterator[Path]:
-    """A temporary folder beside the output, renamed to it at the end, deleted on any error.
+    """Yield a temporary folder, which is renamed to the output at the end and deleted on any error.
 
     Raises:
-        OutputExistsError: meanwhile the output was made by someone else.
-        ExportError: the disk is full or cannot be written to.
+        OutputExistsError: someone else has made the output in the meantime.
+        ExportError: the disk is full or not writable.
     """
     target = Path(os.path.realpath(output))  # a link to a bundle stays one
     folder = None
@@ -134,14 +136,14 @@ def whole_or_not_at_all(output: Path, *, force: bool) -> Iterator[Path]:
         raise type(error)(str(error).replace(str(folder), str(output))) from error
     except OSError as error:
         raise ExportError(_not_written(output, target.parent, error)) from error
-    except Exception as error:  # ONNX Runtime's and protobuf's errors of a full disk are their own
+    except Exception as error:  # a full disk makes ONNX Runtime and protobuf raise their own errors
         if _is_full(target.parent):
             raise ExportError(_not_written(output, target.parent, error)) from error
         raise
 
 
 def _replace(target: Path, folder: Path, old: Path) -> None:
-    """Puts a folder in the place of another, which comes back if that fails."""
+    """Put a folder in the place of another one, which comes back if that fails."""
     if not target.exists():
         folder.rename(target)
         return

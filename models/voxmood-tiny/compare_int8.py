@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 import voxmood
 from voxmood.comparison.metrics import agreement, sqnr
-from voxmood_export.export import export_bundle
+from voxmood_export import export_bundle
 
 HERE = Path(__file__).resolve().parent
 FOLDS = 5

@@ -20,7 +20,7 @@ from voxmood_bench.measure.accuracy import (
     scores,
 )
 from voxmood_bench.measure.datasets import Utterance
-from voxmood_export.signals import speech_like
+from voxmood_export.clips import speech_like
 
 LABELS = ("neu", "hap", "ang", "sad")
 

@@ -18,7 +18,7 @@ from voxmood_bench.engines.process import LoadSettings
 from voxmood_bench.engines.sizes import installed_bytes, required_bytes
 from voxmood_bench.engines.worker import Worker
 from voxmood_bench.errors import BenchmarkError
-from voxmood_export.signals import speech_like
+from voxmood_export.clips import speech_like
 
 
 def test_our_own_engines_in_processes_of_their_own(bundle: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from voxmood.cli import main
 from voxmood_bench.engines.profiler import PARTS, REST, part_of, profile, read_events
-from voxmood_export.signals import speech_like
+from voxmood_export.clips import speech_like
 
 
 @pytest.mark.parametrize(

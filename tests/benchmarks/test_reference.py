@@ -14,7 +14,7 @@ from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
 import voxmood
 from voxmood_bench.engines.reference import Reference
-from voxmood_export.signals import speech_like
+from voxmood_export.clips import speech_like
 
 
 def test_predicts_as_the_model_card_does_and_as_our_model_is_asked(

@@ -17,7 +17,7 @@ from near import NETWORK_DB
 import voxmood
 from voxmood import AudioError
 from voxmood.audio.listing import Recording
-from voxmood.bundle import read_bundle
+from voxmood.bundle.description import read_bundle
 from voxmood.cli import main
 from voxmood.comparison.metrics import agreement
 from voxmood_bench.engines import models
@@ -38,7 +38,7 @@ from voxmood_bench.measure.plan import Plan
 from voxmood_bench.measure.suite import Suite
 from voxmood_bench.report.files import read_report, write_report
 from voxmood_bench.report.schema import AnswersFailure, AudioFacts, Startup, StartupFailure
-from voxmood_export.signals import speech_like
+from voxmood_export.clips import speech_like
 
 LABELS = ("neu", "hap", "ang", "sad")
 INT8, AGAIN = "voxmood int8", "voxmood int8 again"

@@ -15,9 +15,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import Wav2Vec2ForSequenceClassification
 
-from voxmood_bench.random_checkpoint import LARGE, SMALL, make_checkpoint
 from voxmood_export import CheckpointError
 from voxmood_export.checkpoint import Checkpoint, load_checkpoint
+from voxmood_export.testing import LARGE, SMALL, make_checkpoint
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def test_loads_what_transformers_loads(checkpoint: Path) -> None:
     for name, tensor in expected.items():  # the classifier is scaled by measured logits
         torch.testing.assert_close(found[name], tensor, rtol=1e-4, atol=1e-5)
     assert loaded.labels == ("neu", "hap", "ang", "sad")
-    assert (loaded.name, loaded.revision, loaded.licence) == ("small", "", "apache-2.0")
+    assert (loaded.name, loaded.revision, loaded.license) == ("small", "", "apache-2.0")
 
 
 def test_old_bin_names(checkpoint: Path, tmp_path: Path) -> None:

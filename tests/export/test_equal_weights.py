@@ -14,11 +14,11 @@ from onnx import numpy_helper
 from safetensors.torch import load_file, save_file
 
 import voxmood
-from voxmood_bench.random_checkpoint import BASE, LARGE, SMALL, Settings, make_checkpoint
+from voxmood_export import export_bundle
 from voxmood_export.checkpoint import load_checkpoint
-from voxmood_export.export import export_bundle
 from voxmood_export.graph import export_graph
-from voxmood_export.inference import InferenceForm
+from voxmood_export.network.inference_form import InferenceForm
+from voxmood_export.testing import BASE, LARGE, SMALL, Settings, make_checkpoint
 
 State = dict[str, torch.Tensor]
 PROJECTOR_LIKE_LAYERS = {"classifier_proj_size": SMALL["hidden_size"]}

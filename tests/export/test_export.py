@@ -22,14 +22,16 @@ from voxmood_export import (
     BoundsError,
     CheckpointError,
     ExportError,
+    LogitsError,
     NamesError,
     OutputExistsError,
     ShapesError,
-    ValuesError,
+    export_bundle,
 )
 from voxmood_export.checkpoint import load_checkpoint
-from voxmood_export.export import export_bundle
-from voxmood_export.verify import Bounds, check_contract, generated_clips, measure, reference_logits
+from voxmood_export.clips import generated_clips
+from voxmood_export.contract import check_contract
+from voxmood_export.verify import Bounds, reference_logits, verify
 
 
 def test_the_bundle_says_what_it_is(bundle: Path) -> None:
@@ -98,7 +100,7 @@ def test_an_error_leaves_nothing(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("voxmood_export.verify.MAX_FLOAT_ERROR", 0.0)
-    with pytest.raises(ValuesError, match="a logit is off by"):
+    with pytest.raises(LogitsError, match="a logit is off by"):
         export_bundle(str(checkpoint), tmp_path / "bundle")
     assert list(tmp_path.iterdir()) == []
 
@@ -138,7 +140,16 @@ def test_names_axes_and_shapes_have_their_own_errors(
     loaded, clips = load_checkpoint(str(checkpoint)), generated_clips(16000)
     reference = [logits[:3] for logits in reference_logits(loaded, clips)]
     with pytest.raises(ShapesError, match=r"\(4,\).*\(3,\)"):
-        measure(voxmood.load(bundle), reference, clips, Bounds())
+        verify(voxmood.load(bundle), reference, clips, Bounds())
+
+
+def test_the_package_imports_pytorch_only_to_export() -> None:
+    code = (
+        "import sys, voxmood_export, voxmood_export.cli; assert 'torch' not in sys.modules\n"
+        "assert not hasattr(voxmood_export, 'no_such_name')\n"
+        "assert callable(voxmood_export.export_bundle)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_missing_extra_is_named(
@@ -166,7 +177,7 @@ def test_fp16_is_close_and_any_batch(checkpoint: Path, bundle: Path, tmp_path: P
         assert not np.array_equal(alone.logits, expected.logits)
 
 
-def test_bounds_that_int8_misses_keep_products_in_float(
+def test_bounds_that_int8_misses_keep_layers_in_float(
     checkpoint: Path, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plain = voxmood.load(bundle).bundle.precisions["int8"]
@@ -177,7 +188,7 @@ def test_bounds_that_int8_misses_keep_products_in_float(
     text = capsys.readouterr().out
     mixed = voxmood.load(output).bundle.precisions["int8"]
     kept = mixed.measured["in_float"]
-    assert f"in float for the bounds: {len(kept)} products" in text
+    assert f"in float for the bounds: {len(kept)} linear layers" in text
     assert mixed.measured["sqnr_db"] >= wanted > mixed.measured["without"]["sqnr_db"]
     assert mixed.bytes > plain.bytes
     graph = onnx.load(output / "model.int8.onnx").graph

@@ -18,34 +18,39 @@ from near import near
 import voxmood
 from voxmood.audio import read_waveform
 from voxmood.comparison.metrics import sqnr
-from voxmood_bench.random_checkpoint import BASE, LARGE, SMALL, make_checkpoint
+from voxmood_export import export_bundle
 from voxmood_export.checkpoint import load_checkpoint
-from voxmood_export.export import export_bundle
-from voxmood_export.inference import InferenceForm
-from voxmood_export.verify import generated_clips
+from voxmood_export.clips import generated_clips
+from voxmood_export.network.inference_form import InferenceForm
+from voxmood_export.testing import BASE, LARGE, SMALL, make_checkpoint
 
 RATE = 16000
 
 
 @dataclass(frozen=True)
 class Case:
-    family: str
+    architecture: str
     settings: dict[str, Any]
     small: dict[str, Any] = field(default_factory=dict)
     do_normalize: bool = True
 
 
+WAV2VEC2 = "Wav2Vec2ForSequenceClassification"
+HUBERT = "HubertForSequenceClassification"
+WAVLM = "WavLMForSequenceClassification"
 BATCH_NORM = {"conv_pos_batch_norm": True, "feat_proj_layer_norm": False}
 BUCKETS = {"num_buckets": 32, "max_bucket_distance": 40}  # reached by clips of a second
 CASES = {
-    "wav2vec2-large": Case("wav2vec2", LARGE),
-    "wav2vec2-base": Case("wav2vec2", BASE),
-    "wav2vec2-base-last-layer": Case("wav2vec2", BASE | {"use_weighted_layer_sum": False}),
-    "hubert-large": Case("hubert", LARGE),
-    "hubert-base": Case("hubert", BASE),
-    "hubert-base-batch-norm": Case("hubert", BASE | BATCH_NORM),
-    "wavlm-large": Case("wavlm", LARGE, BUCKETS),
-    "wavlm-base": Case("wavlm", BASE, BUCKETS, do_normalize=False),
+    "wav2vec2-large": Case(WAV2VEC2, LARGE),
+    "wav2vec2-base": Case(WAV2VEC2, BASE),
+    "wav2vec2-base-last-layer": Case(
+        "Wav2Vec2ForSequenceClassification", BASE | {"use_weighted_layer_sum": False}
+    ),
+    "hubert-large": Case(HUBERT, LARGE),
+    "hubert-base": Case(HUBERT, BASE),
+    "hubert-base-batch-norm": Case(HUBERT, BASE | BATCH_NORM),
+    "wavlm-large": Case(WAVLM, LARGE, BUCKETS),
+    "wavlm-base": Case(WAVLM, BASE, BUCKETS, do_normalize=False),
 }
 
 
@@ -56,9 +61,11 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 @pytest.fixture(scope="module")
 def checkpoint(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("family") / case.family
+    folder = tmp_path_factory.mktemp("family") / "checkpoint"
     settings = case.settings | SMALL | case.small
-    make_checkpoint(folder, settings, family=case.family, do_normalize=case.do_normalize)
+    make_checkpoint(
+        folder, settings, architecture=case.architecture, do_normalize=case.do_normalize
+    )
     return folder
 
 
@@ -122,8 +129,8 @@ def test_int8_drifts_little(bundle: Path) -> None:
     assert sqnr(logits(bundle, "fp32", clips), logits(bundle, "int8", clips)) > 15
 
 
-def test_each_product_has_weights_and_a_zero_point_of_its_own(bundle: Path) -> None:
-    """Else ONNX Runtime aborts, or lets products saturate, on CPUs that need uint8 weights."""
+def test_each_layer_has_weights_and_a_zero_point_of_its_own(bundle: Path) -> None:
+    """Else ONNX Runtime aborts or saturates on CPUs that need uint8 weights."""
     graph = onnx.load(bundle / "model.int8.onnx").graph
     products = [node.input for node in graph.node if node.op_type == "MatMulIntegerToFloat"]
     tensors = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
@@ -131,6 +138,14 @@ def test_each_product_has_weights_and_a_zero_point_of_its_own(bundle: Path) -> N
         assert len({inputs[place] for inputs in products}) == len(products)
         assert {tensors[inputs[place]].dtype for inputs in products} == {np.dtype(np.int8)}
     assert {int(tensors[inputs[5]]) for inputs in products} == {0}
+
+
+def test_only_small_layers_stay_in_float(bundle: Path) -> None:
+    graph = onnx.load(bundle / "model.int8.onnx", load_external_data=False).graph
+    weights = {tensor.name for tensor in graph.initializer}
+    left = {node.input[1] for node in graph.node if node.op_type == "MatMul"} & weights
+    assert {"head.projector.matrix", "head.classifier.matrix"} <= left
+    assert all(name.startswith(("front_end.0.", "head.")) or ".gate." in name for name in left)
 
 
 def test_positional_conv_is_finer_where_no_norm_precedes_it(bundle: Path, case: Case) -> None:
@@ -147,7 +162,7 @@ def test_full_size(name: str, emodb: list[Path], tmp_path: Path) -> None:
     make_checkpoint(
         tmp_path / "checkpoint",
         case.settings,
-        family=case.family,
+        architecture=case.architecture,
         do_normalize=case.do_normalize,
         waveforms=waves[1::2],
     )

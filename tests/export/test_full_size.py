@@ -19,11 +19,12 @@ import voxmood
 from voxmood.audio import read_waveform
 from voxmood.comparison.metrics import sqnr
 from voxmood.engine.session import create_session, resolve_provider
-from voxmood_bench.random_checkpoint import LARGE, make_checkpoint
 from voxmood_export.checkpoint import load_checkpoint
+from voxmood_export.clips import recorded_clips
 from voxmood_export.export import describe, export_bundle
-from voxmood_export.int8 import Int8
-from voxmood_export.verify import recorded_clips, reference_logits
+from voxmood_export.int8.quantizer import Quantizer
+from voxmood_export.testing import LARGE, make_checkpoint
+from voxmood_export.verify import reference_logits
 
 CORPUS = Path(__file__).parents[3] / "shared" / "corpora" / "emodb"
 
@@ -79,16 +80,16 @@ def add_outliers(model: Any) -> None:
     pairs = [(projection.layer_norm, [projection.projection])]
     for layer in encoder.layers:
         attention = layer.attention
-        products = [attention.q_proj, attention.k_proj, attention.v_proj]
-        pairs.append((layer.layer_norm, products))
+        linears = [attention.q_proj, attention.k_proj, attention.v_proj]
+        pairs.append((layer.layer_norm, linears))
         pairs.append((layer.final_layer_norm, [layer.feed_forward.intermediate_dense]))
     with torch.no_grad():
-        for norm, products in pairs:
+        for norm, linears in pairs:
             channels = torch.randperm(len(norm.weight), generator=generator)[:6]
             norm.weight[channels] *= LOUD
             norm.bias[channels] *= LOUD
-            for product in products:
-                product.weight[:, channels] /= LOUD
+            for linear in linears:
+                linear.weight[:, channels] /= LOUD
 
 
 def test_int8_keeps_29_db_with_and_without_outliers(tmp_path: Path) -> None:
@@ -106,7 +107,7 @@ def test_int8_keeps_29_db_with_and_without_outliers(tmp_path: Path) -> None:
             if loud:
                 add_outliers(loaded.model)
             path = tmp_path / "model.int8.onnx"
-            Int8(loaded, clips).write(path, describe(loaded))
+            Quantizer(loaded, clips).write(path, describe(loaded))
             session = create_session(
                 path, providers=resolve_provider("cpu"), threads=None, config={}, int8=True
             )

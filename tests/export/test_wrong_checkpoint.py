@@ -70,7 +70,10 @@ def pickled(value: Any, *, by_torch: bool = True) -> Change:
     def apply(folder: Path) -> None:
         (folder / WEIGHTS).unlink()
         path = folder / "pytorch_model.bin"
-        torch.save(value, path) if by_torch else path.write_bytes(pickle.dumps(value))
+        if by_torch:
+            torch.save(value, path)
+        else:
+            path.write_bytes(pickle.dumps(value))
 
     return apply
 
@@ -110,7 +113,7 @@ WRONG: list[tuple[str, Change, str, str]] = [  # name, change, file, what is sai
     ("num_labels 1", config(id2label="left out", num_labels=1), CONFIG, "regression head"),
     ("regression", config(problem_type="regression"), CONFIG, "regression head"),
     ("multi-label", config(problem_type="multi_label_classification"), CONFIG, "only 'single_"),
-    ("repeated", labels("a", "b", "a", "c"), CONFIG, "'a' stands 2 times"),
+    ("repeated", labels("a", "b", "a", "c"), CONFIG, "'a' is 2 times"),
     ("numbers", labels(0, 1, 2, 3), CONFIG, 'write it as text, in "quotes"'),
     ("null", labels("a", None, "b", "c"), CONFIG, "label 1 in id2label is None"),
     ("newline", labels("a", "b\n", "c", "d"), CONFIG, "one line"),
@@ -122,9 +125,9 @@ WRONG: list[tuple[str, Change, str, str]] = [  # name, change, file, what is sai
     ("no numbers", config(id2label={"neu": 0, "hap": 1}), CONFIG, "number the labels"),
     ("label list", config(id2label=["a", "b", "c", "d"]), CONFIG, "must be an object"),
     ("no labels", config(id2label={}), CONFIG, "must be an object"),
-    ("too few", labels("a", "b", "c"), CONFIG, "names 3 labels, and the weights are of 4"),
-    ("too many", labels(*"abcde"), CONFIG, "names 5 labels, and the weights are of 4"),
-    ("unnamed", config(id2label="left out"), CONFIG, "names 2 labels, and the weights are of 4"),
+    ("too few", labels("a", "b", "c"), CONFIG, "names 3 labels, but the weights are for 4"),
+    ("too many", labels(*"abcde"), CONFIG, "names 5 labels, but the weights are for 4"),
+    ("unnamed", config(id2label="left out"), CONFIG, "names 2 labels, but the weights are for 4"),
     ("thousands", labels(*map(str, range(2000))), CONFIG, "at most 1000"),
     ("crossed", config(label2id={"neu": 1, "hap": 0}), CONFIG, "'neu' is label 0 in id2label and"),
     ("config list", text(CONFIG, "[]"), CONFIG, "not a JSON object"),
@@ -193,7 +196,7 @@ WRONG: list[tuple[str, Change, str, str]] = [  # name, change, file, what is sai
         "is missing; model.safetensors.index.json lists it",
     ),
     *(
-        (f"shard {name}", index(weight_map={"a": name}), f"{WEIGHTS}.index.json", "no file name")
+        (f"shard {name}", index(weight_map={"a": name}), f"{WEIGHTS}.index.json", "not a file name")
         for name in ("../a", "/etc/passwd", "a/b", "..", ".", "", "a\\b", "a\n", None, 3)
     ),
     ("no map", index(metadata={}), f"{WEIGHTS}.index.json", "no weight_map"),

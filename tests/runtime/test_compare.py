@@ -21,7 +21,7 @@ from voxmood import AudioError, BundleError, ManifestError, MissingFileError
 from voxmood.bundle.description import sha256
 from voxmood.bundle.locate import shipped_bundle
 from voxmood.cli import main
-from voxmood_export.signals import speech_like
+from voxmood_export.clips import speech_like
 
 RATE = 16000
 SHIPPED = shipped_bundle()

@@ -19,8 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import voxmood
 from voxmood import BundleError
-from voxmood.bundle import graph_file
-from voxmood.bundle.description import sha256
+from voxmood.bundle.description import graph_file, sha256
 from voxmood.bundle.graph_file import read_graph_file
 from voxmood.bundle.locate import shipped_bundle
 

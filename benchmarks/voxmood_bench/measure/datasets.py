@@ -15,7 +15,7 @@ from voxmood.audio import Waveform, read_waveform
 from voxmood.audio.listing import Recording, read_manifest
 from voxmood.errors import ManifestError, MissingFileError
 from voxmood_bench.errors import DatasetError
-from voxmood_export.verify import generated_clips
+from voxmood_export.clips import generated_clips
 
 EMODB_NAME = re.compile(r"(?P<speaker>\d\d)[ab]\d\d(?P<emotion>[WLEAFTN])[a-z]")
 EMODB_LABELS = {  # German initials: Wut, Langeweile, Ekel, Angst, Freude, Trauer, neutral

@@ -10,7 +10,7 @@ from voxmood.engine.threads import default_threads
 from voxmood_bench.engines.profiler import PARTS, REST, profile
 from voxmood_bench.measure.machine import machine
 from voxmood_bench.report.schema import TimeProfile
-from voxmood_export.signals import speech_like
+from voxmood_export.clips import speech_like
 
 VERSION = 1
 

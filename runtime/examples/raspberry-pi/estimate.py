@@ -20,8 +20,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import Wav2Vec2Config, Wav2Vec2ForSequenceClassification
 
-from voxmood_bench.random_checkpoint import LARGE
 from voxmood_bench.report.tables import markdown
+from voxmood_export.testing import LARGE
 
 SHIPPED = Path(__file__).parents[3] / "models" / "voxmood-tiny"
 SECONDS = 5

@@ -1,34 +1,25 @@
-"""The int8 graph: what was quantised, how, and how far it drifts."""
+"""The int8 graph: what was quantized, and how."""
 
 from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import onnx
 import onnx_ir
 import onnxruntime
 import pytest
-import torch
-from near import near
 
-from voxmood_bench.random_checkpoint import SMALL
-from voxmood_export.bias import correct_bias, embedding_shift
 from voxmood_export.checkpoint import load_checkpoint
-from voxmood_export.front_end import GroupNormFirstLayer
+from voxmood_export.clips import generated_clips
 from voxmood_export.graph import export_graph
-from voxmood_export.inference import InferenceForm
-from voxmood_export.quantize import (
-    FINER_LAYER_NORM,
-    GELU_MINIMUM,
-    WINDOW_ZERO,
-    _QuantisedValues,
-    quantize,
-    quantize_weight,
-)
-from voxmood_export.verify import generated_clips
+from voxmood_export.int8.bias_correction import correct_bias, embedding_shift
+from voxmood_export.int8.graph_pass import GELU_MINIMUM, ROW_ZERO, _QuantizedTensors, quantize
+from voxmood_export.int8.recipe import choose_recipe
+from voxmood_export.int8.weights import quantize_weight
+from voxmood_export.network.inference_form import InferenceForm
+from voxmood_export.testing import SMALL
 
 
 @pytest.fixture(scope="module")
@@ -36,11 +27,11 @@ def graph(bundle: Path) -> onnx.GraphProto:
     return onnx.load(bundle / "model.int8.onnx").graph
 
 
-def test_every_large_product_is_int8(graph: onnx.GraphProto) -> None:
+def test_every_large_linear_layer_is_int8(graph: onnx.GraphProto) -> None:
     counts = Counter(node.op_type for node in graph.node)
     layers = SMALL["num_hidden_layers"]
-    # six of the front end, the projection, the positional conv, six in each layer
-    second_terms = 4 + 1  # of the front end's last four, and of the projection
+    # six of the feature encoder, the projection, the positional conv, six in each layer
+    second_terms = 4 + 1  # of the feature encoder's last four, and of the projection
     assert counts["MatMulIntegerToFloat"] == 6 + 1 + 1 + second_terms + 6 * layers
     assert counts["MultiHeadAttention"] == layers
     weights = {tensor.name for tensor in graph.initializer}
@@ -54,13 +45,13 @@ def test_every_large_product_is_int8(graph: onnx.GraphProto) -> None:
     ]
 
 
-def test_each_tensor_is_quantised_once(graph: onnx.GraphProto) -> None:
-    quantised = [node.input[0] for node in graph.node if node.op_type == "DynamicQuantizeLinear"]
-    quantised += [node.input[0] for node in graph.node if node.op_type == "QuantizeLinear"]
-    assert len(quantised) == len(set(quantised))
-    # query, key and value share one; so 4 in a layer, 6 of the front end, 2 after it; and the
-    # second terms of the last four of the front end and of the projection
-    assert len(quantised) == 4 * SMALL["num_hidden_layers"] + 6 + 2 + 5
+def test_each_tensor_is_quantized_once(graph: onnx.GraphProto) -> None:
+    quantized = [node.input[0] for node in graph.node if node.op_type == "DynamicQuantizeLinear"]
+    quantized += [node.input[0] for node in graph.node if node.op_type == "QuantizeLinear"]
+    assert len(quantized) == len(set(quantized))
+    # query, key and value share one; so 4 in a layer, 6 of the feature encoder, 2 after it; and the
+    # second terms of the last four of the feature encoder and of the projection
+    assert len(quantized) == 4 * SMALL["num_hidden_layers"] + 6 + 2 + 5
 
 
 def test_bytes_are_moved_not_floats(graph: onnx.GraphProto) -> None:
@@ -89,12 +80,12 @@ def test_weights_keep_their_value(shape: tuple[int, ...]) -> None:
 def test_bias_correction_takes_out_the_mean_shift(checkpoint: Path, tmp_path: Path) -> None:
     form = InferenceForm(load_checkpoint(str(checkpoint)).model, do_normalize=True, batched=False)
     graph = export_graph(form)
-    quantize(graph, FINER_LAYER_NORM, {})
+    quantize(graph, choose_recipe(form), {})
     path = tmp_path / "model.onnx"
     onnx_ir.save(graph, path)
     clips = generated_clips(16000)
     before = embedding_shift(path, form, clips.calibration)
-    correct_bias(graph, before)
+    correct_bias(graph, form.embedding_bias, before)
     onnx_ir.save(graph, path)
     after = embedding_shift(path, form, clips.calibration)
     assert np.abs(after).max() < 1e-3 * np.abs(before).max()
@@ -103,11 +94,11 @@ def test_bias_correction_takes_out_the_mean_shift(checkpoint: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize("loudest", [-0.1, 0.05, 3.0, 6.3, 30.0, 500.0])
-def test_gelu_is_quantised_by_a_step_that_its_minimum_is_a_multiple_of(loudest: float) -> None:
+def test_gelu_is_quantized_by_a_step_that_its_minimum_is_a_multiple_of(loudest: float) -> None:
     x = onnx_ir.val("x", dtype=onnx_ir.DataType.FLOAT, shape=[1, "frames", 4])
     graph = onnx_ir.Graph([x], [], nodes=[], opset_imports={"": 20})
-    quantised = _QuantisedValues(graph)
-    nodes, term = quantised._after_gelu(x)
+    quantized = _QuantizedTensors(graph, gelu_step=True)
+    nodes, term = quantized._after_gelu(x)
     graph.extend(nodes)
     graph.outputs.extend(term)
     for value, kind in zip(term, ("UINT8", "FLOAT", "UINT8"), strict=True):
@@ -125,12 +116,12 @@ def test_gelu_is_quantised_by_a_step_that_its_minimum_is_a_multiple_of(loudest: 
     assert scale <= 1.25 * max(loudest, 0.17) / 200 or loudest < 1
 
 
-def test_quiet_windows_are_quantised_as_finely_as_loud_ones() -> None:
+def test_quiet_rows_are_quantized_as_finely_as_loud_ones() -> None:
     x = onnx_ir.val("x", dtype=onnx_ir.DataType.FLOAT, shape=[1, "windows", 6])
     graph = onnx_ir.Graph([x], [], nodes=[], opset_imports={"": 21})
-    same = onnx_ir.node("Identity", [x])  # a value is quantised after what made it
+    same = onnx_ir.node("Identity", [x])  # a value is quantized after what made it
     graph.append(same)
-    term = _QuantisedValues(graph).by_window(same.outputs[0], 6)
+    term = _QuantizedTensors(graph, gelu_step=True).per_row(same.outputs[0], 6)
     outputs = {term.bytes: "UINT8", term.scale: "FLOAT"}
     for value, kind in outputs.items():
         value.dtype = onnx_ir.DataType[kind]
@@ -141,24 +132,7 @@ def test_quiet_windows_are_quantised_as_finely_as_loud_ones() -> None:
     values = (np.random.default_rng(0).normal(size=(50, 6)) * loudness).astype(np.float32)
     values = np.concatenate([values, np.zeros((1, 6), np.float32), np.abs(values), -values])
     codes, scales = session.run(None, {"x": values[None]})
-    decoded = (codes[0].astype(np.float64) - WINDOW_ZERO) * scales[0]
+    decoded = (codes[0].astype(np.float64) - ROW_ZERO) * scales[0]
     assert (np.abs(decoded - values) <= 0.501 * scales[0]).all()
-    widest = np.maximum(values.max(1) / (255 - int(WINDOW_ZERO)), -values.min(1) / WINDOW_ZERO)
+    widest = np.maximum(values.max(1) / (255 - int(ROW_ZERO)), -values.min(1) / ROW_ZERO)
     assert scales[0, :, 0] == pytest.approx(np.maximum(widest, 1e-30), rel=1e-6)
-
-
-def test_variance_from_the_covariance_keeps_its_digits() -> None:
-    """A nearly constant waveform, of which the filters pass a millionth."""
-    conv = torch.nn.Conv1d(1, 16, 10, stride=5, bias=False)
-    with torch.no_grad():
-        conv.weight -= conv.weight.mean(-1, keepdim=True)  # deaf to what is constant
-    norm = torch.nn.GroupNorm(16, 16)
-    layer = SimpleNamespace(conv=conv, layer_norm=norm)
-    time = torch.arange(8000) / 16000
-    wave = (1000 * torch.sin(2 * torch.pi * 2 * time) + torch.sin(2 * torch.pi * 2000 * time))[None]
-    with torch.inference_mode():
-        exact = norm.double()(conv.double()(wave.double()[:, None])).transpose(1, 2)
-        norm.float(), conv.float()
-        frames = exact.shape[1]
-        found = GroupNormFirstLayer(layer, 1)(wave, torch.tensor([8000]), frames)
-    assert found.numpy() == near(torch.nn.functional.gelu(exact).numpy(), 7e-4)

@@ -1,12 +1,12 @@
-"""The one operation that nearly all of the network's time goes into."""
+"""Linear layers, which nearly all of the network's time goes into."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
 
-class Product(nn.Module):
-    """``x @ matrix + bias``: a linear layer whose matrix is [in, out], as the graph wants it."""
+class LinearLayer(nn.Module):
+    """``x @ matrix + bias``, with a matrix [in, out] as the graph wants it."""
 
     def __init__(self, matrix: Tensor, bias: Tensor | None) -> None:
         super().__init__()
@@ -15,12 +15,12 @@ class Product(nn.Module):
         self.bias = None if bias is None else nn.Parameter(bias.detach(), requires_grad=False)
 
     @classmethod
-    def from_linear(cls, linear: nn.Linear, scale: float = 1.0) -> Product:
-        """The product of a linear layer, its output scaled."""
+    def from_torch(cls, linear: nn.Linear, scale: float = 1.0) -> LinearLayer:
+        """Return the same layer as one of PyTorch's, with its output multiplied by a scale."""
         bias = None if linear.bias is None else linear.bias * scale
         return cls(linear.weight.T if scale == 1.0 else linear.weight.T * scale, bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[..., in] to [..., out]."""
+        """Return [..., out] for an input [..., in]."""
         product = x @ self.matrix
         return product if self.bias is None else product + self.bias

@@ -1,4 +1,4 @@
-"""The front end: convolutions over samples and frames, written as matrix products.
+"""The feature encoder: convolutions over samples and frames, written as linear layers.
 
 Shapes: B clips, S samples, T or N frames, C channels.
 """
@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from voxmood_export.product import Product
+from voxmood_export.network.linear import LinearLayer
 
 
-class Framing(nn.Module):
-    """Cuts [B, T, C] into the windows of a convolution, [B, N, kernel * C].
+class Im2col(nn.Module):
+    """Lay out the windows of a convolution: [B, T, C] becomes [B, N, kernel * C].
 
     Rows of gcd(kernel, stride) frames are a view; where a window is longer than a row, a Gather
     lays rows side by side. T must be exactly (N - 1) * stride + kernel.
@@ -26,7 +26,7 @@ class Framing(nn.Module):
         kernel: frames of a window.
         stride: frames from one window to the next.
         channels: C.
-        batch: B where it is fixed, which saves the graph the nodes that would ask for it.
+        batch: B where it is fixed, which saves the graph the nodes that would compute it.
     """
 
     def __init__(self, kernel: int, stride: int, channels: int, batch: int | None) -> None:
@@ -38,7 +38,7 @@ class Framing(nn.Module):
         self.step = stride // frames
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, T, C] to [B, N, kernel * C]."""
+        """Return the windows [B, N, kernel * C] of an input [B, T, C]."""
         batch = self.batch or x.shape[0]
         x = x.reshape(batch, -1, self.row_width)
         if self.rows == 1:
@@ -50,39 +50,39 @@ class Framing(nn.Module):
 
 
 def conv_matrix(weight: Tensor) -> Tensor:
-    """A convolution's weight [out, in, kernel] as a matrix [kernel * in, out]."""
+    """Return a convolution's weight [out, in, kernel] as a matrix [kernel * in, out]."""
     return weight.permute(2, 1, 0).reshape(-1, weight.shape[0])
 
 
-class FirstLayer(nn.Module):
-    """The first convolution with its bias and its layer norm as one product.
+class LayerNormFirstLayer(nn.Module):
+    """Compute the first convolution, its bias and its layer norm as one linear layer.
 
-    Over the channels, the convolution's mean is a linear and its variance a quadratic form of the
-    window's samples x. With the weights centred once, the mean is gone; the variance s² is
-    |F [x, 1]|² for a small square factor F; and scaling [x, 1] by 1/s, with a constant appended
-    for the norm's bias, leaves one product of kernel + 2 inputs.
+    Over the channels, the convolution's mean is a linear form of the window's samples x, and its
+    variance a quadratic form. With the weights centered once, the mean is zero. The variance s² is
+    |F [x, 1]|² for a small square factor F. Scaling [x, 1] by 1/s and appending a constant for the
+    norm's bias leaves one linear layer of kernel + 2 inputs.
     """
 
     def __init__(self, layer: Any, batch: int | None) -> None:
         super().__init__()
         conv, norm = layer.conv, layer.layer_norm
         self.kernel, self.stride = conv.kernel_size[0], conv.stride[0]
-        self.framing = Framing(self.kernel, self.stride, 1, batch)
+        self.framing = Im2col(self.kernel, self.stride, 1, batch)
         self.epsilon = norm.eps
         matrix = conv_matrix(conv.weight.double())
         bias = matrix.new_zeros(1, matrix.shape[1]) if conv.bias is None else conv.bias[None]
         extended = torch.cat([matrix, bias.double()])  # acts on [x, 1]
-        centred = extended - extended.mean(1, keepdim=True)
+        centered = extended - extended.mean(1, keepdim=True)
         # QR gives the factor of the quadratic form without squaring its condition number.
-        factor = torch.linalg.qr(centred.T / math.sqrt(centred.shape[1])).R.T
-        self.factor = Product(factor[:-1].float(), factor[-1].float())
-        scaled = centred * norm.weight.double()
-        self.product = Product(torch.cat([scaled, norm.bias.double()[None]]).float(), None)
+        factor = torch.linalg.qr(centered.T / math.sqrt(centered.shape[1])).R.T
+        self.factor = LinearLayer(factor[:-1].float(), factor[-1].float())
+        scaled = centered * norm.weight.double()
+        self.product = LinearLayer(torch.cat([scaled, norm.bias.double()[None]]).float(), None)
 
     def forward(self, waveform: Tensor, lengths: Tensor, frames: Any) -> Tensor:
-        """Waveforms [B, S] to the first ``frames`` frames, [B, frames, C].
+        """Return the first ``frames`` frames [B, frames, C] of waveforms [B, S].
 
-        Whole frames only: from here on every layer's input has exactly the length it needs.
+        They are whole frames: from here on every layer's input has exactly the length it needs.
         """
         x = self.framing(waveform[:, : (frames - 1) * self.stride + self.kernel, None])
         root = self.factor(x)
@@ -92,31 +92,31 @@ class FirstLayer(nn.Module):
 
 
 class GroupNormFirstLayer(nn.Module):
-    """The first convolution and a group norm of one channel a group, statistics over valid frames.
+    """Compute the first convolution and its group norm, which has one channel in each group.
 
-    With the mean window subtracted from every window, each channel's mean is zero (and with it the
-    convolution's bias is gone), so its variance is a mean of squares; the norm's scale then goes
-    into the product's matrix and its bias into one more row. For a single clip the variance is
-    taken from the windows' covariance, [kernel, kernel], which saves a product: in float64, since a
-    channel's variance can be a millionth of the samples'. Not every provider of the float graphs
-    has float64.
+    The norm's statistics are taken over the valid frames. With the mean window subtracted from
+    every window, each channel's mean is zero and the convolution's bias is gone, so the variance is
+    a mean of squares. The norm's scale then goes into the matrix and its bias into one more row.
+    For a single clip the variance comes from the windows' covariance [kernel, kernel], which saves
+    a matmul. That needs float64, since a channel's variance can be a millionth of the samples'.
+    Batched graphs do without, since not every execution provider has float64.
     """
 
     def __init__(self, layer: Any, batch: int | None) -> None:
         super().__init__()
         conv, norm = layer.conv, layer.layer_norm
         self.kernel, self.stride = conv.kernel_size[0], conv.stride[0]
-        self.framing = Framing(self.kernel, self.stride, 1, batch)
+        self.framing = Im2col(self.kernel, self.stride, 1, batch)
         self.batched = batch is None
         self.epsilon = norm.eps
         self.matrix = nn.Parameter(conv_matrix(conv.weight).detach(), requires_grad=False)
         self.scale, self.shift = norm.weight, norm.bias
 
     def forward(self, waveform: Tensor, lengths: Tensor, frames: Any) -> Tensor:
-        """Waveforms [B, S] to the first ``frames`` frames, [B, frames, C].
+        """Return the first ``frames`` frames [B, frames, C] of waveforms [B, S].
 
-        The statistics are over all frames of the convolution, also the few at the end that no later
-        layer takes.
+        The statistics are taken over all frames of the convolution, including the few at the end
+        that no later layer takes.
         """
         valid = torch.div(lengths - self.kernel, self.stride, rounding_mode="trunc") + 1
         samples = torch.as_tensor(waveform.shape[1])
@@ -139,16 +139,16 @@ class GroupNormFirstLayer(nn.Module):
         return functional.gelu(x @ matrix)
 
 
-class FrontEndLayer(nn.Module):
-    """A convolution over frames as one product, channels last; then its norm, if any, and GELU."""
+class FeatureEncoderLayer(nn.Module):
+    """Compute a convolution over frames, its norm if it has one, and GELU, with channels last."""
 
     def __init__(self, layer: Any, batch: int | None) -> None:
         super().__init__()
         conv = layer.conv
-        self.framing = Framing(conv.kernel_size[0], conv.stride[0], conv.in_channels, batch)
-        self.product = Product(conv_matrix(conv.weight), conv.bias)
+        self.framing = Im2col(conv.kernel_size[0], conv.stride[0], conv.in_channels, batch)
+        self.product = LinearLayer(conv_matrix(conv.weight), conv.bias)
         self.norm = deepcopy(getattr(layer, "layer_norm", nn.Identity()))
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, T, C] to [B, N, C]."""
+        """Return the layer's output [B, N, C] for an input [B, T, C]."""
         return functional.gelu(self.norm(self.product(self.framing(x))))

@@ -1,4 +1,4 @@
-"""Weights of a checkpoint: safetensors or PyTorch's files, whole or in shards."""
+"""The weights of a checkpoint, in safetensors or in PyTorch's format, whole or in shards."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from voxmood_export.checkpoint_files import WEIGHTS, CheckpointFiles, index_of
+from voxmood_export.checkpoint.files import WEIGHTS, CheckpointFiles, index_of
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def read_weights(files: CheckpointFiles) -> dict[str, Tensor]:
-    """Return a checkpoint's tensors by name, in the types that they are stored in.
+    """Return a checkpoint's tensors by name, in the types in which they are stored.
 
     Raises:
-        CheckpointError: there are none, a file is missing or damaged, or holds more than tensors.
+        CheckpointError: a file is missing or damaged, or holds more than tensors.
     """
     for weights in WEIGHTS:
         if files.has(weights):
@@ -38,7 +38,7 @@ def _read_shards(files: CheckpointFiles, index: str) -> dict[str, Tensor]:
     for shard in listed.values():
         # Whoever wrote the index chose the names; none may lead out of the folder.
         if not isinstance(shard, str) or re.fullmatch(r"\w[\w.-]*", shard) is None:
-            raise files.error(index, f"lists {shard!r}, which is no file name; save it again.")
+            raise files.error(index, f"lists {shard!r}, which is not a file name; save it again.")
     shards = sorted(set(listed.values()))
     for shard in shards:
         if not files.has(shard):
@@ -56,7 +56,7 @@ def _read(files: CheckpointFiles, name: str) -> dict[str, Tensor]:
     except pickle.UnpicklingError as error:
         raise files.error(
             name,
-            "holds more than tensors, or is no file of PyTorch's, and voxmood loads nothing else; "
+            "holds more than tensors or is not a file of PyTorch, and voxmood loads nothing else; "
             "save the model with save_pretrained, which writes model.safetensors.",
         ) from error
     except (SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
@@ -69,8 +69,8 @@ def _read(files: CheckpointFiles, name: str) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not all(isinstance(each, Tensor) for each in state.values()):
         raise files.error(
             name,
-            "is a training checkpoint, with tensors inside of something else; save the model with "
-            "save_pretrained.",
+            "is a training checkpoint, whose tensors are inside other objects; save the model "
+            "with save_pretrained.",
         )
     return {_modern(str(key)): tensor for key, tensor in state.items()}
 
@@ -79,12 +79,12 @@ def _unpickle(path: Path) -> object:
     with path.open("rb") as file:
         is_zip = file.read(2) == b"PK"
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of protocols; what comes of them is an error or tensors
+        warnings.simplefilter("ignore")  # about pickle protocols; the result says enough
         # weights_only refuses every pickle that holds more than tensors.
         return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
 
 
 def _modern(name: str) -> str:
-    """Weight norm had other names before PyTorch 2.1 and in checkpoints of that time."""
+    """Return a name with weight norm spelled as PyTorch has done since 2.1."""
     name = re.sub(r"\.weight_g$", ".parametrizations.weight.original0", name)
     return re.sub(r"\.weight_v$", ".parametrizations.weight.original1", name)

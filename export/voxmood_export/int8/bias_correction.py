@@ -1,10 +1,10 @@
-"""Bias correction: what int8 adds to every clip alike is taken out again.
+"""Bias correction: the error that int8 adds to every clip is subtracted again.
 
-Rounded weights times the mean of what they meet shift a network's output by nearly the same vector
-whatever is said. The shift is measured once, on clips that verification does not use, and
-subtracted from the projector's bias: no cost at run time. After Nagel et al., "Data-Free
-Quantization Through Weight Equalization and Bias Correction" (ICCV 2019), section 4.2, applied to
-the network as a whole instead of layer by layer.
+Rounded weights times the mean of their inputs shift a network's output by nearly the same vector
+for every clip. The shift is measured once, on clips that verification does not use, and subtracted
+from the bias of the embedding, which costs nothing at run time. The method follows Nagel et al.,
+"Data-Free Quantization Through Weight Equalization and Bias Correction" (ICCV 2019), section 4.2,
+applied to the network as a whole instead of layer by layer.
 """
 
 from __future__ import annotations
@@ -18,15 +18,13 @@ import torch
 
 from voxmood.audio import Waveform
 from voxmood.engine.session import create_session, resolve_provider
-from voxmood_export.inference import InferenceForm
-
-BIAS = "head.projector.bias"
+from voxmood_export.network.inference_form import InferenceForm
 
 
 def embedding_shift(
     path: Path, form: InferenceForm, waveforms: list[Waveform]
 ) -> npt.NDArray[np.float32]:
-    """Mean over clips of the int8 graph's embedding less the float form's, [projector width]."""
+    """Return the mean over clips of the int8 graph's embedding minus the form's, [width]."""
     session = create_session(
         path, providers=resolve_provider("cpu"), threads=None, config={}, int8=True
     )
@@ -42,8 +40,8 @@ def embedding_shift(
     return shift
 
 
-def correct_bias(model: ir.Model, shift: npt.NDArray[np.float32]) -> None:
-    """Subtracts a shift of the embedding from the projector's bias."""
-    initializer = model.graph.initializers[BIAS]
+def correct_bias(model: ir.Model, bias: str, shift: npt.NDArray[np.float32]) -> None:
+    """Subtract a shift of the embedding [width] from the bias of this name, in place."""
+    initializer = model.graph.initializers[bias]
     assert initializer.const_value is not None
-    initializer.const_value = ir.tensor(initializer.const_value.numpy() - shift, name=BIAS)
+    initializer.const_value = ir.tensor(initializer.const_value.numpy() - shift, name=bias)

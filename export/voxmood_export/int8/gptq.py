@@ -1,14 +1,13 @@
-"""Rounding of weights that lets later rows make up for the error of earlier ones.
+"""GPTQ: rounding of weights in which later rows make up for the error of earlier ones.
 
-The nearest int8 value of each weight is not the best matrix: a product's inputs are correlated, so
-the error of one row can be taken back by the rows that meet what goes with its input. After
-Frantar et al., "GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformers"
-(ICLR 2023), with the inputs' second moments in place of a Hessian.
+Rounding each weight to the nearest int8 value does not give the best matrix. A layer's inputs are
+correlated, so rows whose inputs vary with those of an earlier row can take back its error. The
+method is that of Frantar et al., "GPTQ: Accurate Post-Training Quantization for Generative
+Pre-trained Transformers" (ICLR 2023), with the inputs' second moments in place of a Hessian.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -18,47 +17,40 @@ from torch import Tensor
 from torch.nn import functional
 
 from voxmood.audio import Waveform
-from voxmood_export.inference import InferenceForm
-from voxmood_export.product import Product
-
-ROUNDED = re.compile(r"(front_end\.[1-9]\d*\.product|projection)$")
-"""Products worth it: all that follows amplifies their error, and their inputs are far off zero."""
+from voxmood_export.int8.recipe import Activations, Recipe
+from voxmood_export.network.inference_form import InferenceForm
 
 BLOCK = 128  # rows after which the error reaches those beyond the block
 DAMPING = 0.01  # of the mean second moment, added to each, as in the paper
 
 Moments = Mapping[str, npt.NDArray[np.float64]]
-"""E[x xᵀ] of a product's inputs, [in, in], by the name of its weight."""
+"""E[x xᵀ] of a linear layer's inputs, [in, in], by the name of its weight."""
 
 
 @torch.no_grad()
-def second_moments(
-    form: InferenceForm, clips: Sequence[Waveform], by_window: re.Pattern[str]
-) -> Moments:
-    """Of the inputs of every product that `ROUNDED` names, mean over the frames of all clips.
+def second_moments(form: InferenceForm, recipe: Recipe, clips: Sequence[Waveform]) -> Moments:
+    """Return the moments of the inputs of every layer that GPTQ rounds.
 
     Args:
         form: the network.
-        clips: what it hears.
-        by_window: matches weights whose activations have a scale for each window. Quiet windows
-            count as much as loud ones there, since a norm will make them as loud.
+        recipe: says which layers these are. Where their activations have a scale for each row,
+            quiet rows count as much as loud ones, since a norm will make them as loud.
+        clips: the recordings, over all frames of which the moments are means.
     """
     sums: dict[str, Tensor] = {}
     counts: dict[str, int] = {}
 
     def observe(name: str, x: Tensor) -> None:
         x = x.flatten(0, -2)
-        if by_window.match(name):
+        if recipe.layers[name].activations is Activations.PER_ROW:
             x = functional.normalize(x, dim=-1)
         sums[name] = sums.get(name, torch.zeros(())) + x.T @ x
         counts[name] = counts.get(name, 0) + len(x)
 
     handles = [
-        module.register_forward_pre_hook(
-            lambda _, inputs, name=f"{name}.matrix": observe(name, inputs[0])
-        )
-        for name, module in form.named_modules()
-        if isinstance(module, Product) and ROUNDED.match(name)
+        layer.register_forward_pre_hook(lambda _, inputs, name=name: observe(name, inputs[0]))
+        for name, layer in form.linear_layers().items()
+        if name in recipe.layers and recipe.layers[name].gptq
     ]
     for clip in clips:
         form(torch.from_numpy(clip)[None], torch.tensor([len(clip)]))
@@ -72,17 +64,17 @@ def round_weight(
     scale: npt.NDArray[np.float32],
     moments: npt.NDArray[np.float64],
 ) -> npt.NDArray[np.int8]:
-    """Rounds a matrix row by row, each row's error spread over the rows that are still to come.
+    """Return a matrix rounded row by row, each row's error spread over the rows after it.
 
     Args:
         matrix: [in, out].
-        scale: of each column, [1, out].
-        moments: E[x xᵀ] of what it is multiplied by, [in, in].
+        scale: the scale of each column, [1, out].
+        moments: E[x xᵀ] of the layer's inputs x, [in, in].
 
     Returns:
         int8 values of -127 to 127, [in, out].
     """
-    # Rows that meet the loudest inputs go first, while there are most others to make up for them.
+    # Rows with the loudest inputs go first, while most others are left to make up for them.
     order = np.argsort(-moments.diagonal(), kind="stable")
     moments = moments[np.ix_(order, order)]
     moments += np.eye(len(moments)) * (DAMPING * moments.diagonal().mean() + 1e-12)

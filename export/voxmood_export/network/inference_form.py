@@ -1,9 +1,10 @@
-"""The inference form: the network of a checkpoint as the same function, written for speed.
+"""The inference form: the function of a checkpoint's network, written for speed.
 
-A checkpoint's own modules are written for training: padded batches go in normalised, every
-convolution works channels-first, every layer's hidden states are kept and stacked. The inference
-form takes raw waveforms and their lengths and computes the same logits with everything that the
-graph's contract asks for inside. REWRITES.md beside this file gives the algebra of each rewrite.
+A checkpoint's own modules are written for training: they take padded batches that are already
+normalized, every convolution works channels-first, and the hidden states of every layer are kept
+and stacked. The inference form takes raw waveforms and their lengths and computes the same logits,
+with everything inside that the graph's contract asks for. REWRITES.md in the folder `export`
+explains the algebra of each rewrite.
 
 Shapes in this module: B clips, S samples, T frames, C channels of a convolution, D hidden size.
 """
@@ -17,23 +18,28 @@ import torch
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
-from voxmood_export.encoder import EncoderLayer, PositionalEmbedding, RelativePositions
-from voxmood_export.front_end import FirstLayer, FrontEndLayer, GroupNormFirstLayer
-from voxmood_export.product import Product
+from voxmood_export.heads import ARCHITECTURES
+from voxmood_export.network.encoder import EncoderLayer, PositionalEmbedding, RelativePositions
+from voxmood_export.network.feature_encoder import (
+    FeatureEncoderLayer,
+    GroupNormFirstLayer,
+    LayerNormFirstLayer,
+)
+from voxmood_export.network.linear import LinearLayer
 
-NORMALISATION_EPSILON = 1e-7  # as Wav2Vec2FeatureExtractor.zero_mean_unit_var_norm
+NORMALIZATION_EPSILON = 1e-7  # as Wav2Vec2FeatureExtractor.zero_mean_unit_var_norm
 
 
 class InferenceForm(nn.Module):
-    """Waveform and lengths to logits, probabilities and embedding.
+    """Compute logits, probabilities and embedding from waveforms and their lengths.
 
     Args:
         model: the checkpoint's network, in evaluation mode.
-        do_normalize: whether the checkpoint's feature extractor normalises each clip.
-        batched: True gives a form for any batch, in which padding is masked; False one for a
-            single clip, in which ``lengths`` cuts the padding off and no mask is needed.
-        half: compute in float16 from the second convolution to the last layer. Sums over all
-            samples, the first layer's quadratic form and the head stay in float32.
+        do_normalize: whether the checkpoint's feature extractor normalizes each clip.
+        batched: True makes a form for any batch, in which padding is masked. False makes one for
+            a single clip, in which ``lengths`` cuts the padding off and no mask is needed.
+        half: whether to compute in float16 from the second convolution to the last layer. Sums
+            over all samples, the first layer's quadratic form and the head stay in float32.
     """
 
     def __init__(
@@ -53,14 +59,15 @@ class InferenceForm(nn.Module):
         clips = None if batched else 1
         config = model.config
         first, *others = base.feature_extractor.conv_layers
-        first_layer = GroupNormFirstLayer if config.feat_extract_norm == "group" else FirstLayer
+        group_norm = config.feat_extract_norm == "group"
+        first_layer = GroupNormFirstLayer if group_norm else LayerNormFirstLayer
         self.front_end = nn.ModuleList(
-            [first_layer(first, clips), *(FrontEndLayer(layer, clips) for layer in others)]
+            [first_layer(first, clips), *(FeatureEncoderLayer(layer, clips) for layer in others)]
         )
         # Norms are copied, so that what changes the form leaves the checkpoint as it is.
         norm = getattr(base.feature_projection, "layer_norm", nn.Identity())
         self.projection_norm = deepcopy(norm)
-        self.projection = Product.from_linear(base.feature_projection.projection)
+        self.projection = LinearLayer.from_torch(base.feature_projection.projection)
         self.positional = PositionalEmbedding(base.encoder.pos_conv_embed, blocked=not batched)
         norm_first = config.do_stable_layer_norm
         norm = deepcopy(base.encoder.layer_norm)
@@ -73,7 +80,7 @@ class InferenceForm(nn.Module):
         self.relative_positions = None
         if config.model_type == "wavlm":
             self.relative_positions = RelativePositions(base.encoder.layers[0].attention)
-        self.head = PooledHead(model)
+        self.head = ARCHITECTURES[type(model).__name__].head(model)
         self.half_precision = half
         if half:
             for name, module in self.named_children():
@@ -81,16 +88,26 @@ class InferenceForm(nn.Module):
                     module.half()
             self.front_end[1:].half()
 
+    @property
+    def embedding_bias(self) -> str:
+        """The name of the bias that shifts the embedding."""
+        return f"head.{self.head.embedding_bias}"
+
+    def linear_layers(self) -> dict[str, LinearLayer]:
+        """Return all linear layers by the name that their matrix has in the graph."""
+        return {
+            f"{name}.matrix": module
+            for name, module in self.named_modules()
+            if isinstance(module, LinearLayer)
+        }
+
     def forward(self, waveform: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Labels clips.
+        """Return logits [B, labels], probabilities [B, labels] and embedding [B, width].
 
         Args:
             waveform: float32 [B, S], mono, at the checkpoint's sampling rate; anything may stand
                 after a clip's length.
             lengths: int64 [B], valid samples of each clip.
-
-        Returns:
-            Logits [B, labels], probabilities [B, labels], embedding [B, projector width].
         """
         lengths = self.get_submodule(self.length_check)(lengths, waveform.shape[1])
         frames = self.geometry.frames(lengths)
@@ -104,7 +121,7 @@ class InferenceForm(nn.Module):
             valid, frame_valid = None, None
 
         if self.do_normalize:
-            waveform = normalise(waveform, lengths, valid)
+            waveform = normalize(waveform, lengths, valid)
         elif valid is not None:
             waveform = torch.where(valid, waveform, 0.0)
         first, *others = self.front_end
@@ -142,32 +159,32 @@ class InferenceForm(nn.Module):
 
 
 class Geometry:
-    """How many frames the front end makes of a waveform, and how many samples frames need."""
+    """Compute how many frames the feature encoder makes, and how many samples they need."""
 
     def __init__(self, config: PretrainedConfig) -> None:
         self.layers = list(zip(config.conv_kernel, config.conv_stride, strict=True))
         self.min_samples = int(self.samples(1))
 
     def frames(self, samples: Tensor) -> Tensor:
-        """Frames of so many samples (at least the fewest), for tensors of any shape."""
+        """Return how many frames come from numbers of samples, each at least `min_samples`."""
         for kernel, stride in self.layers:
             samples = torch.div(samples - kernel, stride, rounding_mode="trunc") + 1
         return samples
 
     def after_first(self, frames: Any) -> Any:
-        """The fewest frames of the first layer that give so many in the end."""
+        """Return the fewest frames of the first layer that lead to this many in the end."""
         for kernel, stride in reversed(self.layers[1:]):
             frames = (frames - 1) * stride + kernel
         return frames
 
     def samples(self, frames: Any) -> Any:
-        """The fewest samples that give so many frames, for an int or a tensor."""
+        """Return the fewest samples that lead to this many frames, for an int or a tensor."""
         kernel, stride = self.layers[0]
         return (self.after_first(frames) - 1) * stride + kernel
 
 
 class CheckedLengths(nn.Module):
-    """Returns the lengths as they are; in the graph a length out of range is an error.
+    """Return the lengths as they are; in the graph a length out of range is an error.
 
     A Gather whose index lies outside its data is the one standard operator that refuses at run
     time, so the lengths are read from a table that holds the valid ones.
@@ -178,49 +195,19 @@ class CheckedLengths(nn.Module):
         self.min_samples = min_samples
 
     def forward(self, lengths: Tensor, samples: int) -> Tensor:
-        """Takes int64 lengths [B] and the number of samples given; returns lengths [B]."""
+        """Return int64 lengths [B], of which each must be at most the number of samples."""
         table = torch.arange(samples + 1)
         out_of_table = torch.full_like(lengths, 1) * (samples + 1)
         return table[torch.where(lengths >= self.min_samples, lengths, out_of_table)]
 
 
-def normalise(waveform: Tensor, lengths: Tensor, valid: Tensor | None) -> Tensor:
-    """Zero mean and unit variance over the valid samples of each clip; zeros after them."""
+def normalize(waveform: Tensor, lengths: Tensor, valid: Tensor | None) -> Tensor:
+    """Return clips with zero mean and unit variance over their valid samples, then zeros."""
     if valid is not None:
         waveform = torch.where(valid, waveform, 0.0)
     count = lengths[:, None].to(waveform.dtype)
-    centred = waveform - waveform.sum(1, keepdim=True) / count
+    centered = waveform - waveform.sum(1, keepdim=True) / count
     if valid is not None:
-        centred = torch.where(valid, centred, 0.0)
-    variance = (centred * centred).sum(1, keepdim=True) / count
-    return centred / torch.sqrt(variance + NORMALISATION_EPSILON)
-
-
-class PooledHead(nn.Module):
-    """Layer sum, projector and classifier on means over time.
-
-    All three are linear and the layer weights sum to one, so pooling first gives the same vector
-    as projecting every frame of the sum of all hidden states.
-    """
-
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        layers = model.config.num_hidden_layers + 1
-        if model.config.use_weighted_layer_sum:
-            self.layer_weights = model.layer_weights.detach().softmax(-1).tolist()
-        else:
-            self.layer_weights = [0.0] * (layers - 1) + [1.0]
-        self.projector = Product.from_linear(model.projector)
-        self.classifier = Product.from_linear(model.classifier)
-
-    def forward(self, means: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Takes the mean over time of every layer's hidden states, each [B, 1, D]."""
-        weighted = [
-            weight * mean
-            for weight, mean in zip(self.layer_weights, means, strict=True)
-            if weight != 0.0
-        ]
-        pooled = sum(weighted[1:], start=weighted[0])[:, 0]
-        embedding = self.projector(pooled)
-        logits = self.classifier(embedding)
-        return logits, logits.softmax(-1), embedding
+        centered = torch.where(valid, centered, 0.0)
+    variance = (centered * centered).sum(1, keepdim=True) / count
+    return centered / torch.sqrt(variance + NORMALIZATION_EPSILON)

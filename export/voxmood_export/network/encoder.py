@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from voxmood_export.front_end import Framing
-from voxmood_export.product import Product
+from voxmood_export.network.feature_encoder import Im2col
+from voxmood_export.network.linear import LinearLayer
 
 
 class PositionalEmbedding(nn.Module):
-    """The positional convolution, after the batch norm that some networks have, and GELU."""
+    """Compute the batch norm that some networks have, the positional convolution and GELU."""
 
     def __init__(self, embedding: Any, *, blocked: bool) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class PositionalEmbedding(nn.Module):
             self.norm = nn.ParameterList([scale, norm.bias - norm.running_mean * scale])
 
     def forward(self, x: Tensor, valid: Tensor | None) -> Tensor:
-        """[B, T, D] to [B, T, D]; padded frames, by ``valid`` [B, T], count as zeros."""
+        """Return [B, T, D] for an input [B, T, D]; frames that ``valid`` [B, T] masks are zeros."""
         if self.norm is not None:
             # Not folded into the convolution: it pads with zeros after this norm.
             x = x * self.norm[0] + self.norm[1]
@@ -39,7 +39,7 @@ class PositionalEmbedding(nn.Module):
 
 
 class GroupedConv(nn.Module):
-    """The positional convolution, its weight norm folded, as it stands in the checkpoint."""
+    """Compute the positional convolution as the checkpoint does, its weight norm folded."""
 
     def __init__(self, conv: nn.Conv1d) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class GroupedConv(nn.Module):
         self.groups = conv.groups
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, T, D] to [B, T, D]."""
+        """Return [B, T, D] for an input [B, T, D]."""
         kernel = self.weight.shape[-1]
         # "Same" padding; an even kernel looks one frame further back than ahead.
         padded = functional.pad(x.transpose(1, 2), (kernel // 2, (kernel - 1) // 2))
@@ -56,10 +56,11 @@ class GroupedConv(nn.Module):
 
 
 class BlockedGroupedConv(nn.Module):
-    """The positional convolution as one product per group over blocks of two frames.
+    """Compute the positional convolution as one matmul per group over blocks of two frames.
 
-    A window of one frame gives only D/groups outputs, too few columns to be fast. Windows of
-    kernel + 1 frames give those of two frames at once and halve the windows to lay out.
+    The window of one frame gives only D/groups outputs, which are too few columns to be fast. A
+    window of kernel + 1 frames gives the outputs of two frames at once, and there are half as many
+    windows to lay out.
     """
 
     BLOCK = 2
@@ -69,18 +70,18 @@ class BlockedGroupedConv(nn.Module):
         out, width, self.kernel = conv.weight.shape
         self.groups = conv.groups
         window = self.kernel + self.BLOCK - 1
-        window += -window % self.BLOCK  # rows of a whole block, so that framing moves less
+        window += -window % self.BLOCK  # rows of a whole block, so that im2col moves less
         self.window = window
-        self.framing = Framing(window, self.BLOCK, width, self.groups)
+        self.framing = Im2col(window, self.BLOCK, width, self.groups)
         weight = conv.weight.detach().reshape(self.groups, out // self.groups, width, self.kernel)
         matrices = weight.new_zeros(self.groups, window, width, self.BLOCK, out // self.groups)
         for shift in range(self.BLOCK):
             matrices[:, shift : shift + self.kernel, :, shift] = weight.permute(0, 3, 2, 1)
         bias = cast(Tensor, conv.bias).detach().reshape(self.groups, 1, -1)
-        self.product = Product(matrices.flatten(1, 2).flatten(2), bias.repeat(1, 1, self.BLOCK))
+        self.product = LinearLayer(matrices.flatten(1, 2).flatten(2), bias.repeat(1, 1, self.BLOCK))
 
     def forward(self, x: Tensor) -> Tensor:
-        """[1, T, D] to [1, T, D]."""
+        """Return [1, T, D] for an input [1, T, D]."""
         _, frames, hidden = x.shape
         width = hidden // self.groups
         blocks = (frames + self.BLOCK - 1) // self.BLOCK
@@ -94,7 +95,7 @@ class BlockedGroupedConv(nn.Module):
 
 
 class EncoderLayer(nn.Module):
-    """A transformer layer, its norms before attention and feed-forward or after each."""
+    """Compute a transformer layer, whose norms come before or after attention and feed-forward."""
 
     def __init__(self, layer: Any, *, norm_first: bool, fused_attention: bool) -> None:
         super().__init__()
@@ -102,16 +103,16 @@ class EncoderLayer(nn.Module):
         self.attention_norm = deepcopy(layer.layer_norm)
         self.attention = Attention(layer.attention, fused=fused_attention)
         self.feed_forward_norm = deepcopy(layer.final_layer_norm)
-        self.expand = Product.from_linear(layer.feed_forward.intermediate_dense)
-        self.contract = Product.from_linear(layer.feed_forward.output_dense)
+        self.expand = LinearLayer.from_torch(layer.feed_forward.intermediate_dense)
+        self.contract = LinearLayer.from_torch(layer.feed_forward.output_dense)
 
     def forward(
         self, x: Tensor, attention_bias: Tensor | None, position_bias: Tensor | None
     ) -> Tensor:
-        """[B, T, D] to [B, T, D].
+        """Return hidden states [B, T, D].
 
         Args:
-            x: hidden states.
+            x: the hidden states before, [B, T, D].
             attention_bias: [B, 1, 1, T], very negative at padded frames.
             position_bias: [1, heads, T, T], of networks with relative positions.
         """
@@ -123,27 +124,27 @@ class EncoderLayer(nn.Module):
         return cast(Tensor, self.feed_forward_norm(x + self.feed_forward(x)))
 
     def feed_forward(self, x: Tensor) -> Tensor:
-        """[B, T, D] to [B, T, D]."""
+        """Return [B, T, D] for an input [B, T, D]."""
         return cast(Tensor, self.contract(functional.gelu(self.expand(x))))
 
 
 class Attention(nn.Module):
-    """Self-attention with the scale folded into the query's weights."""
+    """Compute self-attention, with its scale folded into the query's weights."""
 
     def __init__(self, attention: Any, *, fused: bool) -> None:
         super().__init__()
         self.heads: int = attention.num_heads
         self.fused = fused
-        self.query = Product.from_linear(attention.q_proj, scale=attention.scaling)
-        self.key = Product.from_linear(attention.k_proj)
-        self.value = Product.from_linear(attention.v_proj)
-        self.out = Product.from_linear(attention.out_proj)
+        self.query = LinearLayer.from_torch(attention.q_proj, scale=attention.scaling)
+        self.key = LinearLayer.from_torch(attention.k_proj)
+        self.value = LinearLayer.from_torch(attention.v_proj)
+        self.out = LinearLayer.from_torch(attention.out_proj)
         self.gate = PositionGate(attention) if hasattr(attention, "gru_rel_pos_linear") else None
 
     def forward(
         self, x: Tensor, attention_bias: Tensor | None, position_bias: Tensor | None
     ) -> Tensor:
-        """[B, T, D] to [B, T, D]; biases as `EncoderLayer.forward` takes them."""
+        """Return [B, T, D] for an input [B, T, D] and the biases of `EncoderLayer.forward`."""
         if self.gate is not None:
             gated = self.gate(x, position_bias)
             attention_bias = gated if attention_bias is None else gated + attention_bias
@@ -153,10 +154,10 @@ class Attention(nn.Module):
 
 
 class RelativePositions(nn.Module):
-    """WavLM's bias for each head and distance, from the table of its first layer's attention.
+    """Look up WavLM's bias for each head and distance in the table of its first layer.
 
-    Buckets grow with the logarithm of the distance and end at a largest one, so a table over
-    distances holds all there is.
+    Its buckets grow with the logarithm of the distance and end at a largest distance, so a table
+    over distances holds all of them.
     """
 
     def __init__(self, attention: Any) -> None:
@@ -167,36 +168,49 @@ class RelativePositions(nn.Module):
         self.table = nn.Parameter(attention.rel_attn_embed.weight.detach()[buckets])
 
     def forward(self, frames: Any) -> Tensor:
-        """[1, heads, T, T] for T frames."""
+        """Return the bias [1, heads, T, T] for T frames."""
         position = torch.arange(frames)
         distance = (position[None] - position[:, None]).clamp(-self.farthest, self.farthest)
         return self.table[distance + self.farthest].permute(2, 0, 1)[None]
 
 
 class PositionGate(nn.Module):
-    """WavLM's gate, by which each head and frame weighs the bias of relative positions.
+    """Compute WavLM's gate, by which each head and frame weighs the bias of relative positions.
 
-    Of the eight outputs of its linear layer each four are summed; the sum goes into the weights.
+    The original sums the eight outputs of a linear layer by fours. Here the weights are summed.
     """
 
     def __init__(self, attention: Any) -> None:
         super().__init__()
         linear = attention.gru_rel_pos_linear
         self.heads: int = attention.num_heads
-        self.gate = Product(
+        self.gate = LinearLayer(
             linear.weight.unflatten(0, (2, 4)).sum(1).T, linear.bias.view(2, 4).sum(1)
         )
         self.constant = nn.Parameter(attention.gru_rel_pos_const.detach(), requires_grad=False)
 
     def forward(self, x: Tensor, position_bias: Tensor | None) -> Tensor:
-        """Attention's input [B, T, D] and bias [1, heads, T, T] to gated bias [B, heads, T, T]."""
+        """Return the gated bias [B, heads, T, T].
+
+        Args:
+            x: the input of attention, [B, T, D].
+            position_bias: the bias before the gate, [1, heads, T, T].
+        """
         x = x.reshape(*x.shape[:2], self.heads, x.shape[2] // self.heads)
         first, second = self.gate(x).sigmoid().transpose(1, 2).split(1, dim=-1)
         return cast(Tensor, (first * (second * self.constant - 1.0) + 2.0) * position_bias)
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, heads: int, bias: Tensor | None) -> Tensor:
-    """Attention of every head on already scaled queries; all [B, T, D]."""
+    """Return the attention [B, T, D] of all heads.
+
+    Args:
+        query: queries that are already scaled, [B, T, D].
+        key: keys, [B, T, D].
+        value: values, [B, T, D].
+        heads: the number of heads.
+        bias: what is added to the scores before the softmax, [B or 1, heads or 1, T or 1, T].
+    """
     query, key, value = (
         x.reshape(*x.shape[:2], heads, x.shape[2] // heads).transpose(1, 2)
         for x in (query, key, value)
@@ -208,18 +222,18 @@ def attend(query: Tensor, key: Tensor, value: Tensor, heads: int, bias: Tensor |
 
 
 class FusedAttention(torch.autograd.Function):
-    """`attend`, which the graph holds as ONNX Runtime's one operator for it."""
+    """Compute `attend`; the graph holds it as ONNX Runtime's single operator."""
 
     @staticmethod
     def forward(
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, heads: int, bias: Tensor | None
     ) -> Tensor:
-        """As `attend`."""
+        """Return what `attend` returns."""
         return attend(query, key, value, heads, bias)
 
     @staticmethod
     def symbolic(g: Any, query: Any, key: Any, value: Any, heads: int, bias: Any) -> Any:
-        """The node that stands for it."""
+        """Return the node that the graph holds."""
         inputs = [query, key, value]
         if bias is not None and not bias.node().mustBeNone():
             nothing = g.op("prim::Constant")

@@ -1,4 +1,4 @@
-"""What a checkpoint's JSON files say: its network, its labels and its feature extractor."""
+"""The JSON files of a checkpoint, which describe its network, labels and feature extractor."""
 
 from __future__ import annotations
 
@@ -6,31 +6,18 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from transformers import (
-    HubertConfig,
-    HubertForSequenceClassification,
-    Wav2Vec2Config,
-    Wav2Vec2FeatureExtractor,
-    Wav2Vec2ForSequenceClassification,
-    WavLMConfig,
-    WavLMForSequenceClassification,
-)
+from transformers import PretrainedConfig, Wav2Vec2FeatureExtractor
 
 from voxmood.bundle.description import MAX_LABELS, MAX_RATE
-from voxmood_export.checkpoint_files import CheckpointFiles, first_line
+from voxmood_export.checkpoint.files import (
+    CONFIG,
+    EXTRACTOR,
+    PROCESSOR,
+    CheckpointFiles,
+    first_line,
+)
 from voxmood_export.errors import CheckpointError
-
-CONFIG = "config.json"
-EXTRACTOR = "preprocessor_config.json"
-PROCESSOR = "processor_config.json"
-"""Where transformers 5 keeps the settings of the feature extractor, with those of a tokenizer."""
-
-ARCHITECTURES = {
-    "Wav2Vec2ForSequenceClassification": (Wav2Vec2ForSequenceClassification, Wav2Vec2Config),
-    "HubertForSequenceClassification": (HubertForSequenceClassification, HubertConfig),
-    "WavLMForSequenceClassification": (WavLMForSequenceClassification, WavLMConfig),
-}
-"""Supported networks and their configurations, by the name in `config.json`."""
+from voxmood_export.heads import ARCHITECTURES, Architecture
 
 REFUSED = {
     "Wav2Vec2ForSpeechClassification": " (its head is code of its authors, not of transformers)",
@@ -38,7 +25,7 @@ REFUSED = {
     "Wav2Vec2BertForSequenceClassification": " (it takes filter banks, not waveforms)",
     "Data2VecAudioForSequenceClassification": " (its positional convolutions are of another kind)",
 }
-"""Look-alikes, and why they are not supported."""
+"""Architectures that look like supported ones, and why they are not supported."""
 
 REQUIRED = {
     "hidden_act": "gelu",
@@ -46,16 +33,16 @@ REQUIRED = {
     "add_adapter": False,
     "adapter_attn_dim": None,
 }
-"""What the inference form takes for granted of a configuration."""
+"""The values of a configuration that the inference form relies on."""
 
 MIN_RATE = 1000  # Hz; below it there is no speech
 
 
-def read_network(files: CheckpointFiles) -> tuple[Any, Any]:
-    """Return the class of a checkpoint's network and its configuration.
+def read_network(files: CheckpointFiles) -> tuple[Architecture, PretrainedConfig]:
+    """Return a checkpoint's architecture and the configuration of its network.
 
     Raises:
-        CheckpointError: `config.json` is damaged, or asks for what is not supported.
+        CheckpointError: `config.json` is damaged, or asks for something that is not supported.
     """
     config = files.read_json(CONFIG)
     if "auto_map" in config:
@@ -77,20 +64,20 @@ def read_network(files: CheckpointFiles) -> tuple[Any, Any]:
             f"{', '.join(ARCHITECTURES)}.",
         )
     _check_task(files, config)
-    network, kind = ARCHITECTURES[names[0]]
+    architecture = ARCHITECTURES[names[0]]
     try:
-        configuration = kind.from_dict(config)
+        configuration = architecture.configuration.from_dict(config)
     except Exception as error:  # whatever transformers raises of values that it does not expect
         raise files.error(CONFIG, f"transformers cannot read it ({first_line(error)}).") from error
     for key, value in REQUIRED.items():
         found = getattr(configuration, key, value)
         if found != value:
             raise files.error(CONFIG, f"{key} is {found!r}; only {value!r} is supported.")
-    return network, configuration
+    return architecture, configuration
 
 
 def _check_task(files: CheckpointFiles, config: Mapping[str, Any]) -> None:
-    """Check that the head is one of several labels, of which one is right."""
+    """Check that the head chooses one label among several."""
     task = config.get("problem_type")
     labels = config.get("id2label")
     count = len(labels) if isinstance(labels, dict) else config.get("num_labels")
@@ -136,7 +123,7 @@ def _check_labels(files: CheckpointFiles, config: Mapping[str, Any], labels: Any
             )
     label, count = Counter(labels.values()).most_common(1)[0]
     if count > 1:
-        raise wrong(f"the label {label!r} stands {count} times in id2label; labels must differ.")
+        raise wrong(f"the label {label!r} is {count} times in id2label; labels must differ.")
     numbers = config.get("label2id")
     for key, label in labels.items():
         number = numbers.get(label) if isinstance(numbers, dict) else None
@@ -160,7 +147,7 @@ def read_extractor(files: CheckpointFiles) -> Wav2Vec2FeatureExtractor:
     size = settings.get("feature_size", 1)
     if size != 1:
         raise files.error(name, f"feature_size is {size!r}; only 1, a waveform, is supported.")
-    rate = settings.get("sampling_rate", 16000)  # as transformers takes it where it is missing
+    rate = settings.get("sampling_rate", 16000)  # the default of transformers
     if type(rate) is not int or not MIN_RATE <= rate <= MAX_RATE:
         raise files.error(
             name,

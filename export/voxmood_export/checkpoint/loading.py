@@ -1,24 +1,24 @@
-"""Checkpoints: Hugging Face folders and hub ids to a network with exactly its weights.
+"""Loading of checkpoints.
 
-Loaded without `from_pretrained`, which makes random weights for whatever a file lacks and goes on.
+It does without `from_pretrained`, which makes random weights for whatever a file lacks.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, Wav2Vec2FeatureExtractor
 
-from voxmood_export.checkpoint_files import CheckpointFiles, find_files, first_line
-from voxmood_export.configuration import CONFIG, read_extractor, read_network
+from voxmood_export.checkpoint.card import read_license
+from voxmood_export.checkpoint.configuration import read_extractor, read_network
+from voxmood_export.checkpoint.files import CONFIG, CheckpointFiles, find_files, first_line
+from voxmood_export.checkpoint.weights import FLOATS, read_weights
 from voxmood_export.errors import CheckpointError
-from voxmood_export.weights import FLOATS, read_weights
 
 TRAINING_ONLY = {"masked_spec_embed"}
-"""Weights that only training uses; checkpoints may have or lack them."""
+"""Weights that only training uses, which a checkpoint may have or lack."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,12 @@ class Checkpoint:
     """A network with its weights, and how to feed it.
 
     Attributes:
-        model: float32, in evaluation mode.
+        model: the network, in float32 and in evaluation mode.
         extractor: makes the network's input from a waveform.
-        labels: in the order of the logits.
+        labels: the labels in the order of the logits.
         name: the hub id or the folder's name.
-        revision: the commit on the hub, "" for a folder.
-        licence: as the model card states it, else "unknown".
+        revision: the commit on the hub, or "" for a folder.
+        license: the license that the model card names, or "unknown".
     """
 
     model: PreTrainedModel
@@ -39,37 +39,40 @@ class Checkpoint:
     labels: tuple[str, ...]
     name: str
     revision: str
-    licence: str
+    license: str
 
 
 def load_checkpoint(source: str, revision: str | None = None) -> Checkpoint:
-    """Loads a checkpoint from a folder, or from the hub where no such folder exists.
+    """Return a checkpoint from a folder, or from the hub if no such folder exists.
 
     Args:
-        source: a folder, or an id such as `superb/wav2vec2-large-superb-er`.
-        revision: a branch, tag or commit; for hub ids only.
+        source: a folder, or a hub id such as `superb/wav2vec2-large-superb-er`.
+        revision: a branch, tag or commit of a hub id.
 
     Raises:
-        CheckpointError: it cannot be found, is damaged or incomplete, or is not supported.
+        CheckpointError: the checkpoint is not found, damaged, incomplete or not supported.
     """
     files = find_files(source, revision)
-    network, configuration = read_network(files)
+    architecture, configuration = read_network(files)
     extractor = read_extractor(files)
     state = read_weights(files)
     try:
         with torch.device("meta"):
-            model = network(configuration)
+            model: PreTrainedModel = architecture.network(configuration)
     except Exception as error:  # whatever transformers raises of sizes that do not fit together
         raise files.error(
-            CONFIG, f"describes a network that cannot be ({first_line(error)})."
+            CONFIG, f"describes a network that cannot be built ({first_line(error)})."
         ) from error
-    _assign(files, model, state)
+    _assign(files, model, state, architecture.head.label_layer)
     labels = tuple(configuration.id2label[index] for index in range(configuration.num_labels))
-    return Checkpoint(model.eval(), extractor, labels, files.name, files.revision, _licence(files))
+    license_name = read_license(files)
+    return Checkpoint(model.eval(), extractor, labels, files.name, files.revision, license_name)
 
 
-def _assign(files: CheckpointFiles, model: PreTrainedModel, state: dict[str, Tensor]) -> None:
-    """Gives a network its weights, which must be exactly those that it needs."""
+def _assign(
+    files: CheckpointFiles, model: PreTrainedModel, state: dict[str, Tensor], label_layer: str
+) -> None:
+    """Give a network its weights, which must be exactly those that it needs."""
     expected = model.state_dict()
 
     def needed(names: set[str]) -> list[str]:
@@ -85,22 +88,26 @@ def _assign(files: CheckpointFiles, model: PreTrainedModel, state: dict[str, Ten
     missing = needed(expected.keys() - state.keys())
     extra = needed(state.keys() - expected.keys())
     if missing or extra:
-        what = [f"lacks {_some(missing)}"] * bool(missing) + [f"has {_some(extra)}"] * bool(extra)
+        differences = []
+        if missing:
+            differences.append(f"lacks {_some(missing)}")
+        if extra:
+            differences.append(f"has {_some(extra)}")
         raise wrong(
-            f"{' and '.join(what)}, unlike {type(model).__name__}; it was made for another "
+            f"{' and '.join(differences)}, unlike {type(model).__name__}; it was made for another "
             "architecture or was not saved whole."
         )
-    found, asked = (weights["classifier.weight"].shape for weights in (state, expected))
+    found, asked = (weights[f"{label_layer}.weight"].shape for weights in (state, expected))
     if found[1:] == asked[1:] and found != asked:
         raise files.error(
             CONFIG,
-            f"names {asked[0]} labels, and the weights are of {found[0]}; list every label in "
+            f"names {asked[0]} labels, but the weights are for {found[0]}; list every label in "
             "id2label, in the order of the logits.",
         )
     for name in sorted(expected.keys() & state.keys()):
         if expected[name].shape != state[name].shape:
             raise wrong(
-                f"{name} is of shape {tuple(state[name].shape)}, its {CONFIG} asks for "
+                f"{name} has the shape {tuple(state[name].shape)}, but {CONFIG} asks for "
                 f"{tuple(expected[name].shape)}."
             )
     weights = {
@@ -119,13 +126,3 @@ def _assign(files: CheckpointFiles, model: PreTrainedModel, state: dict[str, Ten
 def _some(names: list[str]) -> str:
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return ", ".join(names[:3]) + more
-
-
-def _licence(files: CheckpointFiles) -> str:
-    if not files.has("README.md"):
-        return "unknown"
-    text = (files.folder / "README.md").read_text(encoding="utf-8", errors="replace")
-    header = re.match(r"---\n(.*?)\n---", text, re.DOTALL)
-    found = re.search(r"^license:\s*(\S+)", header[1], re.MULTILINE) if header else None
-    licence = found[1].strip("\"'") if found else ""
-    return licence if licence and licence.isprintable() else "unknown"

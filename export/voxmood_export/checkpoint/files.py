@@ -1,4 +1,4 @@
-"""The files of a checkpoint: a folder, or what the hub has under an id."""
+"""The files of a checkpoint, which are in a folder or come from the hub."""
 
 from __future__ import annotations
 
@@ -9,38 +9,43 @@ from typing import Any
 
 from voxmood_export.errors import CheckpointError
 
-SMALL_FILES = ["config.json", "preprocessor_config.json", "processor_config.json", "README.md"]
+CONFIG = "config.json"
+EXTRACTOR = "preprocessor_config.json"
+PROCESSOR = "processor_config.json"
+"""Where transformers 5 keeps the settings of the feature extractor, with those of a tokenizer."""
+
+CARD = "README.md"
+SMALL_FILES = (CONFIG, EXTRACTOR, PROCESSOR, CARD)
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-"""What weights are called, the preferred kind first; in shards, an index lists their files."""
+"""The names of files of weights, the preferred one first. An index lists shards of them."""
 
 SHARDS = ("model-*-of-*.safetensors", "pytorch_model-*-of-*.bin")
 TRAINING = (".ckpt", ".pt", ".pth")
-"""Suffixes of what other libraries keep their state of training in."""
-
+"""Suffixes of the files in which other libraries save the state of a training."""
 
 GIT_LFS = b"version https://git-lfs"
-"""How the text begins that Git leaves in place of a large file until Git LFS fetches it."""
+"""The first bytes of the text that replaces a large file until Git LFS fetches it."""
 
 
 def first_line(error: Exception) -> str:
-    """Return what another library says of an error, of many lines the first."""
+    """Return the first line of another library's error message."""
     return str(error).partition("\n")[0].rstrip(".") or type(error).__name__
 
 
 def index_of(weights: str) -> str:
-    """Return the name of the index that lists the shards of weights called so."""
+    """Return the name of the index that lists the shards of a file of weights."""
     return f"{weights}.index.json"
 
 
 @dataclass(frozen=True)
 class CheckpointFiles:
-    """A checkpoint's files, which errors call by what the user wrote.
+    """A checkpoint's files.
 
     Attributes:
-        source: the folder or hub id, as it was written.
+        source: the folder or hub id as the user wrote it, for error messages.
         folder: where the files are.
         name: the hub id or the folder's name.
-        revision: the commit on the hub, "" for a folder.
+        revision: the commit on the hub, or "" for a folder.
     """
 
     source: str
@@ -49,11 +54,11 @@ class CheckpointFiles:
     revision: str
 
     def error(self, file: str, what: str) -> CheckpointError:
-        """Return the error that says what is wrong with a file."""
+        """Return an error that says what is wrong with a file."""
         return CheckpointError(f"{self.source.rstrip('/')}/{file}: {what}")
 
     def has(self, file: str) -> bool:
-        """Return whether there is such a file."""
+        """Return whether the file exists."""
         return (self.folder / file).is_file()
 
     def check(self, file: str) -> Path:
@@ -80,7 +85,7 @@ class CheckpointFiles:
         """Return the JSON object that a file holds.
 
         Raises:
-            CheckpointError: there is no such file, or it holds something else.
+            CheckpointError: the file is missing or holds something else.
         """
         path = self.check(file)
         try:
@@ -95,10 +100,10 @@ class CheckpointFiles:
 
 
 def find_files(source: str, revision: str | None) -> CheckpointFiles:
-    """Return the files of a checkpoint, from the hub where no such folder exists.
+    """Return the files of a checkpoint, from the hub if no such folder exists.
 
     Raises:
-        CheckpointError: there is no such checkpoint, or no folder as transformers writes it.
+        CheckpointError: there is no such checkpoint, or the folder is not one of transformers.
     """
     if not source:
         raise CheckpointError("the name of the checkpoint is empty; is a variable not set?")
@@ -108,13 +113,13 @@ def find_files(source: str, revision: str | None) -> CheckpointFiles:
     if not folder.is_dir():
         return _download(source, revision)
     if revision:
-        raise CheckpointError(f"{source}: is a folder, which has no revision; leave it out.")
+        raise CheckpointError(f"{source}: is a folder and has no revision; leave --revision out.")
     files = CheckpointFiles(source, folder, folder.resolve().name, "")
     if not files.name.isprintable():
         raise CheckpointError(
             f"{source!r}: the folder's name holds characters that cannot be printed; rename it."
         )
-    if not files.has("config.json"):
+    if not files.has(CONFIG):
         training = sorted(each.name for each in folder.iterdir() if each.suffix in TRAINING)
         if training:
             raise CheckpointError(
@@ -143,22 +148,24 @@ def _download(source: str, revision: str | None) -> CheckpointFiles:
             if (folder / weights).exists() or (folder / index_of(weights)).exists():
                 break
     except HFValidationError as error:
-        raise CheckpointError(f"{source}: no such folder, and no hub id either.") from error
+        raise CheckpointError(
+            f"{source}: no such folder exists, and the name is not a hub id; check the name."
+        ) from error
     except RepositoryNotFoundError as error:
         raise CheckpointError(
-            f"{source}: no such folder, and no such repository on the hub, or none that you may "
-            "read; check the name, and log in if the repository is private."
+            f"{source}: no such folder exists, and the hub has no repository of this name that you "
+            "may read; check the name, and log in if the repository is private."
         ) from error
     except RevisionNotFoundError as error:
         raise CheckpointError(f"{source}: has no revision {revision!r} on the hub.") from error
     except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
         raise CheckpointError(
-            f"{source}: no such folder, it is not in the cache, and the hub is out of reach or "
-            "HF_HUB_OFFLINE is set."
+            f"{source}: no such folder exists, the cache does not have it, and the hub is out of "
+            "reach or HF_HUB_OFFLINE is set."
         ) from error
     except Exception as error:  # the hub's client raises its own and its HTTP library's errors
         raise CheckpointError(
-            f"{source}: no such folder, and the hub did not give it ({first_line(error)})."
+            f"{source}: no such folder exists, and downloading failed ({first_line(error)})."
         ) from error
     # The hub's cache names its folders by commit.
     return CheckpointFiles(source, folder, source, folder.name)

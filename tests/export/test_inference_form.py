@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,11 +13,16 @@ from torch import nn
 from transformers import Wav2Vec2Config, Wav2Vec2ForSequenceClassification
 from transformers.models.wav2vec2 import modeling_wav2vec2 as original
 
-from voxmood_bench.random_checkpoint import LARGE, SMALL
 from voxmood_export.checkpoint import Checkpoint, load_checkpoint
-from voxmood_export.encoder import BlockedGroupedConv, GroupedConv
-from voxmood_export.front_end import FirstLayer, Framing, FrontEndLayer
-from voxmood_export.inference import InferenceForm
+from voxmood_export.network.encoder import BlockedGroupedConv, GroupedConv
+from voxmood_export.network.feature_encoder import (
+    FeatureEncoderLayer,
+    GroupNormFirstLayer,
+    Im2col,
+    LayerNormFirstLayer,
+)
+from voxmood_export.network.inference_form import InferenceForm
+from voxmood_export.testing import LARGE, SMALL
 
 
 @pytest.fixture(scope="module")
@@ -82,11 +88,11 @@ def test_without_weighted_layer_sum() -> None:
 
 
 @pytest.mark.parametrize(("kernel", "stride"), [(10, 5), (3, 2), (2, 2), (4, 2), (5, 3), (1, 1)])
-def test_framing_equals_unfold(kernel: int, stride: int) -> None:
+def test_im2col_equals_unfold(kernel: int, stride: int) -> None:
     for windows in range(1, 8):
         x = torch.randn(2, (windows - 1) * stride + kernel, 3)
         expected = x.unfold(1, kernel, stride).permute(0, 1, 3, 2).flatten(2)
-        assert torch.equal(Framing(kernel, stride, 3, None)(x), expected)
+        assert torch.equal(Im2col(kernel, stride, 3, None)(x), expected)
 
 
 def conv_layer(first: bool) -> original.Wav2Vec2LayerNormConvLayer:
@@ -101,10 +107,10 @@ def conv_layer(first: bool) -> original.Wav2Vec2LayerNormConvLayer:
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 30.0])
 @pytest.mark.parametrize("first", [True, False])
-def test_front_end_layer_equals_conv_norm_gelu(first: bool, scale: float) -> None:
+def test_feature_encoder_layer_equals_conv_norm_gelu(first: bool, scale: float) -> None:
     layer = conv_layer(first)
     channels = 1 if first else 24
-    rewritten = (FirstLayer if first else FrontEndLayer)(layer, None)
+    rewritten = (LayerNormFirstLayer if first else FeatureEncoderLayer)(layer, None)
     for windows in (1, 2, 7):
         length = (windows - 1) * (5 if first else 2) + (10 if first else 3)
         x = scale * torch.randn(2, length, channels)
@@ -135,8 +141,12 @@ def test_positional_conv(kernel: int, rewrite: type[nn.Module]) -> None:
 @pytest.mark.parametrize("norm", ["layer", "group"])
 def test_other_kernels_and_strides(norm: str) -> None:
     torch.manual_seed(9)
-    front_end = {"conv_dim": [24] * 4, "conv_kernel": [8, 5, 2, 4], "conv_stride": [3, 2, 3, 2]}
-    settings = LARGE | SMALL | front_end | {"feat_extract_norm": norm}
+    encoder = {
+        "conv_dim": [24] * 4,
+        "conv_kernel": [8, 5, 2, 4],
+        "conv_stride": [3, 2, 3, 2],
+    }
+    settings = LARGE | SMALL | encoder | {"feat_extract_norm": norm}
     model = Wav2Vec2ForSequenceClassification(Wav2Vec2Config(**settings)).eval()
     for batched in (True, False):
         network = InferenceForm(model, do_normalize=False, batched=batched)
@@ -146,3 +156,21 @@ def test_other_kernels_and_strides(norm: str) -> None:
             with torch.inference_mode():
                 logits, _, _ = network(clip, torch.tensor([length]))
                 assert logits.numpy() == near(model(clip).logits.numpy(), LAYER)
+
+
+def test_variance_from_the_covariance_keeps_its_digits() -> None:
+    """A nearly constant waveform, of which the filters pass a millionth."""
+    conv = torch.nn.Conv1d(1, 16, 10, stride=5, bias=False)
+    with torch.no_grad():
+        conv.weight -= conv.weight.mean(-1, keepdim=True)  # deaf to constants
+    norm = torch.nn.GroupNorm(16, 16)
+    layer = SimpleNamespace(conv=conv, layer_norm=norm)
+    time = torch.arange(8000) / 16000
+    wave = (1000 * torch.sin(2 * torch.pi * 2 * time) + torch.sin(2 * torch.pi * 2000 * time))[None]
+    with torch.inference_mode():
+        exact = norm.double()(conv.double()(wave.double()[:, None])).transpose(1, 2)
+        norm.float()
+        conv.float()
+        frames = exact.shape[1]
+        found = GroupNormFirstLayer(layer, 1)(wave, torch.tensor([8000]), frames)
+    assert found.numpy() == near(torch.nn.functional.gelu(exact).numpy(), 7e-4)

@@ -1,9 +1,9 @@
-"""Checkpoints with random weights: the full-size architecture where the real one is out of reach.
+"""Checkpoints with random weights, for tests and for networks that cannot be downloaded.
 
-    python -m voxmood_bench.random_checkpoint FOLDER [--seed N] [--audio DIR] [--bin]
+    python -m voxmood_export.testing FOLDER [--seed N] [--audio DIR] [--bin]
 
-Speed does not depend on the weights, and an error of a conversion shows on random ones too. What
-random weights cannot show is how well a trained model survives quantisation.
+Speed does not depend on the weights, and random ones show an error of a conversion, too. What they
+cannot show is how well a trained model survives quantization.
 """
 
 from __future__ import annotations
@@ -15,29 +15,17 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from transformers import (
-    HubertConfig,
-    HubertForSequenceClassification,
-    Wav2Vec2Config,
-    Wav2Vec2FeatureExtractor,
-    Wav2Vec2ForSequenceClassification,
-    WavLMConfig,
-    WavLMForSequenceClassification,
-)
+from transformers import Wav2Vec2FeatureExtractor
 
 from voxmood.audio import Waveform
-from voxmood_export.verify import generated_clips, recorded_clips
+from voxmood_export.clips import generated_clips, recorded_clips
+from voxmood_export.heads import ARCHITECTURES
 
 LABELS = ("neu", "hap", "ang", "sad")
 RATE = 16000
 
 Settings = dict[str, Any]  # arguments of a configuration
 
-FAMILIES: dict[str, tuple[Any, Any]] = {
-    "wav2vec2": (Wav2Vec2Config, Wav2Vec2ForSequenceClassification),
-    "hubert": (HubertConfig, HubertForSequenceClassification),
-    "wavlm": (WavLMConfig, WavLMForSequenceClassification),
-}
 BASE: Settings = {  # the sizes and kinds of superb/wav2vec2-base-superb-er and its like
     "hidden_size": 768,
     "num_hidden_layers": 12,
@@ -60,7 +48,7 @@ LARGE: Settings = {  # of superb/wav2vec2-large-superb-er and its like
     "do_stable_layer_norm": True,
     "use_weighted_layer_sum": True,
 }
-SMALL: Settings = {  # for everyday tests: over one of the others, the same layers, few and narrow
+SMALL: Settings = {  # for everyday tests, put over one of the others: few and narrow layers
     "hidden_size": 64,
     "num_hidden_layers": 3,
     "num_attention_heads": 4,
@@ -76,34 +64,37 @@ def make_checkpoint(
     folder: Path,
     settings: Settings,
     *,
-    family: str = "wav2vec2",
+    architecture: str = "Wav2Vec2ForSequenceClassification",
     do_normalize: bool = True,
     seed: int = 0,
     waveforms: list[Waveform] | None = None,
     old_names: bool = False,
 ) -> None:
-    """Writes a checkpoint folder as transformers would.
+    """Write a checkpoint folder as transformers would.
 
     Args:
-        folder: made if it is not there.
-        settings: `LARGE`, `BASE`, either with `SMALL` over it, or other ones.
-        family: one of `FAMILIES`.
-        do_normalize: whether the feature extractor normalises each clip.
-        seed: of the weights.
-        waveforms: at 16 kHz; the classifier is scaled so that over them each logit has mean 0 and
-            spread 1, else logits of random weights hardly vary. None takes generated ones.
-        old_names: write `pytorch_model.bin` with the weight-norm names of 2021 and not safetensors.
+        folder: the folder, which is made if it does not exist.
+        settings: `LARGE` or `BASE`, with or without `SMALL` over it, or others.
+        architecture: one of `ARCHITECTURES`.
+        do_normalize: whether the feature extractor normalizes each clip.
+        seed: the seed of the weights.
+        waveforms: clips at 16 kHz. The last layer is scaled so that over them each logit has mean
+            0 and standard deviation 1, since logits of random weights hardly vary. None takes
+            generated clips.
+        old_names: whether to write `pytorch_model.bin` with the names that weight norm had in 2021
+            instead of safetensors.
     """
     torch.manual_seed(seed)
-    configuration, network = FAMILIES[family]
+    kind = ARCHITECTURES[architecture]
     labels = {
         "id2label": dict(enumerate(LABELS)),
         "label2id": {label: index for index, label in enumerate(LABELS)},
     }
-    model = network(configuration(**(settings | labels))).eval()
-    _randomise(model)
+    model: Any = kind.network(kind.configuration(**(settings | labels))).eval()
+    _randomize(model)
     extractor = Wav2Vec2FeatureExtractor(do_normalize=do_normalize, return_attention_mask=True)
-    _spread_logits(model, extractor, waveforms or generated_clips(RATE).waveforms)
+    label_layer = model.get_submodule(kind.head.label_layer)
+    _spread_logits(model, label_layer, extractor, waveforms or generated_clips(RATE).waveforms)
 
     folder.mkdir(parents=True, exist_ok=True)
     extractor.save_pretrained(folder)
@@ -123,8 +114,8 @@ def make_checkpoint(
         model.save_pretrained(folder)
 
 
-def _randomise(model: nn.Module) -> None:
-    """Nothing may stay at a default that would hide a mistake."""
+def _randomize(model: nn.Module) -> None:
+    """Change all weights whose default would hide a mistake."""
     for module in model.modules():
         if isinstance(module, (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm1d)):
             nn.init.normal_(module.weight, 1.0, 0.2)
@@ -138,6 +129,7 @@ def _randomise(model: nn.Module) -> None:
 
 def _spread_logits(
     model: Any,
+    label_layer: Any,
     extractor: Wav2Vec2FeatureExtractor,
     waveforms: list[Waveform],
 ) -> None:
@@ -148,28 +140,40 @@ def _spread_logits(
             logits.append(model(inputs.input_values).logits[0].double().numpy())
     mean, spread = np.mean(logits, axis=0), np.std(logits, axis=0)
     with torch.no_grad():
-        classifier = model.classifier
-        classifier.weight /= torch.tensor(spread, dtype=torch.float32)[:, None]
-        classifier.bias.copy_((classifier.bias - torch.tensor(mean)) / torch.tensor(spread))
+        label_layer.weight /= torch.tensor(spread, dtype=torch.float32)[:, None]
+        label_layer.bias.copy_((label_layer.bias - torch.tensor(mean)) / torch.tensor(spread))
 
 
 def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="voxmood_bench.random_checkpoint", description=__doc__)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--audio", type=Path, help="recordings to scale the classifier on")
-    parser.add_argument("--clips", type=int, default=12, help="how many of them (%(default)s)")
-    parser.add_argument("--bin", action="store_true", help="an old pytorch_model.bin")
-    parser.add_argument("--family", choices=FAMILIES, default="wav2vec2")
-    parser.add_argument("--base", action="store_true", help="the base size, with group norm")
-    parser.add_argument("--small", action="store_true", help="few and narrow layers, for tests")
+    """Run the command line."""
+    summary = (__doc__ or "").splitlines()[0]
+    parser = argparse.ArgumentParser(prog="voxmood_export.testing", description=summary)
+    parser.add_argument("folder", type=Path, help="the folder to write the checkpoint to")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the weights; default: 0")
+    parser.add_argument(
+        "--audio",
+        type=Path,
+        metavar="DIR",
+        help="recordings on which the logits get mean 0 and spread 1; default: generated signals",
+    )
+    parser.add_argument(
+        "--clips", type=int, default=12, help="how many of these recordings; default: %(default)s"
+    )
+    parser.add_argument("--bin", action="store_true", help="write pytorch_model.bin as in 2021")
+    parser.add_argument(
+        "--architecture",
+        choices=ARCHITECTURES,
+        default="Wav2Vec2ForSequenceClassification",
+        help="the kind of checkpoint; default: %(default)s",
+    )
+    parser.add_argument("--base", action="store_true", help="use the base size, with group norm")
+    parser.add_argument("--small", action="store_true", help="use few and narrow layers, for tests")
     arguments = parser.parse_args()
     audio = arguments.audio
     make_checkpoint(
         arguments.folder,
         (BASE if arguments.base else LARGE) | (SMALL if arguments.small else {}),
-        family=arguments.family,
+        architecture=arguments.architecture,
         seed=arguments.seed,
         waveforms=recorded_clips(audio, RATE, arguments.clips).waveforms if audio else None,
         old_names=arguments.bin,

@@ -1,0 +1,57 @@
+"""A checkpoint's way to int8: smoothed and traced once, quantized as often as bounds ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+from voxmood.bundle.description import Bundle
+from voxmood_export.checkpoint import Checkpoint
+from voxmood_export.clips import Clips
+from voxmood_export.graph import export_graph, write_graph
+from voxmood_export.int8.bias_correction import correct_bias, embedding_shift
+from voxmood_export.int8.gptq import second_moments
+from voxmood_export.int8.graph_pass import quantize
+from voxmood_export.int8.recipe import choose_recipe
+from voxmood_export.int8.sensitivity import measure_sensitivity
+from voxmood_export.int8.smooth_quant import smooth
+from voxmood_export.int8.weights import quantize_weight
+from voxmood_export.network.inference_form import InferenceForm
+
+
+class Quantizer:
+    """Make int8 graphs of a checkpoint.
+
+    Attributes:
+        form: the inference form of a single clip, after SmoothQuant.
+        outliers: what SmoothQuant did to every tensor.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, clips: Clips) -> None:
+        extractor = checkpoint.extractor
+        self.form = InferenceForm(
+            checkpoint.model, do_normalize=extractor.do_normalize, batched=False
+        )
+        self.outliers = smooth(self.form, clips.calibration if clips.recorded else None)
+        self._clips = clips.calibration
+        self._recipe = choose_recipe(self.form)
+        layers = self.form.linear_layers()
+        moments = second_moments(self.form, self._recipe, self._clips)
+        self._weights = {
+            name: quantize_weight(layers[name].matrix.detach().numpy(), moment)
+            for name, moment in moments.items()
+        }
+        self._graph = export_graph(self.form)
+
+    def write(self, path: Path, bundle: Bundle, in_float: Collection[str] = ()) -> None:
+        """Write the int8 graph, with the linear layers of some weights left in float."""
+        model = self._graph.clone()
+        quantize(model, self._recipe.without(in_float), self._weights)
+        write_graph(model, path, bundle)
+        shift = embedding_shift(path, self.form, self._clips)
+        correct_bias(model, self.form.embedding_bias, shift)
+        write_graph(model, path, bundle)
+
+    def sensitivity(self) -> dict[str, float]:
+        """Return how much each linear layer harms the logits; see `measure_sensitivity`."""
+        return measure_sensitivity(self.form, self._recipe, self._weights, self._clips)

@@ -1,0 +1,99 @@
+"""The recipe: what int8 does to each linear layer."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+from typing import cast
+
+from torch import nn
+
+from voxmood_export.network.encoder import BlockedGroupedConv, PositionGate
+from voxmood_export.network.feature_encoder import FeatureEncoderLayer
+from voxmood_export.network.inference_form import InferenceForm
+
+FIRST_OF_TWO_TERMS = 3
+"""The first layer of a feature encoder with layer norms whose activations get two terms. The layers
+from there on are small, and the whole encoder amplifies their error."""
+
+
+class Activations(Enum):
+    """How the activations that a linear layer takes are quantized.
+
+    Attributes:
+        PER_TENSOR: to uint8, with one range for the whole tensor.
+        TWO_TERMS: to the sum of two uint8 tensors, which is 16 bits for twice the time.
+        PER_ROW: to uint8, with one scale for each row.
+    """
+
+    PER_TENSOR = auto()
+    TWO_TERMS = auto()
+    PER_ROW = auto()
+
+
+@dataclass(frozen=True)
+class LayerRecipe:
+    """What int8 does to one linear layer.
+
+    Attributes:
+        activations: how its activations are quantized.
+        gptq: whether GPTQ rounds its weights; else each goes to the nearest int8 value.
+    """
+
+    activations: Activations = Activations.PER_TENSOR
+    gptq: bool = False
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What int8 does to a network.
+
+    Attributes:
+        layers: the layers to quantize, by the name of their weight; all others stay in float.
+        gelu_step: whether GELU's outputs get a step of which GELU's minimum is a multiple.
+    """
+
+    layers: Mapping[str, LayerRecipe]
+    gelu_step: bool = True
+
+    def without(self, in_float: Collection[str]) -> Recipe:
+        """Return this recipe with the layers of some weights left in float."""
+        layers = {name: layer for name, layer in self.layers.items() if name not in in_float}
+        return replace(self, layers=layers)
+
+
+def choose_recipe(form: InferenceForm) -> Recipe:
+    """Return the recipe for a network.
+
+    The first layer stays in float, since the samples of a window have the recording's full dynamic
+    range; so do the head, which works on one vector, and WavLM's gates. None of them is large.
+    """
+    first, *others = form.front_end
+    gates = [module for module in form.modules() if isinstance(module, PositionGate)]
+    in_float = {part for module in (first, form.head, *gates) for part in module.modules()}
+
+    # What follows amplifies the error of these layers, and their inputs are far off zero.
+    special: dict[nn.Module, LayerRecipe] = {
+        form.projection: LayerRecipe(Activations.TWO_TERMS, gptq=True)
+    }
+    for number, layer in enumerate(others, start=1):
+        activations = Activations.PER_TENSOR
+        if form.config.feat_extract_norm == "group":
+            # No norm follows these layers. A tensor's range is that of its loudest moment, and the
+            # quiet moments, which the encoder's first norm makes as loud, would drown in rounding.
+            activations = Activations.PER_ROW
+        elif number >= FIRST_OF_TWO_TERMS:
+            activations = Activations.TWO_TERMS
+        special[cast(FeatureEncoderLayer, layer).product] = LayerRecipe(activations, gptq=True)
+    if not getattr(form.config, "feat_proj_layer_norm", True):
+        # Without a norm before the projection, loud and quiet moments share a range here.
+        positional = cast(BlockedGroupedConv, form.positional.conv)
+        special[positional.product] = LayerRecipe(Activations.TWO_TERMS)
+    return Recipe(
+        {
+            name: special.get(layer, LayerRecipe())
+            for name, layer in form.linear_layers().items()
+            if layer not in in_float
+        }
+    )

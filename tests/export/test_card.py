@@ -1,0 +1,52 @@
+"""The license on a model card, and cards that are damaged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from voxmood_export.checkpoint.card import read_license
+from voxmood_export.checkpoint.files import CheckpointFiles
+
+
+@pytest.mark.parametrize(
+    ("card", "license_name"),
+    [
+        (b"---\nlicense: mit\n---\nText.\n", "mit"),
+        (b"---\r\nlicense: mit\r\n---\r\nText.\r\n", "mit"),
+        (b"\n---\nlicense: mit\n---\n", "mit"),
+        (b"---\nlicense: 'apache-2.0' # of the weights\n---\n", "apache-2.0"),
+        (b'---\n{"license": "mit", "tags": ["a"]}\n---\n', "mit"),
+        (b"---\nlicense: >-\n  cc-by-nc-4.0\n---\n", "cc-by-nc-4.0"),
+        (b"---\nlicense: mit\nmodel-index: 3\n---\n", "mit"),
+        ("---\nlicense: mit\nauthor: François 🤗\n---\n".encode(), "mit"),
+        (b"---\nlicense: mit\n---\n" + b"x" * (3 << 20), "mit"),
+        (b"---\nnotes: |\n  license: gpl\n---\n", "unknown"),
+        (b"---\nlicense: [mit, gpl]\n---\n", "unknown"),
+        (b"---\nlicense:\n---\n", "unknown"),
+        (b"---\nlicense: mit\nText, for nothing closes the block.\n", "unknown"),
+        (b"---\nlicense: mit: gpl\n---\n", "unknown"),
+        (b"---\nlicense: \x1b[1mmit\n---\n", "unknown"),
+        (b'---\nlicense: "mit\\e[1m"\n---\n', "unknown"),
+        (b"---\n- license: mit\n---\n", "unknown"),
+        (b"---\n1: 2\n---\n", "unknown"),
+        (b"---\n" + b"[" * 100_000 + b"\n---\n", "unknown"),
+        (b"---\nlicense: !!python/object/apply:os.getcwd []\n---\n", "unknown"),
+        (b"---\n", "unknown"),
+        (b"", "unknown"),
+        (b"license: mit\n", "unknown"),
+        (b"\x89PNG\r\n\x1a\n\x00", "unknown"),
+        ("---\nlicense: mit\n---\n".encode("utf-16"), "unknown"),
+    ],
+)
+def test_license(tmp_path: Path, card: bytes, license_name: str) -> None:
+    (tmp_path / "README.md").write_bytes(card)
+    assert read_license(CheckpointFiles("model", tmp_path, "model", "")) == license_name
+
+
+def test_no_card(tmp_path: Path) -> None:
+    files = CheckpointFiles("model", tmp_path, "model", "")
+    assert read_license(files) == "unknown"
+    (tmp_path / "README.md").mkdir()
+    assert read_license(files) == "unknown"
