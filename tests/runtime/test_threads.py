@@ -112,7 +112,7 @@ def test_a_fork_is_told_so_and_may_load_its_own() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     message, in_child, in_parent = done.stdout.splitlines()
-    assert "load it in the child" in message
+    assert "load it in the new process" in message
     assert in_child == in_parent
     assert issubclass(voxmood.ForkError, RuntimeError)
 
