@@ -13,6 +13,8 @@ import sys
 import time
 from pathlib import Path
 
+import numpy
+
 HEAVY = ("torch", "transformers", "onnx", "librosa", "scipy", "optimum")
 BESIDE = "numpy, onnxruntime, soundfile, soxr"
 PROCESSES = 21
@@ -21,7 +23,7 @@ export_bytes, recording = int(sys.argv[1]), sys.argv[2]
 for name in HEAVY:
     assert importlib.util.find_spec(name) is None, f"{name} is installed beside the lean runtime"
 
-site = Path(importlib.util.find_spec("numpy").origin).parents[1]
+site = Path(numpy.__file__).parents[1]
 size = sum(path.stat().st_size for path in site.rglob("*") if path.is_file())
 for installer in ("pip", "setuptools", "pkg_resources"):
     size -= sum(path.stat().st_size for path in (site / installer).rglob("*") if path.is_file())

@@ -26,6 +26,7 @@ import time
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from voxmood_bench.emulator import CPUS, emulator
 
@@ -112,8 +113,8 @@ def build(scratch: Path, output: Path) -> Path:
         facts = sdist.name.removesuffix(".tar.gz") + ".dist-info"
         licences = {f"{facts}/licenses/{name}" for name in LICENCES}
         assert licences <= set(archive.namelist()), "the wheel lacks a licence"
-        for file in (ROOT / BUNDLE).iterdir():
-            assert archive.read(f"voxmood/{BUNDLE}/{file.name}") == file.read_bytes()
+        for part in (ROOT / BUNDLE).iterdir():
+            assert archive.read(f"voxmood/{BUNDLE}/{part.name}") == part.read_bytes()
     return output / wheel.name
 
 
@@ -132,7 +133,7 @@ def install(environment: Path, python: str, resolution: str, wheel: Path) -> Pat
     return environment
 
 
-def run(environment: Path, emulation: Sequence[str]) -> dict:
+def run(environment: Path, emulation: Sequence[str]) -> dict[str, Any]:
     """Return what the wheel says there, run by a user who may write nowhere in it.
 
     Args:
@@ -144,31 +145,35 @@ def run(environment: Path, emulation: Sequence[str]) -> dict:
     if os.geteuid() == 0:  # whom no permissions hold back
         command = ["setpriv", "--bounding-set", "-dac_override", *command]
     before = listing(environment)
-    facts = json.loads(call(*command, cwd=environment, env={"HOME": "/nonexistent"}))
+    facts: dict[str, Any] = json.loads(
+        call(*command, cwd=environment, env={"HOME": "/nonexistent"})
+    )
     assert listing(environment) == before, "it wrote into its environment"
     assert Path(facts["bundle"]).is_relative_to(environment), f"not the wheel's: {facts['bundle']}"
     return facts
 
 
-def check(facts: dict, reference: dict) -> None:
+def check(facts: dict[str, Any], reference: dict[str, dict[str, float]]) -> None:
     """Whether the answers are those of the first environment."""
     for precision, expected in reference.items():
         found = facts["probabilities"][precision]
         for label, probability in expected.items():
             assert abs(found[label] - probability) <= TOLERANCE[precision], (precision, found)
     assert facts["segments"] == 4
-    assert facts["low_memory"] == max(reference["int8"], key=reference["int8"].get)
+    assert facts["low_memory"] == max(reference["int8"], key=lambda label: reference["int8"][label])
 
 
-def listing(folder: Path) -> list:
+def listing(folder: Path) -> list[tuple[str, int, int]]:
     """Names, sizes and times of all files."""
     facts = {path: path.lstat() for path in folder.rglob("*")}
     return sorted((str(path), stat.st_size, stat.st_mtime_ns) for path, stat in facts.items())
 
 
-def call(*command: str, **options) -> str:
-    """Runs a command; what it prints."""
-    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, **options).stdout
+def call(*command: str, cwd: Path | None = None, env: dict[str, str] | None = None) -> str:
+    """Run a command and return what it prints."""
+    return subprocess.run(
+        command, stdout=subprocess.PIPE, text=True, check=True, cwd=cwd, env=env
+    ).stdout
 
 
 if __name__ == "__main__":

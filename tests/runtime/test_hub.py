@@ -130,7 +130,7 @@ except voxmood.VoxmoodError as error:
 def logits(precision: str) -> list[float]:
     noise = np.random.default_rng(0).uniform(-1, 1, 16000)
     model = voxmood.load(precision=precision)
-    return model.predict(noise, sampling_rate=16000).logits.tolist()
+    return [float(logit) for logit in model.predict(noise, sampling_rate=16000).logits]
 
 
 def test_fetches_the_files_of_the_precision_alone(hub: Hub, load: Callable[..., str]) -> None:
