@@ -222,6 +222,7 @@ def test_speech_joins_recordings(tmp_path: Path) -> None:
         speech([tmp_path / "notes.wav"], 16000, 1.0)
 
 
+@pytest.mark.thorough
 def test_command_for_real(
     bundle: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

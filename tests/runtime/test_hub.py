@@ -171,6 +171,7 @@ def test_a_folder_of_the_cache_is_a_bundle(load: Callable[..., str], tmp_path: P
         voxmood.load(snapshot)
 
 
+@pytest.mark.thorough
 def test_out_of_reach_takes_what_is_cached(load: Callable[..., str]) -> None:
     load("someone/model")
     assert json.loads(load("someone/model", HF_ENDPOINT="http://127.0.0.1:9")) == logits("int8")

@@ -224,6 +224,7 @@ def test_a_graph_that_asks_for_memory_without_end(copy: Path, bomb: str, low_mem
     assert int(lines[-1]) < 600
 
 
+@pytest.mark.thorough
 def test_mutations() -> None:
     """A short run of `fuzz_bundle.py`, with a fixed seed."""
     command = [sys.executable, str(Path(__file__).with_name("fuzz_bundle.py")), "96", "--seed=26"]
