@@ -17,7 +17,7 @@ test *arguments:
 
 # Run the thorough tests, too, and print how much of each module the tests run.
 test-all *arguments:
-    pytest -m "not (full_size or ray or slow)" --cov {{ arguments }}
+    pytest --cov -m "not (full_size or ray or slow)" {{ arguments }}
 
 # Measure the shipped bundle beside PyTorch. The report goes into a folder: just bench report
 bench output *options:
