@@ -1,4 +1,4 @@
-"""Run in the environment of the wheel alone: it predicts, and nothing heavy is there.
+"""Check the environment of the wheel alone: the wheel predicts, and nothing heavy is installed.
 
     check_lean.py EXPORT_BYTES RECORDING
 
@@ -13,6 +13,8 @@ import sys
 import time
 from pathlib import Path
 
+import numpy
+
 HEAVY = ("torch", "transformers", "onnx", "librosa", "scipy", "optimum")
 BESIDE = "numpy, onnxruntime, soundfile, soxr"
 PROCESSES = 21
@@ -21,7 +23,7 @@ export_bytes, recording = int(sys.argv[1]), sys.argv[2]
 for name in HEAVY:
     assert importlib.util.find_spec(name) is None, f"{name} is installed beside the lean runtime"
 
-site = Path(importlib.util.find_spec("numpy").origin).parents[1]
+site = Path(numpy.__file__).parents[1]
 size = sum(path.stat().st_size for path in site.rglob("*") if path.is_file())
 for installer in ("pip", "setuptools", "pkg_resources"):
     size -= sum(path.stat().st_size for path in (site / installer).rglob("*") if path.is_file())
@@ -29,7 +31,7 @@ print(f"installed: {size / 1e6:.0f} MB without pip, 1/{export_bytes / size:.1f} 
 
 
 def milliseconds(*command: str) -> float:
-    """From the start of a fresh process to its end, median of several."""
+    """Return the median time from the start of a fresh process to its end."""
     took = []
     for _ in range(PROCESSES):
         begin = time.perf_counter()
@@ -39,7 +41,7 @@ def milliseconds(*command: str) -> float:
 
 
 def importing(modules: str) -> float:
-    """Time that a fresh process takes to import modules."""
+    """Return the median time that a fresh process takes to import modules, in milliseconds."""
     code = f"import time; t = time.perf_counter(); import {modules}; print(time.perf_counter() - t)"
     runs = [subprocess.check_output([sys.executable, "-c", code]) for _ in range(PROCESSES)]
     return 1000 * statistics.median(map(float, runs))

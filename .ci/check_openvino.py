@@ -1,4 +1,4 @@
-"""Run in an environment with the extra `openvino`: the float graph there, against the CPU's."""
+"""Compare the float graph on OpenVINO with the CPU's; needs the extra `openvino`."""
 
 import time
 from pathlib import Path

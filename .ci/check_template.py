@@ -1,4 +1,4 @@
-"""Runs the steps of the workflow that users copy, in order, as a runner would.
+"""Run the steps of the workflow that users copy, in order, as a runner would.
 
 The checkpoint is that of the model that ships; the recordings are generated, and hello.wav.
 """

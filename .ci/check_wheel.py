@@ -1,4 +1,4 @@
-"""Builds sdist and wheel and shows that they are what a release needs.
+"""Build the sdist and the wheel, and check that they are what a release needs.
 
 Needs `uv`, and this checkout installed, as CONTRIBUTING.md says.
 
@@ -6,7 +6,7 @@ Needs `uv`, and this checkout installed, as CONTRIBUTING.md says.
 
 - Two builds, of other folders, at other times, with other permissions, the one by way of the sdist
   and the other not, give the same bytes.
-- They hold the model that ships, whose weights are those of the checkout, and the licences.
+- They hold the model that ships, whose weights are those of the checkout, and the licenses.
 - With every Python given, and with the oldest and with the newest releases of what pyproject.toml
   asks for, the wheel runs from a folder in which, as everywhere, it may write nothing. It does so
   on this CPU and on an emulated one without VNNI, where ONNX Runtime converts int8 weights in a way
@@ -26,6 +26,7 @@ import time
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "benchmarks" / "scripts"))  # which are not in the wheel
@@ -33,7 +34,7 @@ from emulator import CPUS, emulator  # noqa: E402
 
 HELLO = ROOT / "runtime" / "examples" / "hello.wav"
 BUNDLE = "models/voxmood-tiny/bundle"
-LICENCES = ("LICENSE", "models/voxmood-tiny/LICENSE")
+LICENSES = ("LICENSE", "models/voxmood-tiny/LICENSE")
 RESOLUTIONS = {"oldest": "lowest-direct", "newest": "highest"}
 TOLERANCE = {"fp32": 1e-4, "fp16": 1e-3, "int8": 1e-3}
 """Of a probability, between releases of ONNX Runtime and CPUs; products that saturate make 5e-3."""
@@ -59,7 +60,11 @@ print(json.dumps({
 
 
 def main() -> None:
-    """Builds, checks and prints; raises where something does not hold."""
+    """Build both, check them in each environment, and print what was checked.
+
+    Raises:
+        AssertionError: the wheel or its answers are not as they should be.
+    """
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("output", type=Path, metavar="OUT", help="gets the sdist and the wheel")
     parser.add_argument("--python", nargs="+", default=[sys.executable], help="default: this one")
@@ -81,7 +86,7 @@ def main() -> None:
 
 
 def build(scratch: Path, output: Path) -> Path:
-    """Builds twice; the wheel that both times came out."""
+    """Build twice, check that both times give the same bytes, and return the wheel."""
     files = call("git", "ls-files", "-z", cwd=ROOT).split("\0")[:-1]
     builds = []
     for name, mode, options in (("one", 0o022, []), ("the/other", 0o077, ["--sdist", "--wheel"])):
@@ -108,18 +113,18 @@ def build(scratch: Path, output: Path) -> Path:
     sdist, wheel = sorted(builds[0].values(), key=lambda path: path.suffix)
     with tarfile.open(sdist) as archive:
         inside = {name.partition("/")[2] for name in archive.getnames()}
-        assert inside >= {*LICENCES, f"{BUNDLE}/bundle.json"}, "the sdist lacks a file"
+        assert inside >= {*LICENSES, f"{BUNDLE}/bundle.json"}, "the sdist lacks a file"
     with zipfile.ZipFile(wheel) as archive:
         facts = sdist.name.removesuffix(".tar.gz") + ".dist-info"
-        licences = {f"{facts}/licenses/{name}" for name in LICENCES}
-        assert licences <= set(archive.namelist()), "the wheel lacks a licence"
-        for file in (ROOT / BUNDLE).iterdir():
-            assert archive.read(f"voxmood/{BUNDLE}/{file.name}") == file.read_bytes()
+        licenses = {f"{facts}/licenses/{name}" for name in LICENSES}
+        assert licenses <= set(archive.namelist()), "the wheel lacks a license"
+        for part in (ROOT / BUNDLE).iterdir():
+            assert archive.read(f"voxmood/{BUNDLE}/{part.name}") == part.read_bytes()
     return output / wheel.name
 
 
 def install(environment: Path, python: str, resolution: str, wheel: Path) -> Path:
-    """A new environment of the wheel and what it needs, without permission to write."""
+    """Make a new environment of the wheel and what it needs, in which nobody may write."""
     if environment.exists():
         call("chmod", "-R", "u+w", str(environment))
     call("uv", "venv", "--quiet", "--clear", "--python", python, str(environment))
@@ -133,7 +138,7 @@ def install(environment: Path, python: str, resolution: str, wheel: Path) -> Pat
     return environment
 
 
-def run(environment: Path, emulation: Sequence[str]) -> dict:
+def run(environment: Path, emulation: Sequence[str]) -> dict[str, Any]:
     """Return what the wheel says there, run by a user who may write nowhere in it.
 
     Args:
@@ -145,31 +150,35 @@ def run(environment: Path, emulation: Sequence[str]) -> dict:
     if os.geteuid() == 0:  # whom no permissions hold back
         command = ["setpriv", "--bounding-set", "-dac_override", *command]
     before = listing(environment)
-    facts = json.loads(call(*command, cwd=environment, env={"HOME": "/nonexistent"}))
+    facts: dict[str, Any] = json.loads(
+        call(*command, cwd=environment, env={"HOME": "/nonexistent"})
+    )
     assert listing(environment) == before, "it wrote into its environment"
     assert Path(facts["bundle"]).is_relative_to(environment), f"not the wheel's: {facts['bundle']}"
     return facts
 
 
-def check(facts: dict, reference: dict) -> None:
-    """Whether the answers are those of the first environment."""
+def check(facts: dict[str, Any], reference: dict[str, dict[str, float]]) -> None:
+    """Check that the answers are those of the first environment."""
     for precision, expected in reference.items():
         found = facts["probabilities"][precision]
         for label, probability in expected.items():
             assert abs(found[label] - probability) <= TOLERANCE[precision], (precision, found)
     assert facts["segments"] == 4
-    assert facts["low_memory"] == max(reference["int8"], key=reference["int8"].get)
+    assert facts["low_memory"] == max(reference["int8"], key=lambda label: reference["int8"][label])
 
 
-def listing(folder: Path) -> list:
-    """Names, sizes and times of all files."""
+def listing(folder: Path) -> list[tuple[str, int, int]]:
+    """Return the names, sizes and times of all files."""
     facts = {path: path.lstat() for path in folder.rglob("*")}
     return sorted((str(path), stat.st_size, stat.st_mtime_ns) for path, stat in facts.items())
 
 
-def call(*command: str, **options) -> str:
-    """Runs a command; what it prints."""
-    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, **options).stdout
+def call(*command: str, cwd: Path | None = None, env: dict[str, str] | None = None) -> str:
+    """Run a command and return what it prints."""
+    return subprocess.run(
+        command, stdout=subprocess.PIPE, text=True, check=True, cwd=cwd, env=env
+    ).stdout
 
 
 if __name__ == "__main__":

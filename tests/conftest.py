@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # PyTorch in each worker would take all cores, which the workers share already.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 CORPUS = Path(__file__).parents[2] / "shared" / "corpora" / "emodb"
 

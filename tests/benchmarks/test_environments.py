@@ -11,7 +11,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from voxmood_bench.engines import environments, worker
+from voxmood_bench.engines import worker
 from voxmood_bench.engines.environments import environment
 from voxmood_bench.engines.lower_bound import write_lower_bound
 from voxmood_bench.engines.process import LoadSettings
@@ -67,7 +67,7 @@ def test_lower_bound_holds_every_int8_matmul(bundle: Path, tmp_path: Path) -> No
 
 
 def test_environment_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environments.sys, "executable", "false")
+    monkeypatch.setattr("sys.executable", "false")
     with pytest.raises(BenchmarkError, match="venv"):
         environment("pytorch", tmp_path)
 

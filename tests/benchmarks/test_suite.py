@@ -264,6 +264,7 @@ def test_lineup_copies_the_main_engine_and_no_other(bundle: Path) -> None:
     assert {each.model for each in every} - {"bundle", "checkpoint", "fp32"} == set(CONVERTERS)
 
 
+@pytest.mark.thorough
 def test_command_for_real(
     bundle: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

@@ -45,7 +45,7 @@ def shard_weights(folder: Path, weights: str, shards: int) -> None:
         write(state, folder / weights)
         return
     stem, suffix = weights.rsplit(".", 1)
-    listed = {}
+    listed: dict[str, str] = {}
     for index, names in enumerate(list(state)[shard::shards] for shard in range(shards)):
         file = f"{stem}-{index + 1:05}-of-{shards:05}.{suffix}"
         write({name: state[name] for name in names}, folder / file)

@@ -23,7 +23,7 @@ from voxmood_export.network.linear import LinearLayer
 from voxmood_export.testing import LARGE, SMALL, make_checkpoint
 
 
-class GeluNetwork(Wav2Vec2PreTrainedModel):
+class GeluNetwork(Wav2Vec2PreTrainedModel):  # type: ignore[misc]
     """The last layer's mean, a dense layer, a GELU and an output layer."""
 
     def __init__(self, config: Wav2Vec2Config) -> None:

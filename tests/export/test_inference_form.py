@@ -37,7 +37,8 @@ def form(loaded: Checkpoint, *, batched: bool) -> InferenceForm:
 def reference(loaded: Checkpoint, clip: np.ndarray) -> torch.Tensor:
     inputs = loaded.extractor(clip, sampling_rate=16000, return_tensors="pt")
     with torch.inference_mode():
-        return loaded.model(inputs.input_values).logits[0]
+        logits: torch.Tensor = loaded.model(inputs.input_values).logits[0]
+        return logits
 
 
 # Every length over two frames, and each side of later frame boundaries.

@@ -54,7 +54,11 @@ def text(name: str, content: str | bytes) -> Change:
 
 
 def gone(*names: str) -> Change:
-    return lambda folder: [(folder / name).unlink() for name in names]
+    def apply(folder: Path) -> None:
+        for name in names:
+            (folder / name).unlink()
+
+    return apply
 
 
 def weight(change: Callable[[dict[str, torch.Tensor]], Any]) -> Change:

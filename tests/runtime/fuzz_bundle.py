@@ -370,7 +370,8 @@ def main() -> int:
     parser.add_argument("--scratch", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        child(options.seed, *options.child, options.scratch)
+        first, last = options.child
+        child(options.seed, first, last, options.scratch)
         return 0
     outcomes, wrong, peak = fuzz(options.count, options.seed)
     for name, times in sorted(outcomes.items()):

@@ -78,7 +78,7 @@ def wav(samples: np.ndarray, subtype: str = "FLOAT") -> bytes:
     return file.getvalue()
 
 
-BAD_SOURCES: dict[str, tuple[AudioSource, str]] = {
+BAD_SOURCES: dict[str, tuple[bytes, str]] = {
     "empty": (b"", "is empty"),
     "header only": (wav(np.zeros(0)), "has no samples"),
     "not audio": (b"this is text" * 100, "is a text file"),
@@ -92,7 +92,7 @@ BAD_SOURCES: dict[str, tuple[AudioSource, str]] = {
 def test_bad_audio_is_refused_by_name(tmp_path: Path, case: str) -> None:
     content, message = BAD_SOURCES[case]
     path = tmp_path / "bad.wav"
-    path.write_bytes(content)  # type: ignore[arg-type]
+    path.write_bytes(content)
     for source in (path, content):
         with pytest.raises(AudioError, match=message) as caught:
             read(source)

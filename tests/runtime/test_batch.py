@@ -380,7 +380,7 @@ def test_columns_of_manifests_are_carried(
     alone = folder / NAMES[3]
     output = tmp_path / f"labels{suffix}"
     assert batch(one, two, alone, "--output", output, *options) == 1
-    carried = {
+    carried: dict[str, list[str | None]] = {
         str(folder / NAMES[0]): ["w7", "hap", "0.5", "a\r\nb; c", None, None],
         str(folder / "gone.wav"): ["w8", "sad", "", "ü", None, None],
         str(folder / NAMES[4]): [None, None, None, None, "w9", "none"],

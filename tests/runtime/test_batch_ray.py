@@ -113,9 +113,9 @@ def test_s3(folder: Path, tmp_path: Path, bucket: Any, capsys: pytest.CaptureFix
     batch(folder, "--output", local, "--threads", 1)
     found = rows(downloaded)
     assert "cannot be read" in found.pop("s3://archive/gone.wav")[0]["error"]
-    for path, [row] in rows(local).items():
-        there = f"s3://archive/a folder/{Path(path).name}"
-        row["error"] = row["error"] and row["error"].replace(path, there)
+    for name, [row] in rows(local).items():
+        there = f"s3://archive/a folder/{Path(name).name}"
+        row["error"] = row["error"] and row["error"].replace(name, there)
         assert found.pop(there) == [row | {"path": there}]
     assert not found
 

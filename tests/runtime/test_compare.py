@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -25,7 +26,7 @@ from voxmood_export.clips import speech_like
 
 RATE = 16000
 SHIPPED = shipped_bundle()
-BOUNDS = {"max_drift": 0.04, "min_sqnr": 30.0}  # which int8 keeps, see test_int8_passes
+BOUNDS: dict[str, Any] = {"max_drift": 0.04, "min_sqnr": 30.0}  # test_int8_passes keeps them
 FP32, INT8 = f"{SHIPPED}@fp32", f"{SHIPPED}@int8"
 
 
@@ -34,7 +35,7 @@ def audio(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Sixteen clips of a second, on which the float model is decided: no machine's int8 is not."""
     folder = tmp_path_factory.mktemp("audio")
     model = voxmood.load(SHIPPED, precision="fp32")
-    rows = []
+    rows: list[dict[str, str]] = []
     for seed in range(40):
         clip = speech_like(1.0, RATE, seed)
         prediction = model.predict(clip, sampling_rate=RATE)
@@ -76,7 +77,7 @@ def change_graph(folder: Path, precision: str, change: Callable[[onnx.ModelProto
     )
 
 
-def change_description(folder: Path, change: Callable[[dict], object]) -> None:
+def change_description(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
     path = folder / "bundle.json"
     content = json.loads(path.read_text())
     change(content)
@@ -129,8 +130,10 @@ def test_wrong_scales_of_a_layer_fail(audio: Path, copy: Path) -> None:
     change_graph(copy, "int8", change_tensor("projection.matrix.scale", lambda scale: 2 * scale))
     comparison = voxmood.compare(FP32, f"{copy}@int8", audio=audio)
     assert not comparison.passed
-    assert comparison.measures["label agreement"].met is False
-    assert len(comparison.changed) == 16 * (1 - comparison.measures["label agreement"].value)
+    agreement = comparison.measures["label agreement"]
+    assert agreement.met is False
+    assert agreement.value is not None
+    assert len(comparison.changed) == 16 * (1 - agreement.value)
 
 
 def test_wrong_scales_that_change_no_decision_fail_by_the_other_bounds(
@@ -366,7 +369,8 @@ def test_what_a_manifest_is_relative_to(
     rows = f"path\n{first.name}\n{second}\n../few/{third.name}\n"
     beside.write_text(rows)
     elsewhere.write_text(rows)
-    for given in ({"manifest": beside}, {"manifest": elsewhere, "audio": few}):
+    both: list[dict[str, Any]] = [{"manifest": beside}, {"manifest": elsewhere, "audio": few}]
+    for given in both:
         found = voxmood.compare(FP32, INT8, **given)
         assert (found.recordings, dict(found.unreadable), found.skipped) == (3, {}, {})
     found = voxmood.compare(FP32, INT8, audio=few)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,18 +20,20 @@ ENCODINGS = ("ascii", "latin-1", "cp1252", "cp437", "utf-8")
 
 
 def run(
-    *arguments: object, encoding: str = "utf-8", stdin: bytes | None = None, **options: object
+    *arguments: object, encoding: str = "utf-8", stdin: bytes | None = None, **options: Any
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a command in a process of its own, whose console is strict."""
-    return subprocess.run(
+    streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    done: subprocess.CompletedProcess[bytes] = subprocess.run(
         [sys.executable, "-m", "voxmood", *map(str, arguments)],
         # Buffered, as by default: argparse passes over an error of unbuffered output.
         env=os.environ | {"PYTHONIOENCODING": f"{encoding}:strict", "PYTHONUNBUFFERED": ""},
         input=stdin,
         timeout=60,
         check=False,
-        **({"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options),
+        **(streams | options),
     )
+    return done
 
 
 @pytest.fixture

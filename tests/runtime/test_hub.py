@@ -130,7 +130,7 @@ except voxmood.VoxmoodError as error:
 def logits(precision: str) -> list[float]:
     noise = np.random.default_rng(0).uniform(-1, 1, 16000)
     model = voxmood.load(precision=precision)
-    return model.predict(noise, sampling_rate=16000).logits.tolist()
+    return [float(logit) for logit in model.predict(noise, sampling_rate=16000).logits]
 
 
 def test_fetches_the_files_of_the_precision_alone(hub: Hub, load: Callable[..., str]) -> None:
@@ -171,6 +171,7 @@ def test_a_folder_of_the_cache_is_a_bundle(load: Callable[..., str], tmp_path: P
         voxmood.load(snapshot)
 
 
+@pytest.mark.thorough
 def test_out_of_reach_takes_what_is_cached(load: Callable[..., str]) -> None:
     load("someone/model")
     assert json.loads(load("someone/model", HF_ENDPOINT="http://127.0.0.1:9")) == logits("int8")

@@ -26,7 +26,7 @@ class PortAudioError(Exception):
 
 
 @pytest.fixture
-def sounddevice(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def sounddevice(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A module that plays SOUND into the callback at once, then presses Ctrl-C."""
     module: Any = ModuleType("sounddevice")
     module.__spec__ = SimpleNamespace(name="sounddevice")
@@ -143,7 +143,7 @@ def test_a_full_queue_loses_audio_and_no_window_spans_the_gap(
 
     monkeypatch.setattr(listen, "BACKLOG_SECONDS", 1.5)
     read = listen.Microphone.read
-    reads = []
+    reads: list[tuple[Any, int]] = []
     microphones = []
 
     def late(self: Any) -> Any:
@@ -153,9 +153,11 @@ def test_a_full_queue_loses_audio_and_no_window_spans_the_gap(
         reads.append(read(self))
         return reads[-1]
 
-    sounddevice.between = lambda number: (
-        number < 30 or wait_for(lambda: microphones != [] and microphones[0]._blocks.empty())
-    )
+    def between(number: int) -> None:
+        if number >= 30:
+            wait_for(lambda: microphones != [] and microphones[0]._blocks.empty())
+
+    sounddevice.between = between
     monkeypatch.setattr(listen.Microphone, "read", late)
     main(["listen", "--json", "--window", "1", "--hop", "1", "--threads", "1"])
     captured = capsys.readouterr()

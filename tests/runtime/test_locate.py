@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -193,6 +194,6 @@ def test_an_empty_name_is_wrong_usage(
 
 
 @pytest.mark.parametrize("given", [{"audio": ""}, {"manifest": ""}, {"audio": ".", "manifest": ""}])
-def test_an_empty_name_in_python(here: Path, given: dict[str, str]) -> None:
+def test_an_empty_name_in_python(here: Path, given: dict[str, Any]) -> None:
     with pytest.raises(MissingFileError, match="the name is empty"):
         voxmood.compare("bundle@fp32", "bundle@int8", **given)

@@ -21,6 +21,7 @@ from near import LAYER, NETWORK, near
 import voxmood
 from voxmood import AudioError, BundleError, MissingFileError, ProviderError
 from voxmood.engine import session
+from voxmood.engine.providers import PROVIDERS
 
 RATE = 16000
 
@@ -250,7 +251,7 @@ def test_a_provider_that_fails_is_told_from_a_file_that_does(
 @pytest.mark.parametrize("provider", ["cuda", "openvino"])
 def test_float_graph_on_another_provider(bundle: Path, provider: str) -> None:
     """Runs where there is one: a GPU, or OpenVINO in the environment that `.ci/run` makes."""
-    name = session.PROVIDERS[provider][0]
+    name = PROVIDERS[provider][0]
     if name not in onnxruntime.get_available_providers():
         pytest.skip(f"{name} is not in the installed ONNX Runtime")
     (clip,) = clips(9, 2 * RATE)

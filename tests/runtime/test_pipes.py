@@ -10,7 +10,7 @@ import textwrap
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 import pytest
@@ -110,7 +110,7 @@ def test_what_the_system_refuses_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
             raise OSError(5, "Input/output error")
 
     with pytest.raises(AudioError, match=r"^pipe: cannot be read or stored \(Input/output error\)"):
-        seekable(Broken(), "pipe")
+        seekable(cast(BinaryIO, Broken()), "pipe")
 
 
 @pytest.mark.parametrize(

@@ -220,7 +220,13 @@ def test_bad_chunks(model: Model, chunk: Any, message: str) -> None:
 
 def test_chunks_of_every_kind(model: Model) -> None:
     expected = Stream(model, RATE, 1.0, 1.0).push(SAMPLES)
-    for chunk in (SAMPLES.tolist(), torch.from_numpy(SAMPLES), SAMPLES[None], SAMPLES[:, None]):
+    chunks: list[Any] = [
+        SAMPLES.tolist(),
+        torch.from_numpy(SAMPLES),
+        SAMPLES[None],
+        SAMPLES[:, None],
+    ]
+    for chunk in chunks:
         assert Stream(model, RATE, 1.0, 1.0).push(chunk) == expected
     assert Stream(model, RATE).push(np.zeros((2, 2), np.float32)) == []
     with pytest.raises(AudioError, match="whole number of Hz"):

@@ -7,6 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.thorough
+
 SEED = 18
 SCRIPT = Path(__file__).with_name("structural.py")
 

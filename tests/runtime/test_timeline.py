@@ -257,6 +257,7 @@ def test_memory_does_not_grow_with_length(tmp_path: Path) -> None:
     assert long - short < 10  # what is decoded is 26 MB at 16 kHz, the file 77 MB
 
 
+@pytest.mark.thorough
 def test_mutated_recordings() -> None:
     fuzz = Path(__file__).with_name("fuzz_audio.py")
     finished = subprocess.run(

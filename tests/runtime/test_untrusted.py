@@ -19,7 +19,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 import voxmood
 from voxmood import BundleError
-from voxmood.bundle.description import graph_file, sha256
+from voxmood.bundle import graph_file
+from voxmood.bundle.description import sha256
 from voxmood.bundle.graph_file import read_graph_file
 from voxmood.bundle.locate import shipped_bundle
 
@@ -243,6 +244,7 @@ def test_a_graph_that_asks_for_memory_without_end(copy: Path, bomb: str, low_mem
     assert int(lines[-1]) < 600
 
 
+@pytest.mark.thorough
 def test_mutations() -> None:
     """A short run of `fuzz_bundle.py`, with a fixed seed."""
     command = [sys.executable, str(Path(__file__).with_name("fuzz_bundle.py")), "96", "--seed=26"]

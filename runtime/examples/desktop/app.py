@@ -329,7 +329,7 @@ def main() -> int:
             app.exit(0 if saved and not window.failed else 1)
 
         window.done.connect(lambda: QTimer.singleShot(200, save))  # once it is drawn
-    return app.exec()
+    return int(app.exec())
 
 
 if __name__ == "__main__":
