@@ -137,12 +137,14 @@ def points_upward(name: str, imported: Import) -> bool:
 def reaches_the_command_line(name: str, imported: Import) -> bool:
     """Return whether a module imports the command line, but does not belong to it.
 
-    Modules of sub-commands belong to it in every package; they define `add_arguments`.
+    Modules of sub-commands belong to it in every package: they define `add_arguments`, or lie in a
+    package called `commands`.
     """
     return (
         imported.module.startswith(COMMAND_LINE)
         and not name.startswith(COMMAND_LINE)
         and "\ndef add_arguments(" not in MODULES.get(name, "")
+        and "commands" not in name.split(".")
     )
 
 
