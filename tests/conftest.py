@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 if "PYTEST_XDIST_WORKER" in os.environ:
-    # PyTorch in each worker would take all cores, which the workers share already.
+    # The workers share the cores. PyTorch would take all of them in each worker, and its threads
+    # would spin while they wait for each other: both together made exports seven times as slow.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # tests of engines set more threads
 
 CORPUS = Path(__file__).parents[2] / "shared" / "corpora" / "emodb"
 
