@@ -32,7 +32,7 @@ from emulator import CACHE, CPUS, Cpu, arm_environment, emulator
 import voxmood
 from voxmood.bundle.description import read_bundle
 from voxmood.bundle.locate import shipped_bundle
-from voxmood.comparison.metrics import agreement, centred
+from voxmood.comparison.metrics import agreement, centered
 from voxmood_bench.measure.machine import machine
 from voxmood_bench.report.typed_json import to_json
 from voxmood_export.clips import speech_like
@@ -137,7 +137,7 @@ def _judge(
 ) -> dict[str, Any]:
     """Compare the emulated int8 logits with the native ones and both with the float model's."""
     below = _power_db(own, reference) - _power_db(there, own)
-    exponents = np.exp(centred(reference))
+    exponents = np.exp(centered(reference))
     top = np.sort(exponents / exponents.sum(axis=-1, keepdims=True), axis=-1)
     sure = top[:, -1] - top[:, -2] > MARGIN
     same = bool(agreement(reference[sure], there[sure]) == 1)
@@ -154,7 +154,7 @@ def _judge(
 
 def _power_db(candidate: npt.ArrayLike, reference: npt.ArrayLike) -> float:
     """Return the mean power of the difference of centered logits in dB; -inf if there is none."""
-    power = float(((centred(candidate) - centred(reference)) ** 2).mean())
+    power = float(((centered(candidate) - centered(reference)) ** 2).mean())
     return 10 * float(np.log10(power)) if power else -np.inf
 
 

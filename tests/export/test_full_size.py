@@ -120,7 +120,7 @@ def test_int8_keeps_29_db_with_and_without_outliers(tmp_path: Path) -> None:
             found[loud].append(sqnr(reference, np.stack(rows)))
             over_clips = sqnr(reference.T, np.stack(rows).T)
             print(
-                f"seed {seed}, outliers {loud}: {found[loud][-1]:.2f} dB, centred over clips "
+                f"seed {seed}, outliers {loud}: {found[loud][-1]:.2f} dB, centered over clips "
                 f"instead of labels {over_clips:.2f} dB",
                 flush=True,
             )

@@ -6,7 +6,7 @@ import argparse
 
 from voxmood.commands.options import write_report
 from voxmood.comparison.report import Report
-from voxmood.files import check_output
+from voxmood.files import check_outputs
 from voxmood_bench.report.files import read_report
 from voxmood_bench.report.gate import (
     Limits,
@@ -20,8 +20,7 @@ from voxmood_bench.report.gate import (
 def run(options: argparse.Namespace) -> int:
     """Check the report that the options name, print the verdict; return the exit status."""
     inputs = [file for file in (options.new, options.baseline, options.bounds) if file]
-    for output in filter(None, (options.junit, options.markdown)):
-        check_output(output, inputs)
+    check_outputs([file for file in (options.junit, options.markdown) if file], inputs)
     new = read_report(options.new)
     engine = options.engine or new.main
     limits = Limits(

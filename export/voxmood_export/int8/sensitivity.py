@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from voxmood.audio import Waveform
-from voxmood.comparison.metrics import centred
+from voxmood.comparison.metrics import centered
 from voxmood_export.int8.recipe import Activations, Recipe
 from voxmood_export.int8.weights import QuantizedWeight, quantize_weight
 from voxmood_export.network.inference_form import InferenceForm
@@ -37,7 +37,7 @@ def measure_sensitivity(
         A figure for each layer of the recipe, by the name of its weight.
     """
     clips = _shortest(clips, SAMPLES)
-    reference = centred(_logits(form, clips))
+    reference = centered(_logits(form, clips))
     layers = form.linear_layers()
     sensitivity: dict[str, float] = {}
     for name, layer_recipe in tqdm(recipe.layers.items(), desc="layers alone", leave=False):
@@ -49,7 +49,7 @@ def measure_sensitivity(
         hook = layer.register_forward_pre_hook(
             lambda _, inputs, how=layer_recipe.activations: _rounded(inputs[0], how)
         )
-        error = centred(_logits(form, clips)) - reference
+        error = centered(_logits(form, clips)) - reference
         sensitivity[name] = float((error**2).mean())
         hook.remove()
         layer.matrix = matrix

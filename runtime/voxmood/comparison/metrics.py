@@ -21,13 +21,13 @@ def sqnr(reference: npt.ArrayLike, candidate: npt.ArrayLike) -> float:
     Returns:
         10 log10(signal power / noise power); infinity if both agree to the bit.
     """
-    signal = centred(reference)
-    noise = centred(candidate) - signal
+    signal = centered(reference)
+    noise = centered(candidate) - signal
     power = float((noise**2).sum())
     return float("inf") if power == 0 else 10 * float(np.log10((signal**2).sum() / power))
 
 
-def centred(logits: npt.ArrayLike) -> npt.NDArray[np.float64]:
+def centered(logits: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Return logits [clips, labels] minus their mean over the labels of each clip."""
     values = np.asarray(logits, np.float64)
     mean: npt.NDArray[np.float64] = values.mean(axis=-1, keepdims=True)
