@@ -190,6 +190,7 @@ def test_a_name_that_parquet_cannot_hold(
     (tmp_path / os.fsdecode(b"latin-\xe9.wav")).symlink_to(folder / "text.wav")
     output = tmp_path / "labels"
     output.mkdir()
+    (output / "_voxmood.json").write_text("{}")  # the output is that of an earlier batch
     (output / "old.parquet").write_bytes(b"PAR1")
     assert batch(tmp_path, "--output", output, "--engine", "ray", "--force") == 1
     assert "its name is not UTF-8" in capfd.readouterr().err

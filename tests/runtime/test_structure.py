@@ -361,3 +361,23 @@ def test_no_tail_takes_forever(form: str, tail: bytes) -> None:
     """Each of these marks is looked at, and once; a loop that stays in place never ends."""
     found, _ = read(encoded(form, seconds=1) + tail)
     assert len(found) >= 0.9 * RATE
+
+
+@pytest.mark.parametrize(
+    ("form", "subtype"),
+    [
+        ("AVR", "PCM_U8"),
+        ("IRCAM", "ULAW"),
+        ("MAT5", "PCM_16"),
+        ("PAF", "PCM_S8"),
+        ("PVF", "PCM_S8"),
+        ("XI", "DPCM_8"),
+    ],
+)
+def test_an_mp3_behind_a_format_that_is_not_taken_apart(form: str, subtype: str) -> None:
+    alone = encoded(form, subtype, seconds=2)
+    expected, _ = read(alone)
+    found, _ = read(alone + encoded("MP3", seconds=1))
+    assert len(found) >= len(expected)
+    whole = len(expected) - RATE // 10  # players read what follows as samples, too
+    assert np.array_equal(found[:whole], expected[:whole])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -14,6 +15,12 @@ from voxmood.audio.parts import Part
 from voxmood.audio.tags import skip_front, skip_tags, tag_length, tail_tags
 
 MAX_PARTS = 1000
+UNDIVIDED = re.compile(
+    rb"2BIT|\x64\xa3[\x01-\x04]\x00|\x00[\x01-\x04]\xa3\x64| paf|fap |PVF1"
+    rb"|Extended Instrument: |ALawSoundFile|MATLAB 5\.0"
+)
+"""How the files begin that libsndfile reads and that are not taken apart here: AVR, IRCAM, PAF,
+PVF, XI, WVE, and MAT. A search for MPEG frames could find another recording in them."""
 
 SINGLE: tuple[Callable[[Content, int], Part | None], ...] = (
     chunked_part,
@@ -28,7 +35,8 @@ def find_parts(content: Content) -> list[Part]:
     """Return the recordings in a file, in their order; there is always at least one."""
     parts: list[Part] = []
     at = skip_tags(content, 0)
-    while at < content.size and len(parts) < MAX_PARTS:
+    undivided = UNDIVIDED.match(content.at(at, 32))
+    while at < content.size and len(parts) < MAX_PARTS and not undivided:
         found = _parts_at(content, at)
         if not found and not parts:
             at = skip_front(content)
