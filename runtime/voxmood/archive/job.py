@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voxmood.archive.rows import Labeler
-
 if TYPE_CHECKING:
+    from voxmood.archive.rows import Labeler
     from voxmood.engine.session import Provider
 
 
@@ -40,6 +39,7 @@ class Job:
             BundleError, ProviderError: the model does not load.
             AudioError: the model does not take such windows.
         """
+        from voxmood.archive.rows import Labeler
         from voxmood.model import load
 
         model = load(
