@@ -211,7 +211,7 @@ def describe(checkpoint: Checkpoint) -> Bundle:
         revision=checkpoint.revision,
         license=checkpoint.license,
         tools={tool: version(tool) for tool in TOOLS}
-        | {"onnxruntime": onnxruntime.__version__},  # whose distribution has a name per flavour
+        | {"onnxruntime": onnxruntime.__version__},  # whose distribution has a name per flavor
         session_options={},
         precisions={},
     )

@@ -101,8 +101,8 @@ def channel(x: Tensor, strength: float) -> Tensor:
     echo = echo / echo.norm(dim=1, keepdim=True) * uniform(batch, 0.1, 0.8)
     echo = echo * chance(batch, 0.4 * strength)
     spectrum = spectrum * (1 + torch.fft.rfft(echo, size))
-    colour = (2 ** (-octaves * uniform(batch, 0, 1)))[:, cell]  # white to brown
-    noise = torch.view_as_complex(torch.randn(*spectrum.shape, 2)) * colour
+    color = (2 ** (-octaves * uniform(batch, 0, 1)))[:, cell]  # white to brown
+    noise = torch.view_as_complex(torch.randn(*spectrum.shape, 2)) * color
     level = 10 ** (-uniform(batch, 5, 50) / 20) * chance(batch, 0.8 * strength)
     level = level * torch.linalg.vector_norm(spectrum, dim=1, keepdim=True)
     spectrum = spectrum + noise * level / torch.linalg.vector_norm(noise, dim=1, keepdim=True)
@@ -117,7 +117,7 @@ def channel(x: Tensor, strength: float) -> Tensor:
     return x
 
 
-def normalise(x: Tensor) -> Tensor:
+def normalize(x: Tensor) -> Tensor:
     """Zero mean and unit variance of each clip, as Wav2Vec2FeatureExtractor does."""
     x = x - x.mean(dim=1, keepdim=True)
     return x / torch.sqrt(x.var(dim=1, keepdim=True, correction=0) + 1e-7)

@@ -1,4 +1,4 @@
-"""Scores of the folds, and what the shipped weights answer beyond the corpus they learnt from."""
+"""Scores of the folds, and what the shipped weights answer beyond the corpus they learned from."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from audio import LABELS, LAGS, MELS, Clip, channel, crop, hearing, normalise, read_corpus
+from audio import LABELS, LAGS, MELS, Clip, channel, crop, hearing, normalize, read_corpus
 from evaluate import (
     EXTRACTOR,
     FOLDS,
@@ -149,7 +149,7 @@ def make_batch(
     parts = (speech, settings.batch - count), (bursts, count)
     chosen = [part[i] for part, n in parts if n for i in rng.integers(len(part), size=n)]
     waves = np.stack([crop(clip, settings.crop, settings.speed, rng) for clip in chosen])
-    x = normalise(channel(torch.from_numpy(waves.astype(np.float32)), settings.channel))
+    x = normalize(channel(torch.from_numpy(waves.astype(np.float32)), settings.channel))
     labels = functional.one_hot(torch.tensor([clip.label for clip in chosen]), len(LABELS)).float()
     labels = labels * (1 - settings.smoothing) + settings.smoothing / len(LABELS)
     is_speech = torch.arange(settings.batch) < settings.batch - count
@@ -195,26 +195,26 @@ def train(
         {"params": [p for p in trainee.parameters() if p.ndim >= 2]},
         {"params": [p for p in trainee.parameters() if p.ndim < 2], "weight_decay": 0.0},
     ]
-    optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=settings.weight_decay)
+    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=settings.weight_decay)
     saved, first = folder / "state.pt", 0
     if saved.exists():
         state = torch.load(saved, map_location=device, weights_only=True)
         trainee.load_state_dict(state["trainee"])
         average.load_state_dict(state["average"])
-        optimiser.load_state_dict(state["optimiser"])
+        optimizer.load_state_dict(state["optimizer"])
         first = state["step"]
         if state["settings"] != dataclasses.asdict(settings):
             raise SystemExit(f"{saved} was made with other settings: remove it to start again")
     smooth = math.nan
     bar = tqdm(range(first, settings.steps), initial=first, total=settings.steps, mininterval=10)
     for step in bar:
-        for group in optimiser.param_groups:
+        for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, settings)
         loss = loss_of(trainee, make_batch(speech, bursts, settings, step, device), settings)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(trainee.parameters(), 1.0)
-        optimiser.step()
+        optimizer.step()
         decay = min(settings.ema, (1 + step) / (10 + step))
         with torch.no_grad():
             for kept, new in zip(average.parameters(), trainee.parameters(), strict=True):
@@ -227,7 +227,7 @@ def train(
                 "step": step + 1,
                 "trainee": trainee.state_dict(),
                 "average": average.state_dict(),
-                "optimiser": optimiser.state_dict(),
+                "optimizer": optimizer.state_dict(),
             }
             torch.save(state, saved.with_suffix(".new"))
             saved.with_suffix(".new").replace(saved)  # the old state or the new, never half of one

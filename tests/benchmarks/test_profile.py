@@ -42,7 +42,7 @@ def _event(name: str, ts: int, dur: int, operator: str | None = None) -> dict[st
     }  # fmt: skip
 
 
-def test_settling_runs_are_left_out_and_nameless_nodes_join_their_neighbour() -> None:
+def test_settling_runs_are_left_out_and_nameless_nodes_join_their_neighbor() -> None:
     events = [
         _event("model_run", 0, 9000),
         _event("/layers.0/expand/MatMul", 10, 8000, "MatMul"),

@@ -54,7 +54,7 @@ class Writer:
         codec: FFmpeg's name of it.
         options: of the container.
         quality: of variable bit rate, instead of a constant bit rate.
-        piped: written to a pipe, so that no size in the header can be filled in afterwards.
+        piped: written to a pipe, so that no size in the header can be filled in afterward.
         video: with a stream of pictures before that of sound.
     """
 

@@ -172,7 +172,7 @@ def start(sources: Path, output: Path) -> subprocess.Popen[bytes]:
 
 
 def at_work(sources: Path) -> Iterator[int]:
-    """The processes of those actors of a run of ours that are labelling."""
+    """Yield the processes of those actors of our run that are labeling."""
     for process in Path("/proc").glob("[0-9]*"):
         try:
             title = (process / "cmdline").read_bytes()  # ends with the method that it runs

@@ -105,7 +105,7 @@ def read_events(events: Iterable[dict[str, Any]], runs: int) -> Profile:
         if event["cat"] != "Node" or event["ts"] < begin:
             continue
         name = event["name"].removesuffix("_kernel_time")
-        # A name without a slash was made up by a tool, for a node that a neighbour was split off
+        # A name without a slash was made up by a tool, for a node that a neighbor was split off
         # or fused into: it belongs to the part that ran just before it.
         part = part_of(name) if name.startswith("/") else part
         shapes = event["args"].get("input_type_shape") or [{"": []}]

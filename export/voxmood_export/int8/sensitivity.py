@@ -28,7 +28,7 @@ def measure_sensitivity(
     """Return the power of the error of centered logits with one layer alone in int8.
 
     Args:
-        form: the network of a single clip; it is as before afterwards.
+        form: the network of a single clip; it is as before afterward.
         recipe: what int8 does to its layers.
         weights: those that are rounded already, by name; the others go to the nearest values.
         clips: recordings to measure on, of which the shortest are taken.

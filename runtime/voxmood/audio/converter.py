@@ -86,7 +86,7 @@ class Converter:
         return resampled
 
     def close(self) -> Waveform:
-        """Return the samples that the resampler still holds; nothing can be pushed afterwards."""
+        """Return the samples that the resampler still holds; nothing can be pushed afterward."""
         if self._resampler is None:
             return np.zeros(0, np.float32)
         rest: Waveform = self._resampler.resample_chunk(np.zeros(0, np.float32), last=True)
