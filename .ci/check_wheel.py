@@ -66,8 +66,12 @@ def main() -> None:
         AssertionError: the wheel or its answers are not as they should be.
     """
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("output", type=Path, metavar="OUT", help="gets the sdist and the wheel")
-    parser.add_argument("--python", nargs="+", default=[sys.executable], help="default: this one")
+    parser.add_argument(
+        "output", type=Path, metavar="OUT", help="Folder for the sdist and the wheel."
+    )
+    parser.add_argument(
+        "--python", nargs="+", default=[sys.executable], help="Pythons to try (default: this one)."
+    )
     options = parser.parse_args()
     cpus = {"this CPU": [], CPUS["avx2"].about: emulator(CPUS["avx2"])}
     with tempfile.TemporaryDirectory() as scratch:

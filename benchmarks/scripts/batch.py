@@ -42,12 +42,14 @@ for path in sorted(Path(sys.argv[1]).iterdir()):
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("folder", type=Path, metavar="DIR", help="a folder of recordings")
-    parser.add_argument("--files", type=int, default=2000, help="how many, default: %(default)s")
-    parser.add_argument("--rounds", type=int, default=3, help="of all engines, default: 3")
-    parser.add_argument("--model", help="the bundle, default: the one that ships")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="Folder of recordings.")
+    parser.add_argument(
+        "--files", type=int, default=2000, help="Number of them (default: %(default)s)."
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="Rounds of all engines (default: 3).")
+    parser.add_argument("--model", help="Bundle (default: the one that ships).")
     parser.add_argument("--engines", nargs="+", default=["loop", "local", "ray"])
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="Also write the figures to FILE.")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         measured = measure(options, Path(scratch))

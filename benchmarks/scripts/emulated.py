@@ -64,23 +64,26 @@ def main() -> int:
     """Run the CPUs that the options name; return the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument(
-        "--cpu", nargs="*", choices=CPUS, default=list(CPUS), help="the CPUs, default: all"
+        "--cpu", nargs="*", choices=CPUS, default=list(CPUS), help="CPUs to emulate (default: all)."
     )
     parser.add_argument(
-        "--audio", type=Path, metavar="DIR", help="recordings, default: generated signals"
+        "--audio",
+        type=Path,
+        metavar="DIR",
+        help="Folder of recordings (default: generated signals).",
     )
     parser.add_argument(
-        "--clips", type=int, default=50, metavar="N", help="how many of them, default: %(default)s"
+        "--clips", type=int, default=50, metavar="N", help="Number of them (default: %(default)s)."
     )
     parser.add_argument(
-        "--model", type=Path, metavar="BUNDLE", help="the bundle, default: the one that ships"
+        "--model", type=Path, metavar="BUNDLE", help="Bundle (default: the one that ships)."
     )
     parser.add_argument(
         "--python",
         default=sys.executable,
-        help="a Python for x86 that has what the lean runtime needs, default: this one",
+        help="Python for x86 that has what the lean runtime needs (default: this one).",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write what was measured")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="Also write what was measured.")
     options = parser.parse_args()
     bundle = options.model or shipped_bundle()
     with tempfile.TemporaryDirectory() as scratch:

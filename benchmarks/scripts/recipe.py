@@ -42,13 +42,21 @@ SECONDS = 5  # of the audio that is timed
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="with int8")
-    parser.add_argument("--reference", required=True, metavar="CHECKPOINT", help="its checkpoint")
-    parser.add_argument("--audio", type=Path, required=True, metavar="DIR", help="recordings")
-    parser.add_argument("--clips", type=int, default=12, help="how many, default: %(default)s")
-    parser.add_argument("--threads", type=int, default=2, help="of each, default: %(default)s")
-    parser.add_argument("--rounds", type=int, default=30, help="of runs, default: %(default)s")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures")
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="Bundle with int8.")
+    parser.add_argument("--reference", required=True, metavar="CHECKPOINT", help="Its checkpoint.")
+    parser.add_argument(
+        "--audio", type=Path, required=True, metavar="DIR", help="Folder of recordings."
+    )
+    parser.add_argument(
+        "--clips", type=int, default=12, help="Number of them (default: %(default)s)."
+    )
+    parser.add_argument(
+        "--threads", type=int, default=2, help="Threads of each (default: %(default)s)."
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=30, help="Rounds of runs (default: %(default)s)."
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="Also write the figures.")
     options = parser.parse_args()
     bundle = read_bundle(options.bundle)
     checkpoint = load_checkpoint(options.reference)

@@ -23,76 +23,78 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     gate.set_defaults(bench="gate")
 
     profile = commands.add_parser("profile", help="show where the time of one run goes")
-    profile.add_argument("model", metavar="BUNDLE[@PRECISION]", type=named, help="the bundle")
+    profile.add_argument(
+        "model", metavar="BUNDLE[@PRECISION]", type=named, help="Bundle to profile."
+    )
     profile.add_argument(
         "--seconds",
         type=_seconds,
         default=5.0,
-        help="the length of the audio, default: %(default)g",
+        help="Length of the audio in seconds (default: %(default)g).",
     )
     profile.add_argument(
         "--threads",
         type=positive,
         metavar="N",
-        help="the number of threads, default: all there are",
+        help="Number of threads (default: all available).",
     )
-    profile.add_argument("--json", action="store_true", help="print JSON instead of text")
+    profile.add_argument("--json", action="store_true", help="Print JSON instead of text.")
     profile.set_defaults(bench="profile")
 
 
 # fmt: off
 def _add_run(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("bundle", metavar="BUNDLE", type=named, help="the bundle, of which all precisions are run")
+    add("bundle", metavar="BUNDLE", type=named, help="Bundle to run in all its precisions.")
     add("--reference", required=True, type=named, metavar="CHECKPOINT",
-        help="the checkpoint that the bundle was exported from, a folder or a hub id")
+        help="Checkpoint that the bundle was exported from: a folder, or OWNER/NAME on a hub.")
     add("--output", required=True, type=path, metavar="DIR",
-        help="the folder that gets report.html, report.json and report.md; an interrupted run goes "
-        "on from what the folder holds")
-    add = parser.add_argument_group("audio, by default generated").add_argument
-    add("--audio", type=path, metavar="DIR", help="a folder of recordings without labels")
+        help="Folder to write report.html, report.json and report.md to. An interrupted run "
+        "continues from what the folder holds.")
+    add = parser.add_argument_group("audio (default: generated signals)").add_argument
+    add("--audio", type=path, metavar="DIR", help="Folder of recordings without labels.")
     add("--dataset", choices=("manifest", "emodb", "iemocap"),
-        help="the kind of labeled recordings that --root holds")
+        help="Dataset of labeled recordings that --root holds.")
     add("--root", type=path, metavar="DIR",
-        help="the folder of --dataset, or the CSV file of a manifest")
+        help="Folder of the dataset, or the CSV file of a manifest.")
     add("--map-labels", type=_mapping, default={}, metavar="FROM=TO,...",
-        help="the model's label for labels of the dataset; FROM= leaves recordings out")
+        help="Labels of the model to use for labels of the dataset; FROM= leaves recordings out.")
     add("--clips", type=positive, metavar="N",
-        help="the number of recordings to label, evenly picked, default: all")
+        help="Number of recordings to label, picked at even distances (default: all).")
     add = parser.add_argument_group("what is measured").add_argument
     add("--peers", default="", metavar="NAME,...",
-        help="other engines as baselines, or `all`, default: none")
+        help="Other engines to measure as baselines, or all (default: none).")
     add("--providers", metavar="EP,...",
-        help="the execution providers, default: those installed, of cpu, cuda, openvino")
+        help="Execution providers (default: those of cpu, cuda and openvino that are installed).")
     add("--lengths", type=_lengths, default="1,2,5,10,30", metavar="SECONDS,...",
-        help="the lengths of the audio that is timed, default: %(default)s")
+        help="Lengths of the audio to time, in seconds (default: %(default)s).")
     add("--threads", type=_counts, default="1,2", metavar="N,...",
-        help="the numbers of threads to time with, default: %(default)s")
+        help="Numbers of threads to time with (default: %(default)s).")
     add("--rounds", type=positive, default=DEFAULT_ROUNDS, metavar="N",
-        help=f"the least number of rounds at 5 s; there are up to {MOST_ROUNDS} until ratios are "
-        "within 5 %%, default: %(default)s")
+        help=f"Least number of rounds at 5 s (default: %(default)s). More follow, up to "
+        f"{MOST_ROUNDS}, until the ratios are known to 5 %%.")
     add("--starts", type=positive, default=3, metavar="N",
-        help="the number of fresh processes of each engine, default: %(default)s")
+        help="Number of fresh processes of each engine (default: %(default)s).")
     add("--environments", type=path, metavar="DIR",
-        help="the folder that keeps other engines, default: ~/.cache/voxmood/bench")
+        help="Folder to keep other engines in (default: ~/.cache/voxmood/bench).")
 
 
 def _add_gate(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("new", metavar="NEW.json", type=path, help="a report of `bench run`")
-    add("--baseline", type=path, metavar="OLD.json", help="an earlier report to compare with")
+    add("new", metavar="NEW.json", type=path, help="Report of `bench run` to check.")
+    add("--baseline", type=path, metavar="OLD.json", help="Earlier report to compare with.")
     add("--engine", metavar="NAME",
-        help="the engine to check, default: the bundle's main precision")
+        help="Engine to check (default: the main precision of the bundle).")
     add("--max-time", type=finite, metavar="RATIO",
-        help="the largest share of the reference's time that the engine may take")
+        help="Largest share of the reference's time that the engine may take.")
     add("--max-memory", type=finite, metavar="RATIO",
-        help="the largest share of the reference's peak memory that the engine may take")
+        help="Largest share of the reference's peak memory that the engine may take.")
     add("--max-accuracy-loss", type=finite, metavar="SHARE",
-        help="the most accuracy that the engine may lose against the reference")
+        help="Largest accuracy that the engine may lose against the reference.")
     add_bounds(parser, None)
     add("--max-growth", type=finite, default=1.1, metavar="RATIO",
-        help="how much those ratios may grow since --baseline, default: %(default)s")
-    add("--bounds", type=path, metavar="FILE.toml", help="a file of more bounds on ratios of time")
+        help="Largest growth of these ratios since --baseline (default: %(default)s).")
+    add("--bounds", type=path, metavar="FILE.toml", help="File of more bounds on ratios of time.")
     add_report(parser)
 # fmt: on
 

@@ -16,34 +16,43 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `voxmood export`."""
     parser.add_argument(
-        "checkpoint", metavar="CHECKPOINT", type=named, help="the checkpoint, a folder or a hub id"
+        "checkpoint",
+        metavar="CHECKPOINT",
+        type=named,
+        help="Checkpoint to export: a folder, or OWNER/NAME on a hub.",
     )
-    parser.add_argument("output", metavar="BUNDLE", type=path, help="the folder of the new bundle")
-    parser.add_argument("--revision", help="branch, tag or commit of a hub id; default: main")
+    parser.add_argument(
+        "output", metavar="BUNDLE", type=path, help="Folder to write the bundle to."
+    )
+    parser.add_argument(
+        "--revision", help="Branch, tag or commit of a checkpoint on a hub (default: main)."
+    )
     parser.add_argument(
         "--precisions",
+        metavar="NAME,...",
         default="fp32,int8",
-        help="which of fp32, fp16 and int8 to write, with commas; default: %(default)s",
+        help="Precisions to write, of fp32, fp16 and int8 (default: %(default)s).",
     )
     parser.add_argument(
         "--audio",
         type=path,
         metavar="DIR",
-        help="a folder of recordings to verify on; default: generated signals",
+        help="Folder of recordings to verify the export on (default: generated signals).",
     )
     parser.add_argument(
         "--max-clips",
         type=int,
+        metavar="N",
         default=20,
-        help="how many recordings of DIR to verify on; default: %(default)s",
+        help="Number of recordings in DIR to verify the export on (default: %(default)s).",
     )
     add_bounds(parser, None)
-    parser.add_argument("--force", action="store_true", help="replace a bundle that already exists")
+    parser.add_argument("--force", action="store_true", help="Replace the bundle if it exists.")
     parser.add_argument(
         "--json",
         type=path,
         metavar="FILE",
-        help="also write the bundle's description to FILE",
+        help="Also write the description of the bundle to FILE.",
     )
 
 

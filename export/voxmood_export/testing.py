@@ -148,26 +148,32 @@ def main() -> None:
     """Run the command line."""
     summary = (__doc__ or "").splitlines()[0]
     parser = argparse.ArgumentParser(prog="voxmood_export.testing", description=summary)
-    parser.add_argument("folder", type=Path, help="the folder to write the checkpoint to")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the weights; default: 0")
+    parser.add_argument("folder", type=Path, help="Folder to write the checkpoint to.")
+    parser.add_argument("--seed", type=int, default=0, help="Seed of the weights (default: 0).")
     parser.add_argument(
         "--audio",
         type=Path,
         metavar="DIR",
-        help="recordings on which the logits get mean 0 and spread 1; default: generated signals",
+        help="Folder of recordings on which the logits get mean 0 and standard deviation 1 "
+        "(default: generated signals).",
     )
     parser.add_argument(
-        "--clips", type=int, default=12, help="how many of these recordings; default: %(default)s"
+        "--clips",
+        type=int,
+        default=12,
+        help="Number of these recordings to use (default: %(default)s).",
     )
-    parser.add_argument("--bin", action="store_true", help="write pytorch_model.bin as in 2021")
+    parser.add_argument("--bin", action="store_true", help="Write pytorch_model.bin as in 2021.")
     parser.add_argument(
         "--architecture",
         choices=ARCHITECTURES,
         default="Wav2Vec2ForSequenceClassification",
-        help="the kind of checkpoint; default: %(default)s",
+        help="Class of the network (default: %(default)s).",
     )
-    parser.add_argument("--base", action="store_true", help="use the base size, with group norm")
-    parser.add_argument("--small", action="store_true", help="use few and narrow layers, for tests")
+    parser.add_argument("--base", action="store_true", help="Use the base size, with group norm.")
+    parser.add_argument(
+        "--small", action="store_true", help="Use few and narrow layers, for tests."
+    )
     arguments = parser.parse_args()
     audio = arguments.audio
     make_checkpoint(

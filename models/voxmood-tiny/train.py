@@ -304,14 +304,18 @@ def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--pretrain", action="store_true", help="spectrum and pitch, on EmoGator")
-    what.add_argument("--fold", type=int, choices=range(len(FOLDS)), help="leave two speakers out")
-    what.add_argument("--search", metavar="NAME", help="the search fold with --set, as search-NAME")
-    what.add_argument("--final", action="store_true", help="all speakers: the weights that ship")
-    what.add_argument("--evaluate", action="store_true", help="write evaluation.json")
+    what.add_argument(
+        "--pretrain", action="store_true", help="Learn spectrum and pitch on EmoGator."
+    )
+    what.add_argument("--fold", type=int, choices=range(len(FOLDS)), help="Leave two speakers out.")
+    what.add_argument("--search", metavar="NAME", help="Train the search fold with --set.")
+    what.add_argument("--final", action="store_true", help="Train the shipped weights.")
+    what.add_argument("--evaluate", action="store_true", help="Write evaluation.json.")
     parser.add_argument("--corpora", type=Path, default=HERE.parents[2] / "shared" / "corpora")
     parser.add_argument("--runs", type=Path, default=HERE / "runs")
-    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="a setting")
+    parser.add_argument(
+        "--set", nargs="*", default=[], metavar="NAME=VALUE", help="Settings to use."
+    )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
     keep_freed_memory()

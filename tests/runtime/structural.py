@@ -250,8 +250,10 @@ def main() -> int:
     parser.add_argument("seed", type=int)
     parser.add_argument("count", type=int)
     parser.add_argument("first", type=int, nargs="?", default=0)
-    parser.add_argument("--originals", action="store_true", help="read the valid files, too")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="write the files that failed here")
+    parser.add_argument("--originals", action="store_true", help="Read the valid files, too.")
+    parser.add_argument(
+        "--keep", type=Path, metavar="DIR", help="Write the files that failed here."
+    )
     arguments = parser.parse_args()
     began = time.perf_counter()
     files = [unchanged(file) for file in originals()]
