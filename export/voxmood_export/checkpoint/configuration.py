@@ -73,6 +73,15 @@ def read_network(files: CheckpointFiles) -> tuple[Architecture, PretrainedConfig
         found = getattr(configuration, key, value)
         if found != value:
             raise files.error(CONFIG, f"{key} is {found!r}; only {value!r} is supported.")
+    for key in ("do_stable_layer_norm", "use_weighted_layer_sum"):
+        found = getattr(configuration, key, False)
+        if type(found) is not bool:
+            raise files.error(CONFIG, f"{key} is {found!r}; write true or false.")
+    epsilon = configuration.layer_norm_eps
+    if type(epsilon) not in (int, float) or not 0 < epsilon < 1:
+        raise files.error(
+            CONFIG, f"layer_norm_eps is {epsilon!r}; write a small number, such as 1e-05."
+        )
     return architecture, configuration
 
 
