@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from functools import cache
+from io import StringIO
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -169,6 +170,9 @@ def create_session(
     for name, choices in providers:
         if name == PROVIDERS["openvino"][0]:  # which starts threads of its own
             choices.setdefault("num_of_threads", str(threads))
+        if name == PROVIDERS["cuda"][0]:
+            choices.setdefault("use_tf32", "0")  # its ten bits would not be float32's answers
+            _load_cuda_libraries()
     try:
         session = _open(path, options, providers)
     except Exception as error:  # ONNX Runtime's errors have no common type of their own
@@ -231,6 +235,14 @@ def _raise_provider_error(
         f"{name} did not start, or cannot run {path.name} ({error}); check its options, driver and "
         "libraries against ONNX Runtime's documentation of it, or use provider='cpu'."
     ) from error
+
+
+@cache
+def _load_cuda_libraries() -> None:
+    """Load the libraries of CUDA that pip installed, where the system has none of its own."""
+    if hasattr(onnxruntime, "preload_dlls"):  # since 1.21
+        with redirect_stdout(StringIO()):  # it prints what it does not find
+            onnxruntime.preload_dlls()
 
 
 @cache
