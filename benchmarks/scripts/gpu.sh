@@ -28,9 +28,9 @@ prepare() {
 }
 
 run() {
-  local folder=$1 output=$2 work
+  local folder=$1 output=$2
   work=$(mktemp -d)
-  trap 'rm -rf "$work"' EXIT
+  trap 'rm -rf "$work"' EXIT  # so `work` must outlive this function
   mkdir -p "$output" "$work/wheels"
   cp "$folder"/*.whl "$work/wheels"
   for piece in "$folder"/*.whl.*; do
