@@ -1,4 +1,4 @@
-"""Structurally changed recordings, each answer judged by FFmpeg.
+"""Structurally changed recordings, each answer judged by FFmpeg, and by what they were made of.
 
 `python structural.py SEED COUNT [FIRST]` makes COUNT files from valid ones of every format that can
 be written here (`structural_files.py`) by one or two changes of their structure
@@ -6,6 +6,12 @@ be written here (`structural_files.py`) by one or two changes of their structure
 object of how many had which verdict, and ends with status 1 where one is a failure. Number N of a
 seed is always the same case with the same libraries. The valid files themselves are the numbers
 below zero; `--originals` reads them first. `--keep DIR` writes the files that failed into DIR.
+
+FFmpeg itself loses sound, for example the beginning of a FLAC file behind a tag. So a second judge
+is asked where an answer differs from FFmpeg's: it knows of which valid files a case was made. It
+accepts an answer that is as long as all of them together (or as the first, where FFmpeg has no more
+than that), and in which their tone goes on from the beginning to the end. How often it overruled
+FFmpeg is printed.
 """
 
 from __future__ import annotations
@@ -19,7 +25,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from multiprocessing.connection import Connection
@@ -27,8 +33,9 @@ from pathlib import Path
 
 import av
 import numpy as np
-from structural_changes import CHANGES, Case, unchanged
-from structural_files import originals
+import numpy.typing as npt
+from structural_changes import CHANGES, Case, Valid, unchanged
+from structural_files import TONE_HERTZ, originals
 
 import voxmood
 from voxmood.audio import AudioReader
@@ -53,11 +60,13 @@ class Verdict(StrEnum):
     CRASH = "crash"
     REFUSED = "refused, and FFmpeg reads it"
     UNNOTICED = "no warning though audio is missing"
+    OVERRULED = "holds all of its sound, and FFmpeg reads another duration"
 
     @property
     def fails(self) -> bool:
         """Whether it must not be; the others are only counted."""
-        return self not in (Verdict.OK, Verdict.REFUSED, Verdict.UNNOTICED)
+        counted = (Verdict.REFUSED, Verdict.UNNOTICED, Verdict.OVERRULED)
+        return self is not Verdict.OK and self not in counted
 
 
 @dataclass(frozen=True)
@@ -68,9 +77,11 @@ class Answer:
         seconds: how much it read.
         warnings: what it said of it.
         refusal: why it did not read it, or None.
+        gaps: how many windows of a tenth of a second do not have the tone of the valid files.
     """
 
     seconds: float = 0.0
+    gaps: int = 0
     warnings: tuple[str, ...] = ()
     refusal: str | None = None
 
@@ -139,29 +150,67 @@ def ffmpeg_reads(path: Path) -> tuple[str, float]:
     return name, seconds
 
 
-def ffmpeg_names(files: Sequence[Case], folder: Path) -> dict[str, str]:
-    """Returns what FFmpeg takes the valid files of each format for."""
-    names = {}
-    for form, file in {file.form: file for file in files}.items():
+@dataclass(frozen=True)
+class Alone:
+    """What a valid file is by itself.
+
+    Attributes:
+        name: what FFmpeg takes it for; empty if FFmpeg cannot read it.
+        seconds: how long it is.
+    """
+
+    name: str
+    seconds: float
+
+
+def read_alone(files: Sequence[Case], folder: Path) -> dict[Valid, Alone]:
+    """Returns what each valid file is by itself, according to FFmpeg where it reads the format."""
+    alone = {}
+    for file in files:
         path = folder / f"valid.{file.suffix}"
         path.write_bytes(file.content)
-        names[form] = ffmpeg_reads(path)[0]
-    return names
+        name, seconds = ffmpeg_reads(path)
+        rightly = seconds and not any(each in file.form for each in MISREAD)
+        alone[file.form, file.seconds] = Alone(name, seconds if rightly else file.seconds)
+    return alone
+
+
+def gaps(waveform: npt.NDArray[np.float32]) -> int:
+    """Returns in how many windows of a tenth of a second the tone of the valid files is missing.
+
+    Args:
+        waveform: samples at `RATE` [samples].
+    """
+    length = RATE // 10
+    windows = waveform[: len(waveform) // length * length].reshape(-1, length)
+    turns = np.exp(-2j * np.pi * TONE_HERTZ * np.arange(length) / RATE)
+    amplitudes = 2 * np.abs(windows @ turns) / length
+    pure = amplitudes**2 / 2 > 0.5 * np.mean(windows**2, axis=1)
+    return int(np.sum(~pure | (amplitudes < 0.1)))
 
 
 def answer(path: Path) -> Answer:
     """Reads a file as a user would."""
     try:
         recording = AudioReader(path, rate=RATE)
-        for _ in recording:
-            pass
-        return Answer(recording.samples / RATE, recording.warnings)
+        waveform = np.concatenate(list(recording))
+        return Answer(len(waveform) / RATE, gaps(waveform), recording.warnings)
     except voxmood.VoxmoodError as error:
         return Answer(refusal=str(error))
 
 
-def judge(case: Case, given: Answer, expected: float | None) -> Verdict:
-    """Returns what an answer is worth, given how many seconds FFmpeg decodes."""
+def judge(
+    case: Case, given: Answer, expected: float | None, whole: Sequence[float] | None
+) -> Verdict:
+    """Returns what an answer is worth.
+
+    Args:
+        case: the file.
+        given: the answer.
+        expected: how many seconds FFmpeg decodes; None where it is no judge of the file.
+        whole: how many seconds each of the valid files has of which it was made, in order; None
+            where some of their sound may be missing.
+    """
     if given.refusal is not None:
         if not case.changes:
             return Verdict.REFUSED_WHOLE
@@ -170,6 +219,8 @@ def judge(case: Case, given: Answer, expected: float | None) -> Verdict:
     if not case.audio:
         return Verdict.NO_AUDIO
     if not given.warnings and not _agrees(given, case.seconds if expected is None else expected):
+        if expected is not None and whole and _holds_all(given, expected, whole):
+            return Verdict.OVERRULED
         known = expected is not None or (not case.changes and case.missing is False)
         return Verdict.WRONG_DURATION if known else Verdict.OK
     # Where FFmpeg finds more or less, a warning is due whatever is right.
@@ -181,28 +232,42 @@ def judge(case: Case, given: Answer, expected: float | None) -> Verdict:
     return Verdict.OK
 
 
+def _holds_all(given: Answer, expected: float, whole: Sequence[float]) -> bool:
+    """Whether an answer holds all sound of the valid files, whatever FFmpeg makes of them.
+
+    Of several files, it may be that of the first one alone where FFmpeg, too, has no more.
+    """
+    first, *others = whole
+    alone = _agrees(given, first) and (not others or expected <= first + TOLERANCE_SECONDS)
+    # Where two files meet, a window may hold the end of one and the beginning of the other.
+    return (alone or _agrees(given, sum(whole))) and given.gaps <= len(whole)
+
+
 def _agrees(given: Answer, seconds: float) -> bool:
     return abs(given.seconds - seconds) <= TOLERANCE_SECONDS
 
 
-def try_case(number: int, case: Case, path: Path, taken_for: str) -> Result:
+def try_case(number: int, case: Case, path: Path, alone: Mapping[Valid, Alone]) -> Result:
     """Writes a case to a path, reads it and judges what came out.
 
     Args:
         number: of the case.
         case: the file.
         path: where to write it.
-        taken_for: what FFmpeg takes valid files of the format for; where it takes this one for
-            something else, such as what was put behind it, it is no judge of it.
+        alone: what each valid file is by itself. Where FFmpeg takes the case for something else
+            than the valid file that it was made from, such as what was put behind it, it is no
+            judge of it.
     """
     path.write_bytes(case.content)
     name, seconds = ffmpeg_reads(path)
-    judges = name == taken_for and seconds and not any(each in case.form for each in MISREAD)
+    misread = any(each in case.form for each in MISREAD)
+    judges = name == alone[case.form, case.seconds].name and seconds and not misread
     expected = seconds if judges else None
+    whole = None if case.pieces is None else [alone[piece].seconds for piece in case.pieces]
     signal.alarm(HANG_SECONDS)
     try:
         given = answer(path)
-        verdict = judge(case, given, expected)
+        verdict = judge(case, given, expected, whole)
         said = given.refusal or f"{given.seconds:.2f} s {'; '.join(given.warnings)}"
     except Exception as error:
         verdict, said = Verdict.FOREIGN, repr(error)
@@ -216,11 +281,11 @@ def _work(numbers: range, seed: int, files: Sequence[Case], results: Connection)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # kills, also inside a decoder
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # some decoders write on standard output
     with tempfile.TemporaryDirectory() as folder:
-        names = ffmpeg_names(files, Path(folder))
+        alone = read_alone(files, Path(folder))
         for number in numbers:
             case = make_case(seed, number, files)
             path = Path(folder) / f"recording.{case.suffix}"
-            results.send(try_case(number, case, path, names[case.form]))
+            results.send(try_case(number, case, path, alone))
 
 
 def try_all(numbers: range, seed: int, files: Sequence[Case]) -> Iterator[Result]:

@@ -6,12 +6,17 @@ import io
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 from structural_fields import Chunk, Role, chunks, fields
 from structural_files import Original
 
 MISSED_SECONDS = 0.15  # what less than this makes a cut is hard to notice, and no matter
+
+
+Valid: TypeAlias = tuple[str, float]
+"""What a valid file is known by: its format and the seconds of its sound."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,8 @@ class Case:
         start: where the bytes of the original begin.
         end: where they end.
         changes: what was done to it, in order.
+        pieces: the valid files whose sound is in it, whole and in order; None where a change may
+            have taken some of it away.
         missing: whether a reader of the file can see that audio is missing, or that more or less is
             there than is declared, so that a warning is due. False where everything is there and
             a warning is wrong; None where nobody can tell, or either is fair.
@@ -39,6 +46,7 @@ class Case:
     start: int
     end: int
     changes: tuple[str, ...] = ()
+    pieces: tuple[Valid, ...] | None = ()
     missing: bool | None = False
     audio: bool = True
 
@@ -55,7 +63,10 @@ Change = Callable[[Case, Sequence[Case], np.random.Generator], Case | None]
 def unchanged(original: Original) -> Case:
     """Returns the case of a valid file."""
     content = original.content
-    return Case(original.form, original.suffix, original.seconds, content, 0, len(content))
+    return Case(
+        original.form, original.suffix, original.seconds, content, 0, len(content),
+        pieces=((original.form, original.seconds),),
+    )  # fmt: skip
 
 
 def _after(case: Case, change: str, missing: bool | None, **facts: object) -> Case:
@@ -73,6 +84,12 @@ def _before(case: Case, data: bytes, change: str, missing: bool | None) -> Case:
 
 def _behind(case: Case, data: bytes, change: str, missing: bool | None) -> Case:
     return _after(case, change, missing, content=case.content + data)
+
+
+def _followed(case: Case, other: Case, change: str) -> Case:
+    """Returns the case with another file behind it."""
+    pieces = None if case.pieces is None or other.pieces is None else case.pieces + other.pieces
+    return replace(_behind(case, other.content, change, None), pieces=pieces)
 
 
 def _spliced(case: Case, at: int, data: bytes, change: str, missing: bool | None) -> Case:
@@ -120,8 +137,12 @@ def cut(case: Case, files: Sequence[Case], random: np.random.Generator) -> Case:
     tells = case.whole.startswith(b"OggS") or any(
         field.tells(case.whole) for field in fields(case.whole)
     )
-    missing = True if tells and (1 - kept) * case.seconds > MISSED_SECONDS else None
-    return _after(case, "cut", missing, content=content, end=min(case.end, len(content)))
+    audible = (1 - kept) * case.seconds > MISSED_SECONDS
+    # What was put inside the original is no audio, and the cut may be in that.
+    spliced = any(change.startswith(("chunk", "FLAC")) for change in case.changes)
+    missing = True if tells and audible and not spliced else None
+    end = min(case.end, len(content))
+    return _after(case, "cut", missing, content=content, end=end, pieces=None)
 
 
 def cut_behind(case: Case, files: Sequence[Case], random: np.random.Generator) -> Case | None:
@@ -142,7 +163,9 @@ def start_inside(case: Case, files: Sequence[Case], random: np.random.Generator)
         return None
     at = case.start + int(random.uniform(0, 0.5) * (case.end - case.start)) + 1
     content = case.content[at:]
-    return _after(case, "start inside a frame", None, content=content, start=0, end=case.end - at)
+    end = case.end - at
+    what = "start inside a frame"
+    return _after(case, what, None, content=content, start=0, end=end, pieces=None)
 
 
 # Junk and tags
@@ -328,20 +351,21 @@ def flac_frames(case: Case, files: Sequence[Case], random: np.random.Generator) 
     while not last:
         last = other[at] >= 0x80
         at += 4 + int.from_bytes(other[at + 1 : at + 4], "big")
-    return _behind(case, other[at:], "frames of another FLAC behind", None)
+    longer = _behind(case, other[at:], "frames of another FLAC behind", None)
+    return replace(longer, pieces=None)
 
 
 def concatenate_same(case: Case, files: Sequence[Case], random: np.random.Generator) -> Case:
     """Puts another file of the same format behind it."""
     same = [file for file in files if file.form == case.form]
     other = same[int(random.integers(len(same)))]
-    return _behind(case, other.content, "another of its format behind", None)
+    return _followed(case, other, "another of its format behind")
 
 
 def concatenate_any(case: Case, files: Sequence[Case], random: np.random.Generator) -> Case:
     """Puts a file of any format behind it."""
     other = files[int(random.integers(len(files)))]
-    return _behind(case, other.content, "another format behind", None)
+    return _followed(case, other, "another format behind")
 
 
 def zipped(case: Case, files: Sequence[Case], random: np.random.Generator) -> Case:

@@ -19,6 +19,8 @@ import soundfile
 VARIANTS = [(1, 16000, 1.3), (2, 44100, 0.6), (1, 8000, 4.0), (2, 16000, 2.5)]
 """Channels, rate in Hz and length in seconds; a format takes those that it can hold."""
 
+TONE_HERTZ = 220
+
 SUFFIXES = {
     "WAVEX": "wav", "RF64": "rf64", "NIST": "sph", "IRCAM": "sf", "SVX": "iff", "MAT4": "mat",
     "MAT5": "mat", "OGG": "ogg", "MPC2K": "snd",
@@ -153,7 +155,7 @@ def sound(channels: int, rate: int, seconds: float) -> npt.NDArray[np.float64]:
     """Returns a tone with noise [samples, channels] that neither cancels in its mean nor clips."""
     random = np.random.default_rng([channels, rate])
     time = np.arange(round(rate * seconds))[:, None] / rate
-    tone = 0.3 * np.sin(2 * np.pi * 220 * time) * (1 + 0.5 * np.arange(channels))
+    tone = 0.3 * np.sin(2 * np.pi * TONE_HERTZ * time) * (1 + 0.5 * np.arange(channels))
     noisy: npt.NDArray[np.float64] = tone + random.normal(0, 0.02, tone.shape)
     return noisy
 

@@ -8,9 +8,8 @@ samples cannot.
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -67,11 +66,20 @@ LAYOUTS = {
 }
 """The layouts, by what a file begins with."""
 
+CAF_CHUNKS = (b"desc", b"kuki", b"pakt", b"chan")
+"""The chunks before the audio that libsndfile needs."""
+
+LARGE_BYTES = (
+    16 << 10
+)  # of a chunk that is dropped: libsndfile decodes ALAC behind 100 KB to silence
+
 AUDIO_CHUNKS = (b"data", b"SSND", b"BODY")
 
 VOC_END, VOC_MORE = 0, 2
 VOC_AUDIO = {1: 2, 2: 0, 9: 12}
 """The bytes of the header of a VOC block with audio, by its kind; 2 continues the block before."""
+
+MS_ADPCM = 2  # the tag of the format in the chunk `fmt `
 
 SDS_BYTES = 127  # of a packet of a sample dump
 
@@ -102,7 +110,8 @@ def chunked_part(content: Content, start: int) -> Part | None:
     layout = next(found, None)
     if layout is None:
         return None
-    at, wide = start + layout.header, 0
+    at, wide, form = start + layout.header, 0, 0
+    dropped: list[tuple[int, int]] = []
     for _ in range(MAX_CHUNKS):
         body = at + layout.name_bytes + layout.size_bytes
         name = content.at(at, layout.name_bytes)
@@ -111,12 +120,34 @@ def chunked_part(content: Content, start: int) -> Part | None:
             return None
         if name[:4] in AUDIO_CHUNKS:
             audio = _audio(content, start, layout, at, size, wide)
-            return _settled(content, start, "RF64" if wide else layout.kind, audio, layout)
+            part = _settled(content, start, "RF64" if wide else layout.kind, audio, layout)
+            if part and dropped:
+                part = replace(part, pieces=tuple(_without(dropped, *part.pieces[0])))
+            if part and form and content.number(form, 2) == MS_ADPCM:
+                known = audio.declared is not None and part.declared_ratio == 1
+                stop = min(part.stop, audio.body + (audio.declared or 0)) if known else part.stop
+                blocks = range(audio.body, stop, max(1, content.number(form + 12, 2)))
+                part = replace(part, remark=_foreign_blocks(content, form, blocks))
+            return part
+        if name[:4] == b"fmt ":
+            form = body
         if name == b"ds64":  # in RF64, for sizes that need more than 32 bits
             wide = body
         end = _end(at, size, layout)
+        if layout.kind == "CAF" and size > LARGE_BYTES and name not in CAF_CHUNKS:
+            dropped.append((at, end))
         at = end + -(end - at) % layout.align
     return None
+
+
+def _without(
+    dropped: Sequence[tuple[int, int]], start: int, stop: int
+) -> Iterator[tuple[int, int]]:
+    """Yield the pieces of a range that are left without some ranges in it, in order."""
+    for begin, end in dropped:
+        yield start, begin
+        start = end
+    yield start, stop
 
 
 def au_part(content: Content, start: int) -> Part | None:
@@ -137,14 +168,19 @@ def nist_part(content: Content, start: int) -> Part | None:
     header = content.at(start, 1024)
     if not header.startswith(b"NIST_1A\n"):
         return None
-    sizes = re.findall(rb"(?:sample_count|channel_count|sample_n_bytes) -\w+ (\d{1,15})\s", header)
+    fields = re.findall(rb"(\w+) -\w+ +(\d{1,15})\s", header)
+    numbers = {name: int(number) for name, number in fields}
+    frame = numbers.get(b"channel_count", 0) * numbers.get(b"sample_n_bytes", 0)
     length = re.match(rb"NIST_1A\n\s*(\d{1,9})\s", header)
     there = content.size - start - (int(length[1]) if length else 1024)
-    declared = math.prod(map(int, sizes)) if len(sizes) == 3 else 0
-    cut = 0 < there < declared - SLACK_BYTES
-    ratio = declared / there if cut else 1.0
+    declared = numbers.get(b"sample_count", 0) * frame
     stop = tail_tags(content, content.size)
-    left_out = (content.size - stop) / max(1, there)
+    cut = 0 < there < declared - SLACK_BYTES
+    audible = numbers.get(b"sample_rate", 0) * frame // 10
+    further = 0 < declared < stop - content.size + there - max(audible, SLACK_BYTES)
+    ratio = declared / there if cut or further else 1.0
+    # Players do not know the file if something is in front of it.
+    left_out = 0.0 if start else (content.size - stop) / max(1, there)
     return Part(((start, stop),), "NIST SPHERE", declared_ratio=ratio, left_out=left_out)
 
 
@@ -155,13 +191,16 @@ def voc_part(content: Content, start: int) -> Part | None:
     at = start + content.number(start + 20, 2)
     pieces: list[tuple[int, int]] = []
     first = declared = there = 0
+    form = b""
     for _ in range(MAX_BLOCKS):
         kind, size = content.number(at, 1), content.number(at + 1, 3)
-        if kind == VOC_END or at >= content.size:
+        if kind == VOC_END or at >= content.size or (first and kind > max(VOC_AUDIO)):
             break
         stop = at + 4 + size
         if kind in VOC_AUDIO:
-            if first and kind != VOC_MORE:  # it may have another sampling rate
+            kind_and_form = content.at(at, 1) + content.at(at + 4, VOC_AUDIO[kind])
+            form = form or kind_and_form
+            if kind != VOC_MORE and kind_and_form != form:  # it may have another sampling rate
                 break
             if size == 0:
                 stop = content.size
@@ -173,9 +212,15 @@ def voc_part(content: Content, start: int) -> Part | None:
         at = stop
     if not there:
         return None
-    behind = min(content.size, at + 1) if content.number(at, 1) == VOC_END else pieces[-1][1]
+    ended = content.number(at, 1) == VOC_END
+    behind = min(content.size, at + 1) if ended else pieces[-1][1]
     ratio = declared / there if declared - there > SLACK_BYTES else 1.0
-    part = Part(tuple(pieces), "VOC", declared_ratio=ratio, behind=behind)
+    left_out = 0.0
+    if not ended:  # players read on where no block marks the end
+        following = skip_zeros(content, skip_tags(content, behind))
+        if not (_is_recording(content, following) or is_text(content.at(following, 512))):
+            left_out = (content.size - following) / there
+    part = Part(tuple(pieces), "VOC", declared_ratio=ratio, behind=behind, left_out=left_out)
     size = there + VOC_AUDIO[content.number(first, 1)]
     if size != content.number(first + 1, 3) and size < 1 << 24:
         part = replace(part, patches={first + 1: size.to_bytes(3, "little")})
@@ -212,7 +257,8 @@ def _audio(content: Content, start: int, layout: Layout, at: int, size: int, wid
         known = size < 1 << 62
     order: Literal["little", "big"] = "big" if layout.order == "big" else "little"
     left_out = 0 if layout.inclusive else head
-    rest = min(content.size - at - left_out, 256**size_bytes - 1)
+    stop = content.size if known else tail_tags(content, content.size)
+    rest = min(stop - at - left_out, 256**size_bytes - 1)
     patches = {size_at: rest.to_bytes(size_bytes, order)}
     total = 0
     if layout.total:
@@ -220,7 +266,7 @@ def _audio(content: Content, start: int, layout: Layout, at: int, size: int, wid
         total_at, total_bytes = (wide, 8) if wide else (start + offset, layout.size_bytes)
         size_of_all = content.number(total_at, total_bytes, layout.order)
         total = start + before + size_of_all if size_of_all <= content.size else 0
-        all_of_it = min(content.size - start - before, 256**total_bytes - 1)
+        all_of_it = min(stop - start - before, 256**total_bytes - 1)
         patches[total_at] = all_of_it.to_bytes(total_bytes, order)
     declared = max(0, size - (head if layout.inclusive else 0))
     return _Audio(at + head, declared if known else None, layout.align, total, patches)
@@ -236,8 +282,13 @@ def _settled(
     whole = Part(((start, content.size),), kind)
     if audio.declared is None:
         stop = tail_tags(content, content.size)
-        left_out = (content.size - stop) / max(1, stop - audio.body)
-        return replace(whole, pieces=((start, stop),), left_out=left_out)
+        # Players do not know the file if something is in front of it.
+        left_out = 0.0 if start else (content.size - stop) / max(1, stop - audio.body)
+        patches: Mapping[int, bytes] = {}
+        if kind in ("AU", "CAF"):  # libsndfile knows one form of an unknown size, and trusts others
+            new = audio.patches.items()
+            patches = {at: data for at, data in new if content.at(at, len(data)) != data}
+        return replace(whole, pieces=((start, stop),), patches=patches, left_out=left_out)
     if audio.declared > there:
         if audio.declared - there <= SLACK_BYTES:
             return whole
@@ -253,12 +304,35 @@ def _settled(
         ratio = 1.0 if kind == "WAV" or piped else 0.0
         return replace(whole, patches=audio.patches, declared_ratio=ratio)
     goes_on = 2 * rest > audio.declared or audio.total > end + SLACK_BYTES
-    if not known and rest > SLACK_BYTES and goes_on and not is_text(content.at(end, 512)):
+    if not known and rest > SLACK_BYTES and goes_on and not _is_text_behind(content, end):
         return replace(whole, patches=audio.patches, declared_ratio=audio.declared / there)
-    left_out = rest / audio.declared if kind == "AU" and behind == content.size else 0.0
+    # As above.
+    unsized = kind == "AU" and start == 0 and behind == content.size
+    left_out = rest / audio.declared if unsized else 0.0
     if kind in ("W64", "SVX", "AU"):  # libsndfile would read what follows as audio
         end = audio.body + audio.declared
     return replace(whole, pieces=((start, end),), behind=behind, left_out=left_out)
+
+
+def _foreign_blocks(content: Content, form: int, blocks: range) -> str | None:
+    """Return a warning if blocks of MS ADPCM are none, or None.
+
+    A block begins with the number of a predictor for each channel. Players leave out blocks that
+    begin with larger numbers, and libsndfile decodes them to noise.
+
+    Args:
+        content: the content of the file.
+        form: where the body of the chunk `fmt ` begins.
+        blocks: where the blocks begin.
+    """
+    channels, predictors = content.number(form + 2, 2), content.number(form + 20, 2)
+    foreign = sum(max(content.at(at, channels), default=0) >= predictors for at in blocks)
+    if not foreign:
+        return None
+    return (
+        f"{foreign} of its {len(blocks)} blocks are not MS ADPCM and were read as noise; is it "
+        "damaged, or cut off before another file?"
+    )
 
 
 def _what_follows(content: Content, audio: _Audio, layout: Layout | None) -> tuple[int, int, bool]:
@@ -283,12 +357,21 @@ def _what_follows(content: Content, audio: _Audio, layout: Layout | None) -> tup
     behind = skip_zeros(content, skip_tags(content, end))
     if behind >= content.size and (audio.declared or 0) < SLACK_BYTES < content.size - end:
         return end, behind, False  # silence that a recorder wrote before it died, and no padding
-    if behind >= content.size or begins_file(content, behind) or is_mpeg(content, behind):
+    if behind >= content.size or _is_recording(content, behind):
         return end, behind, True
     if begins_coded(content, behind):
         return end, content.size, True
     other = next_file(content, behind)
     return end, other if other >= 0 else content.size, other >= 0
+
+
+def _is_recording(content: Content, at: int) -> bool:
+    return begins_file(content, at) or is_mpeg(content, at)
+
+
+def _is_text_behind(content: Content, end: int) -> bool:
+    """Return whether text follows the audio, directly or behind tags and zeros."""
+    return is_text(content.at(skip_zeros(content, skip_tags(content, end)), 512))
 
 
 def _is_chunk(content: Content, at: int, layout: Layout, total: int) -> bool:

@@ -43,7 +43,7 @@ CODED = {
     "True Audio (tta)": rb"TTA[12]",
     "AVI": rb"RIFF....AVI ",
     "Flash video": rb"FLV\x01",
-    "MPEG video": rb"\x00\x00\x01[\xb3\xba]|G.{187}G.{187}G",
+    "MPEG video": rb"\x00\x00\x01[\xb3\xba]|.{0,187}?G.{187}G.{187}G.{187}G",
     "RealMedia": rb"\.RMF|\.ra\xfd",
     "Musepack": rb"MP\+|MPCK",
     "ATRAC (oma)": rb"ea3\x03|EA3\x01",
@@ -106,7 +106,7 @@ def coded_audio(content: Content) -> str | None:
     """Return the name of a format that libsndfile does not read; None for all other files."""
     # Zeros at the beginning may belong to the format, as before `ftyp`, or be padding.
     for start in (skip_tags(content, 0), skip_front(content)):
-        head = content.at(start, 512)
+        head = content.at(start, 768)
         if name := "FLAC without its header" if is_frame(head) else _match(CODED, head):
             return name
     return None

@@ -13,7 +13,7 @@ import soundfile
 
 from voxmood.audio.content import Content, View
 from voxmood.audio.decoders import BLOCK_SAMPLES, Block, UnreadableError
-from voxmood.audio.parts import Part
+from voxmood.audio.parts import Part, longer, unread_behind
 from voxmood.audio.sources import MAX_CHANNELS
 from voxmood.errors import AudioError
 
@@ -138,13 +138,10 @@ def _is_stream(parts: Sequence[Part]) -> bool:
     """Return whether players, too, continue from each part to the next."""
     return len(parts) == 1 or all(
         first.kind == second.kind
+        and first.form == second.form
         and (
             first.kind == "MP3"
-            or (
-                first.kind in ("Ogg", "FLAC")
-                and first.form == second.form
-                and first.stop == second.pieces[0][0]
-            )
+            or (first.kind in ("Ogg", "FLAC") and first.stop == second.pieces[0][0])
         )
         for first, second in pairwise(parts)
     )
@@ -166,15 +163,15 @@ def _missing(part: Part, sound: soundfile.SoundFile, frames: int, failed: bool) 
             f"{seconds:.1f} s could be read, of {max(part.held or 0, seconds):.1f} s or more"
         )
     if part.declared_ratio < 1:
-        return (
-            f"its header declares {seconds * part.declared_ratio:.1f} s; it was read to the end of "
-            f"the file, {seconds:.1f} s"
-        )
+        return longer(seconds, seconds * part.declared_ratio)
     if part.kind == "SDS" and part.held is not None and part.held < seconds - TOLERANCE_SECONDS:
         return f"cut off: only {part.held:.1f} s of its {seconds:.1f} s exist, the rest is silent"
-    unsized = bool(part.kind) or sound.format in UNSIZED
+    known = (
+        sound.format in UNSIZED and sound.subtype != "PCM_24"
+    )  # of PAF, players do not know that
+    unsized = bool(part.kind) or known
     if unsized and part.left_out * seconds > TOLERANCE_SECONDS:
-        return f"what follows its {seconds:.1f} s of audio is a tag or other data, and was not read"
+        return unread_behind(seconds)
     early = f"cut off or damaged: only {seconds:.1f} s could be read"
     if part.declared_ratio > 1:
         return f"{early} of {seconds * part.declared_ratio:.1f} s that its header declares"
@@ -182,7 +179,10 @@ def _missing(part: Part, sound: soundfile.SoundFile, frames: int, failed: bool) 
     if not part.kind:
         counted = _COUNTED.findall(sound.extra_info)
         known = sound.frames if sound.frames < UNKNOWN_FRAMES else 0
-        declared = max([known, *map(int, counted[-1:])]) / sound.samplerate
+        count = int(counted[-1]) if counted else 0
+        declared = max(known, count) / sound.samplerate
+        if 0 < count < frames - TOLERANCE_SECONDS * sound.samplerate:
+            return longer(seconds, count / sound.samplerate)
     if declared is not None and seconds < declared - _tolerance(part):
         return f"{early} of {declared:.1f} s that its header declares"
     if part.held is not None and seconds < part.held - TOLERANCE_SECONDS:

@@ -21,7 +21,7 @@ from voxmood.audio.tags import begins_file, skip_tags, skip_zeros, tag_length
 MAX_JUNK_BYTES = 256 << 10  # before a frame
 CONFIRMED = 4  # so many frames in a row do not occur in other data by chance
 MAX_PARTS = 1000
-AUDIBLE_SECONDS = 0.09
+AUDIBLE_SECONDS = 0.1
 
 BITRATES = {  # in kbit/s, by whether the version is MPEG 1, and by layer
     (True, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
@@ -108,6 +108,8 @@ class _Header:
         trimmed: the samples that the encoder added at both ends, and that decoders remove.
         trimmed_at: the offset of the numbers of these samples, 12 bits for each end; 0 if there
             are none.
+        mark_at: the offset of the four letters by which decoders recognize it.
+        frames_at: the offset of the number of frames; 0 if it is not there.
         size_at: the offset of the number of bytes of the stream; 0 if it is not there.
         size: the number of bytes of the stream, as it stands there.
     """
@@ -117,6 +119,8 @@ class _Header:
     length: int
     trimmed: int
     trimmed_at: int
+    mark_at: int
+    frames_at: int
     size_at: int
     size: int
 
@@ -153,33 +157,48 @@ def mpeg_parts(content: Content, start: int) -> list[Part]:
         streams[0].pieces = [(start, end)]
     last = len(streams) - 1
     parts = [_part(content, stream, number, last) for number, stream in enumerate(streams)]
-    if parts and start != first:
-        parts[0] = replace(parts[0], remark=_padding(streams[0], first - start))
+    looked_at = _players_look_at(content, start)
+    if parts and looked_at != first:
+        parts[0] = replace(parts[0], remark=_padding(streams[0], first - looked_at))
     return parts
 
 
 def _part(content: Content, stream: _Stream, number: int, last: int) -> Part:
     _, _, rate, _ = stream.form
-    part = Part(tuple(stream.pieces), "MP3", held=stream.samples / rate)
+    part = Part(tuple(stream.pieces), "MP3", held=stream.samples / rate, form=stream.form[:3])
     header = stream.header
     # A decoder estimates the number of frames from the size of the file and the first frame.
     claimed = 0 if stream.constant else stream.frames * stream.longest
-    if header is None or not header.frames:
+    if header is None or not (header.frames or header.is_xing):
         return replace(part, claimed=claimed)
-    if stream.frames > header.frames + 1 or number or not header.is_xing:
+    per_frame = stream.samples // stream.frames
+    if 0 < header.frames < stream.frames - 1 or not (number or header.is_xing):
         # The header frame is left out, since a decoder would stop where it says, or does not know
-        # it. After another stream, players decode it like any frame, and keep what encoders add at
-        # both ends.
+        # it.
         (first, stop), *others = stream.pieces
         part = replace(part, pieces=((first + header.length, stop), *others), claimed=claimed)
-    if stream.frames > header.frames + 1:
+    if 0 < header.frames < stream.frames - 1:
         return replace(part, declared_ratio=header.frames / stream.frames)
-    if number or not header.is_xing:
-        return replace(part, declared=header.frames * stream.samples / stream.frames / rate)
-    per_frame = stream.samples // stream.frames
-    declared = max(0, header.frames * per_frame - header.trimmed) / rate
+    if number:
+        # After another stream, players decode the header frame like any frame, which is silent, and
+        # keep what encoders add at both ends.
+        return replace(
+            part,
+            patches={header.mark_at: bytes(4)},
+            claimed=(stream.frames + 1) * max(stream.longest, header.length),
+            declared=(header.frames + 1) * per_frame / rate if header.frames else None,
+            held=(stream.samples + per_frame) / rate,
+        )
+    if not header.is_xing:
+        return replace(part, declared=header.frames * per_frame / rate)
+    if not header.frames and not header.frames_at:
+        return replace(part, claimed=claimed)
+    counted = header.frames or stream.frames
+    declared = max(0, counted * per_frame - header.trimmed) / rate
     held = max(0, stream.samples - header.trimmed) / rate
     patches = {}
+    if not header.frames:  # without a count, a decoder would keep what the encoder added
+        patches[header.frames_at] = counted.to_bytes(4, "big")
     fed = sum(stop - start for start, stop in stream.pieces)
     if header.size_at and abs(fed - header.size) > header.size // 200:
         # A decoder would print a complaint about a wrong size.
@@ -191,12 +210,23 @@ def _part(content: Content, stream: _Stream, number: int, last: int) -> Part:
     return replace(part, patches=patches, declared=declared, held=held)
 
 
+def _players_look_at(content: Content, start: int) -> int:
+    """Return the offset at which players look for the header frame of the stream at an offset.
+
+    In front of a file, they know tags of the kind ID3v2 only.
+    """
+    at = 0
+    while content.at(at, 3) == b"ID3" and (length := tag_length(content, at)):
+        at += length
+    return at if skip_tags(content, at) == start else start
+
+
 def _padding(stream: _Stream, skipped: int) -> str | None:
     """Return a warning where players do not find the header frame, since it is not at the start."""
     if not (stream.header and stream.header.trimmed):
         return None
-    added = (stream.header.trimmed + stream.samples / stream.frames) / stream.form[2]
-    if added < AUDIBLE_SECONDS:
+    added = stream.header.trimmed / stream.form[2]
+    if added <= AUDIBLE_SECONDS:
         return None
     return (
         f"{skipped} bytes before its first frame are not audio and were skipped; in players it may "
@@ -259,15 +289,17 @@ def _header(content: Content, at: int, frame: Frame) -> _Header | None:
     if layer != 3:
         return None
     if data[36:40] == b"VBRI":
-        return _Header(False, int.from_bytes(data[50:54], "big"), frame.length, 0, 0, 0, 0)
+        frames = int.from_bytes(data[50:54], "big")
+        return _Header(False, frames, frame.length, 0, 0, at + 36, 0, 0, 0)
     checksum = 0 if data[1] & 1 else 2  # bytes
     tag = 4 + checksum + SIDE_BYTES[version == 3, channels]
     if data[tag : tag + 4] not in (b"Xing", b"Info"):
         return None
     flags, offset = data[tag + 7], tag + 8
-    frames = size_at = size = trimmed = trimmed_at = 0
+    frames = frames_at = size_at = size = trimmed = trimmed_at = 0
     if flags & 1:
-        frames, offset = int.from_bytes(data[offset : offset + 4], "big"), offset + 4
+        frames_at, frames = at + offset, int.from_bytes(data[offset : offset + 4], "big")
+        offset += 4
     if flags & 2:
         size_at, size = at + offset, int.from_bytes(data[offset : offset + 4], "big")
         offset += 4
@@ -276,7 +308,8 @@ def _header(content: Content, at: int, frame: Frame) -> _Header | None:
         trimmed_at = at + offset + 21
         added = content.number(trimmed_at, 3, "big")
         trimmed = (added >> 12) + (added & 0xFFF)
-    return _Header(True, frames, frame.length, trimmed, trimmed_at, size_at, size)
+    marks = (at + tag, frames_at, size_at)
+    return _Header(True, frames, frame.length, trimmed, trimmed_at, *marks, size)
 
 
 def _only_tags(content: Content, at: int) -> bool:

@@ -46,3 +46,15 @@ class Part:
     def stop(self) -> int:
         """The offset in the file at which the part ends."""
         return max(self.behind, self.pieces[-1][1])
+
+
+def longer(seconds: float, declared: float) -> str:
+    """Return the warning for a part of which more was read than its header declares."""
+    return (
+        f"its header declares {declared:.1f} s; it was read to the end of the file, {seconds:.1f} s"
+    )
+
+
+def unread_behind(seconds: float) -> str:
+    """Return the warning for a part behind which players would read on."""
+    return f"what follows its {seconds:.1f} s of audio is a tag or other data, and was not read"

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from voxmood.audio.content import Content, View
 from voxmood.audio.decoders import Block, UnreadableError
-from voxmood.audio.parts import Part
+from voxmood.audio.parts import Part, longer, unread_behind
 from voxmood.audio.sources import MAX_CHANNELS, to_float
 from voxmood.errors import AudioError, MissingExtraError
 
@@ -60,7 +60,8 @@ class PyAvDecoder:
         self._name = name
         self._part = part
         self.warnings: list[str] = []
-        whole = View(content.file, [(0, content.size)])
+        patches = part.patches if part and part.kind == "WAV" and part.declared_ratio < 1 else {}
+        whole = View(content.file, [(0, content.size)], patches)
         try:
             self._container = av.open(
                 whole,
@@ -125,6 +126,10 @@ class PyAvDecoder:
             self.warnings.append(f"{early} of {declared:.1f} s that its header declares")
         elif part and part.held is not None and seconds < part.held - tolerance:
             self.warnings.append(f"{early} of {part.held:.1f} s")
+        elif part and part.declared_ratio < 1:
+            self.warnings.append(longer(seconds, seconds * part.declared_ratio))
+        elif part and part.kind and part.left_out * seconds > TOLERANCE_SECONDS:
+            self.warnings.append(unread_behind(seconds))
         elif (part and part.unfinished) or (declared is None and damaged and name != UNCHECKED):
             self.warnings.append(early)
 
