@@ -115,6 +115,10 @@ def fill(name: str, value: float) -> Change:
 WRONG: list[tuple[str, Change, str, str]] = [  # name, change, file, what is said of it
     ("one label", labels("only"), CONFIG, "regression head"),
     ("num_labels 1", config(id2label="left out", num_labels=1), CONFIG, "regression head"),
+    ("other type", config(model_type="bert"), CONFIG, "model_type is 'bert', but the architecture"),
+    ("empty type", config(model_type=""), CONFIG, "model_type is '', but the architecture"),
+    ("no type", config(model_type=None), CONFIG, "model_type is None, but the architecture"),
+    ("type of a number", config(model_type=5), CONFIG, "model_type is 5, but the architecture"),
     ("regression", config(problem_type="regression"), CONFIG, "regression head"),
     ("multi-label", config(problem_type="multi_label_classification"), CONFIG, "only 'single_"),
     ("repeated", labels("a", "b", "a", "c"), CONFIG, "'a' is 2 times"),

@@ -167,7 +167,6 @@ def test_what_a_source_stands_for(folder: Path, tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["{0}/nothing.wav", "--output", "{0}/new.csv"], "no such file or folder"),
-        (["-", "--output", "{0}/new.csv"], "standard input is not read here"),
         (["~/a", "--output", "{0}/new.csv"], "Only a shell replaces `~` with the home"),
         (["https://host/a.wav", "--output", "{0}/new.csv"], "download it first"),
         (["s3://archive/a", "--output", "{0}/new.csv"], "only --engine ray"),

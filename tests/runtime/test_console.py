@@ -20,14 +20,21 @@ ENCODINGS = ("ascii", "latin-1", "cp1252", "cp437", "utf-8")
 
 
 def run(
-    *arguments: object, encoding: str = "utf-8", stdin: bytes | None = None, **options: Any
+    *arguments: object,
+    encoding: str = "utf-8",
+    stdin: bytes | None = None,
+    unbuffered: bool = False,
+    **options: Any,
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a command in a process of its own, whose console is strict."""
     streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     done: subprocess.CompletedProcess[bytes] = subprocess.run(
         [sys.executable, "-m", "voxmood", *map(str, arguments)],
-        # Buffered, as by default: argparse passes over an error of unbuffered output.
-        env=os.environ | {"PYTHONIOENCODING": f"{encoding}:strict", "PYTHONUNBUFFERED": ""},
+        env=os.environ
+        | {
+            "PYTHONIOENCODING": f"{encoding}:strict",
+            "PYTHONUNBUFFERED": "1" if unbuffered else "",
+        },
         input=stdin,
         timeout=60,
         check=False,
@@ -111,9 +118,12 @@ def test_a_report_with_a_name_that_no_console_has(names: list[Path], tmp_path: P
     ],
 )
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
-def test_output_that_cannot_be_written(arguments: tuple[object, ...], status: int) -> None:
+@pytest.mark.parametrize("unbuffered", [False, True])
+def test_output_that_cannot_be_written(
+    arguments: tuple[object, ...], status: int, unbuffered: bool
+) -> None:
     with Path("/dev/full").open("wb") as full:
-        done = run(*arguments, stdout=full)
+        done = run(*arguments, stdout=full, unbuffered=unbuffered)
         assert done.returncode == status
         if arguments in (("predict", "gone.wav"), ("predict",)):  # there is no output
             assert b"standard output" not in done.stderr
@@ -166,8 +176,18 @@ def test_what_is_no_recording_through_a_pipe_ends_nothing(name: str, content: by
     assert done.returncode == 1
     assert done.stderr.count(b"\n") == 1
     assert bad["path"] == name
-    assert bad["error"]
+    assert bad["error"].startswith(f"{name}: ")
     assert bad["label"] is None
+    assert good["label"] == "ang"
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "/dev/urandom", "/dev/full"])
+def test_devices_without_an_end(name: str) -> None:
+    if not Path(name).exists():
+        pytest.skip(f"the system has no {name}")
+    done = run("predict", name, HELLO, "--json")
+    bad, good = map(json.loads, done.stdout.splitlines())
+    assert bad["error"] == f"{name}: is a device without an end, not a recording."
     assert good["label"] == "ang"
 
 

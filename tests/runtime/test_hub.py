@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -171,10 +172,25 @@ def test_a_folder_of_the_cache_is_a_bundle(load: Callable[..., str], tmp_path: P
         voxmood.load(snapshot)
 
 
-@pytest.mark.thorough
 def test_out_of_reach_takes_what_is_cached(load: Callable[..., str]) -> None:
-    load("someone/model")
-    assert json.loads(load("someone/model", HF_ENDPOINT="http://127.0.0.1:9")) == logits("int8")
+    """The hub is asked once, where its client would ask six times for each file."""
+    asked = []
+
+    def hang_up(listening: socket.socket) -> None:
+        while True:
+            connection, address = listening.accept()
+            asked.append(address)
+            connection.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=hang_up, args=(listening,), daemon=True).start()
+        endpoint = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        load("someone/model")
+        assert json.loads(load("someone/model", HF_ENDPOINT=endpoint)) == logits("int8")
+        assert len(asked) == 1
+        error = load("someone/other", HF_ENDPOINT=endpoint)
+        assert error.startswith("MissingFileError: someone/other: no such folder, bundle.json is")
+        assert len(asked) == 2
 
 
 def test_revision(hub: Hub, load: Callable[..., str]) -> None:

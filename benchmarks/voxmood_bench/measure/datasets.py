@@ -12,7 +12,7 @@ import numpy as np
 import soundfile
 
 from voxmood.audio import Waveform, read_waveform
-from voxmood.audio.listing import Recording, read_manifest
+from voxmood.audio.listing import Recording, folder_of, read_manifest
 from voxmood.errors import ManifestError, MissingFileError
 from voxmood_bench.errors import DatasetError
 from voxmood_export.clips import generated_clips
@@ -133,7 +133,7 @@ def manifest(root: Path) -> list[Recording]:
         MissingFileError: the file is missing, or a recording that it lists is.
     """
     file = root / "manifest.csv" if root.is_dir() else root
-    recordings = read_manifest(file, file.parent)
+    recordings = read_manifest(file, folder_of(file))
     for recording in recordings:
         if not recording.label:
             raise ManifestError(f"{recording.listed}: {recording.name} has no label.")

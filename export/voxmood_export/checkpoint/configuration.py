@@ -65,6 +65,14 @@ def read_network(files: CheckpointFiles) -> tuple[Architecture, PretrainedConfig
         )
     _check_task(files, config)
     architecture = ARCHITECTURES[names[0]]
+    expected = architecture.configuration.model_type
+    kind = config.get("model_type", expected)
+    if kind != expected:
+        raise files.error(
+            CONFIG,
+            f"model_type is {kind!r}, but the architecture {names[0]} is of the type {expected!r}; "
+            "correct the one that is wrong.",
+        )
     try:
         configuration = architecture.configuration.from_dict(config)
     except Exception as error:  # whatever transformers raises of values that it does not expect

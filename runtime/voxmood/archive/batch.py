@@ -31,7 +31,8 @@ def batch(
 
     Args:
         sources: files, folders, globs, and CSV manifests with a column `path`, which is relative to
-            the manifest's folder; with Ray also URIs such as `s3://bucket/folder`.
+            the manifest's folder; pipes and `-`, which is standard input, are manifests, too, and
+            their paths are relative to the current folder; with Ray also URIs such as `s3://bucket/folder`.
         output: a `.csv` or `.jsonl` file; with Ray a folder of Parquet files, or its URI.
         model: the name of a bundle, as `voxmood.load` takes it; None takes the one that ships.
         provider: the execution provider, as `voxmood.load` takes it.
@@ -39,7 +40,8 @@ def batch(
         low_memory: save memory, as `voxmood.load` does.
         windows: length and hop of windows in seconds, which get one row each; None labels whole
             recordings.
-        resume: continue a run that was stopped.
+        resume: continue a run that was stopped. The rows that it has written stay as they are,
+            also where the values in a manifest have changed since.
         force: replace the output.
         engine: `local`, or `ray` (extra `ray`) for more than one machine.
         address: address of a Ray cluster; None starts Ray on this machine.

@@ -50,7 +50,8 @@ class Labeler:
         windows: length and hop in seconds, as `Model.timeline` takes them; None labels whole
             recordings.
         columns: columns of the manifests. A column that has the name of another column or of a
-            label gets `manifest_` in front of its name.
+            label gets `manifest_` in front of its name. In CSV, where each label has a column, a
+            label that has the name of another column gets `probability_` in front of it.
 
     Raises:
         AudioError: the model does not take such windows.
@@ -69,7 +70,8 @@ class Labeler:
         of_segment = ("start", "end", "label", "probabilities", "silent")
         answers = of_segment if windows else ("label", "probabilities", "duration_s")
         own = ("path", *answers, "warnings", "error")
-        self._carried = _free_names(columns, {*own, *model.labels})
+        of_labels = _free_names("probability_", model.labels, {*own}).values()
+        self._carried = _free_names("manifest_", columns, {*own, *of_labels})
         self.fields = (*own, *self._carried.values())
         """The names of the values of a row, in order."""
 
@@ -162,7 +164,8 @@ def as_csv(row: Row, labels: Sequence[str]) -> str:
 def csv_head(fields: Sequence[str], labels: Sequence[str]) -> str:
     """Return the header line of CSV, which names the columns of `as_csv`."""
     names: Row = {name: name for name in fields}
-    return as_csv(names | {"probabilities": dict(zip(labels, labels, strict=True))}, labels)
+    of_labels = _free_names("probability_", labels, {*fields})
+    return as_csv(names | {"probabilities": of_labels}, labels)
 
 
 def _cells(row: Row, labels: Sequence[str]) -> Iterator[Any]:
@@ -175,13 +178,13 @@ def _cells(row: Row, labels: Sequence[str]) -> Iterator[Any]:
             yield str(value).lower() if isinstance(value, bool) else value
 
 
-def _free_names(columns: Iterable[str], taken: set[str]) -> dict[str, str]:
-    """Return a name for each column that is not taken yet."""
+def _free_names(prefix: str, columns: Iterable[str], taken: set[str]) -> dict[str, str]:
+    """Return a name for each column that is not taken yet, with a prefix if need be."""
     names = {}
     for column in columns:
         name = column
         while name in taken:
-            name = f"manifest_{name}"
+            name = prefix + name
         taken.add(name)
         names[column] = name
     return names

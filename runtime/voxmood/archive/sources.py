@@ -14,7 +14,14 @@ from pathlib import Path
 
 from voxmood.archive.rows import Entry, Labeler, Row
 from voxmood.audio.hints import missing_file_hint
-from voxmood.audio.listing import manifest_lines, skipped_text, walk
+from voxmood.audio.listing import (
+    folder_of,
+    is_recording,
+    is_stream,
+    manifest_lines,
+    skipped_text,
+    walk,
+)
 from voxmood.errors import AudioError, ManifestError, MissingFileError
 
 AHEAD = 64
@@ -40,7 +47,9 @@ class Search:
         """Yield the recordings of a source: a file, a folder, a glob or a CSV manifest.
 
         Paths stay as they were given, except that `.` and doubled slashes are removed. The paths
-        in a manifest are relative to its folder, and the files need not exist.
+        in a manifest are relative to its folder, and the files need not exist. Standard input,
+        which is `-`, and pipes are manifests, unless they have the suffix of a recording; their
+        paths are relative to the current folder.
 
         Raises:
             MissingFileError: the source is missing.
@@ -65,16 +74,16 @@ class Search:
             if empty:
                 raise AudioError(f"{source}: holds no recordings. {skipped_text(skipped)}".rstrip())
             self.skipped += skipped
-        elif source.lower().endswith(".csv") and not is_glob:
+        elif (is_stream(path) and not is_recording(path.name)) or (
+            source.lower().endswith(".csv") and not is_glob
+        ):
             self.manifests.append(path)
-            for recording in manifest_lines(path, path.parent):
+            for recording in manifest_lines(path, folder_of(path)):
                 listed = f"{recording.listed}: {recording.name}"
                 place = recording.name if "://" in recording.name else str(recording.path)
                 yield Entry(place, recording.columns, listed)
         elif exists:
             yield Entry(str(path))
-        elif source == "-":
-            raise MissingFileError("-: standard input is not read here; name files or folders.")
         else:
             found = glob.iglob(source, recursive=True) if is_glob else ()  # noqa: PTH207
             empty = True

@@ -47,7 +47,8 @@ def choose_recordings(
 
     Args:
         audio: the folder; with a manifest, the folder that its paths are relative to.
-        manifest: the CSV file; if `audio` is None, its paths are relative to its own folder.
+        manifest: the CSV file; if `audio` is None, its paths are relative to its own folder, or to
+            the current folder if it is a stream; see `is_stream`.
         skipped: is increased by the number of files in the folder that are not recordings, by
             their suffix.
 
@@ -61,7 +62,7 @@ def choose_recordings(
             raise MissingFileError(f"{name}: the name is empty; is a variable not set?")
     if manifest is not None:
         file = Path(manifest)
-        return read_manifest(file, file.parent if audio is None else Path(audio))
+        return read_manifest(file, folder_of(file) if audio is None else Path(audio))
     if audio is None:
         raise MissingFileError("no recordings are named; give audio, manifest or both.")
     return find_recordings(Path(audio), skipped)
@@ -162,6 +163,19 @@ def skipped_text(skipped: Mapping[str, int]) -> str:
     return f"{what}: {', '.join(kinds)}."
 
 
+def is_stream(path: Path) -> bool:
+    """Return whether a path is `-`, which is standard input, a pipe, or a device.
+
+    Shells name a pipe `/dev/fd/63` or similar for `<(command)`.
+    """
+    return str(path) == "-" or path.is_relative_to("/dev") or path.is_fifo()
+
+
+def folder_of(manifest: Path) -> Path:
+    """Return the folder that the paths in a manifest are relative to."""
+    return Path() if is_stream(manifest) else manifest.parent
+
+
 def read_manifest(manifest: Path, folder: Path) -> list[Recording]:
     """Return the recordings that a CSV file lists, in its order.
 
@@ -187,20 +201,22 @@ def manifest_lines(manifest: Path, folder: Path) -> Iterator[Recording]:
     """Yield what `read_manifest` returns, one recording at a time; a path may occur twice.
 
     Args:
-        manifest: the CSV file.
+        manifest: the CSV file, or a stream, which is read once; see `is_stream`.
         folder: the folder that the paths are relative to.
 
     Raises:
         MissingFileError: the file does not exist.
         ManifestError: the file is not CSV, has no column `path`, lists an empty path, or nothing.
     """
-    if not manifest.is_file():
+    if not (is_stream(manifest) or manifest.is_file()):
         raise MissingFileError(
             f"{manifest}: no such file. {missing_file_hint(str(manifest))}".rstrip()
         )
+    place = 0 if str(manifest) == "-" else manifest
     line = 0
     try:
-        with manifest.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets write a BOM
+        # Spreadsheets write a BOM. Standard input stays open.
+        with open(place, newline="", encoding="utf-8-sig", closefd=place != 0) as file:
             rows = csv.DictReader(file, strict=True)
             columns = rows.fieldnames or []
             if "path" not in columns:
@@ -228,5 +244,7 @@ def manifest_lines(manifest: Path, folder: Path) -> Iterator[Recording]:
                 )
     except (csv.Error, UnicodeDecodeError) as error:
         raise ManifestError(f"{manifest}: is not a CSV file in UTF-8 ({error}).") from None
+    except OSError as error:
+        raise ManifestError(f"{manifest}: cannot be read ({error.strerror}).") from error
     if not line:
         raise ManifestError(f"{manifest}: lists no recordings.")

@@ -7,6 +7,7 @@ import inspect
 import io
 import numbers
 import os
+import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -237,10 +238,13 @@ def _open(source: Any, name: str) -> BinaryIO:
             raise AudioError(f"{name}: is a folder; name the recordings in it.") from None
         except (OSError, ValueError) as error:
             raise AudioError(f"{name}: cannot be opened ({error}).") from error
-        if opened.seekable():
-            return opened
-        with opened:
-            return seekable(opened, name)
+        if not opened.seekable():
+            with opened:
+                return seekable(opened, name)
+        if stat.S_ISCHR(os.fstat(opened.fileno()).st_mode) and opened.read(1):
+            opened.close()  # /dev/zero and its like; /dev/null is empty
+            raise AudioError(f"{name}: is a device without an end, not a recording.")
+        return opened
     if isinstance(source, (bytes, bytearray, memoryview)):
         return io.BytesIO(bytes(source))
     if isinstance(source, soundfile.SoundFile):

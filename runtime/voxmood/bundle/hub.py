@@ -12,6 +12,9 @@ from pathlib import Path
 
 from voxmood.errors import MissingExtraError, MissingFileError
 
+REACH_SECONDS = 3
+"""How long to wait for the first answer of the hub, before only the cache is used."""
+
 _ID = re.compile(r"(?P<name>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>\w[\w./-]*))?")
 
 
@@ -28,6 +31,7 @@ class Repository:
     def __init__(self, name: str, revision: str | None = None) -> None:
         self.name = name
         self.revision = revision
+        self._reached: bool | None = None
 
     def fetch(self, files: Iterable[str]) -> Path:
         """Fetch files into the cache, unless it already holds them, and return their folder.
@@ -49,7 +53,12 @@ class Repository:
             ) from error
         for file in files:
             try:
-                path = Path(hf_hub_download(self.name, file, revision=self.revision))
+                cached_only = not self._is_reached(file)
+                path = Path(
+                    hf_hub_download(
+                        self.name, file, revision=self.revision, local_files_only=cached_only
+                    )
+                )
             except LocalEntryNotFoundError as error:
                 raise MissingFileError(
                     f"{self.name}: no such folder, {file} is not in the cache, and the hub cannot "
@@ -66,6 +75,24 @@ class Repository:
                 ) from error
             self.revision = path.parent.name  # the cache names its folders after commits
         return path.parent
+
+    def _is_reached(self, file: str) -> bool:
+        """Return whether the hub answers at all; it is asked once.
+
+        Without a network, huggingface_hub itself would try six times, for 23 s or more, before it
+        takes the file from the cache.
+        """
+        if self._reached is None:
+            from huggingface_hub import hf_hub_url
+            from huggingface_hub.utils import get_session
+
+            try:
+                url = hf_hub_url(self.name, file, revision=self.revision)
+                get_session().head(url, timeout=REACH_SECONDS)
+                self._reached = True
+            except Exception:  # errors of its HTTP library, and of its offline mode
+                self._reached = False
+        return self._reached
 
 
 def read_id(name: str) -> Repository | None:

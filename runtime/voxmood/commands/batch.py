@@ -23,7 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=named,
         metavar="SOURCE",
         help="A file, a folder, a quoted glob, or a CSV manifest with a column path, which is "
-        "relative to the manifest's folder; with --engine ray also s3://BUCKET/FOLDER.",
+        "relative to the manifest's folder; - and pipes are manifests, too, whose paths are "
+        "relative to the current folder; with --engine ray also s3://BUCKET/FOLDER.",
     )
     parser.add_argument(
         "--output",
@@ -33,7 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="Table with a row for each recording; with --engine ray a folder of Parquet files.",
     )
     again = parser.add_mutually_exclusive_group()
-    again.add_argument("--resume", action="store_true", help="Continue a run that was stopped.")
+    again.add_argument(
+        "--resume",
+        action="store_true",
+        help="Continue a run that was stopped; "
+        "rows that it has written stay as they are, also where a manifest has changed since.",
+    )
     again.add_argument("--force", action="store_true", help="Replace the output if it exists.")
     parser.add_argument(
         "--timeline", action="store_true", help="Write a row for each window of each recording."

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections import Counter
 
-from voxmood.audio.listing import choose_recordings
-from voxmood.bundle.locate import bundle_files
 from voxmood.commands.options import (
     add_bounds,
     add_report,
@@ -18,7 +15,6 @@ from voxmood.commands.options import (
 )
 from voxmood.commands.terminal.console import quiet_libraries
 from voxmood.comparison.bounds import MIN_AGREEMENT
-from voxmood.files import check_outputs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,8 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=path,
         metavar="CSV",
         help="CSV file that lists the recordings to compare in its column path, which is relative "
-        "to DIR, or without --audio to the folder of the CSV file. With a column label, the "
-        "accuracy is reported too.",
+        "to DIR, or without --audio to the folder of the CSV file; - is standard input, whose "
+        "paths are relative to the current folder. With a column label, the accuracy is reported "
+        "too.",
     )
     add_bounds(parser, MIN_AGREEMENT)
     parser.add_argument(
@@ -68,12 +65,6 @@ def run(options: argparse.Namespace) -> int:
 
     if not (options.audio or options.manifest):
         options.wrong_usage("--audio or --manifest is required, or both")
-    if outputs := [output for output in (options.junit, options.markdown) if output]:
-        recordings = choose_recordings(options.audio, options.manifest, Counter())
-        inputs = [recording.path for recording in recordings]
-        inputs += [options.manifest] if options.manifest else []
-        inputs += bundle_files(options.reference) + bundle_files(options.candidate)
-        check_outputs(outputs, inputs)
     with quiet_libraries():
         comparison = compare(
             options.reference,
@@ -86,5 +77,6 @@ def run(options: argparse.Namespace) -> int:
             max_unreadable=options.max_unreadable,
             threads=options.threads,
             progress=True,
+            outputs=[output for output in (options.junit, options.markdown) if output],
         )
     return write_report(comparison.report(), options)

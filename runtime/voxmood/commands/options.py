@@ -7,7 +7,7 @@ import io
 import math
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import voxmood
 from voxmood.comparison.report import Report
@@ -79,13 +79,22 @@ def load(options: argparse.Namespace) -> Model:
     )
 
 
+class _StandardInput:
+    """Standard input, which messages call as the user did."""
+
+    name = "-"
+
+    def __init__(self) -> None:
+        # It is None if whoever started the program has closed it.
+        self._file: BinaryIO = io.BytesIO() if sys.stdin is None else sys.stdin.buffer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
 def open_source(name: str) -> str | BinaryIO:
     """Return the source that an argument names: standard input for `-`, else the path itself."""
-    if name != "-":
-        return name
-    if sys.stdin is None:  # standard input is closed
-        return io.BytesIO()
-    return sys.stdin.buffer
+    return cast(BinaryIO, _StandardInput()) if name == "-" else name
 
 
 def add_bounds(parser: argparse.ArgumentParser, min_agreement: float | None) -> None:

@@ -12,11 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from voxmood.audio.listing import Recording, choose_recordings, skipped_text
-from voxmood.bundle.locate import locate
+from voxmood.bundle.locate import bundle_files, locate
 from voxmood.comparison import metrics
 from voxmood.comparison.bounds import MIN_AGREEMENT, Measure, passed
 from voxmood.comparison.report import Report, Table
 from voxmood.errors import AudioError, BundleError, ManifestError
+from voxmood.files import check_outputs
 from voxmood.model import Model, load
 from voxmood.results import Prediction
 
@@ -129,6 +130,7 @@ def compare(
     max_unreadable: int = 0,
     threads: int | None = None,
     progress: bool = False,
+    outputs: Sequence[str | os.PathLike[str]] = (),
 ) -> Comparison:
     """Compare the answers of a model with those of a reference, recording by recording.
 
@@ -147,6 +149,7 @@ def compare(
         max_unreadable: number of recordings that may be missing or unreadable.
         threads: number of threads of each model; None takes all processors of this process.
         progress: show a progress bar on standard error, if that is a terminal.
+        outputs: files that the caller will write the result to; none of them may be an input.
 
     Raises:
         MissingFileError: a bundle, the folder or the manifest is missing.
@@ -154,9 +157,15 @@ def compare(
             or architecture, or are the same.
         ManifestError: the manifest cannot be used, or has labels that the models do not have.
         AudioError: no recording can be read.
+        OutputError: an output is also an input.
     """
     skipped = Counter[str]()
-    recordings = choose_recordings(audio, manifest, skipped)
+    recordings = choose_recordings(audio, manifest, skipped)  # once, since it may be a pipe
+    if outputs:
+        inputs = [recording.path for recording in recordings]
+        inputs += [Path(manifest)] if manifest is not None else []
+        inputs += bundle_files(os.fspath(reference)) + bundle_files(os.fspath(candidate))
+        check_outputs([Path(output) for output in outputs], inputs)
     place = str(manifest if audio is None else Path(audio))
     names, models = _load_both(reference, candidate, threads)
     _check_labels(str(manifest), recordings, models[0].labels)
