@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -123,6 +124,18 @@ def test_another_layout_is_an_error(tmp_path: Path) -> None:
         read_emodb(tmp_path)
     with pytest.raises(DatasetError, match="Session4 has 0 of 1031"):
         read_iemocap(tmp_path)
+
+
+def test_a_manifest_through_a_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its paths are relative to the current folder, and it can be read only once."""
+    monkeypatch.chdir(tmp_path)
+    touch(tmp_path / "a.wav")
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w") as pipe:
+        pipe.write("path,label\na.wav,ang\n")
+    with os.fdopen(reading):
+        (recording,) = manifest(Path(f"/dev/fd/{reading}"))
+    assert (recording.name, recording.label) == ("a.wav", "ang")
 
 
 def test_manifest(tmp_path: Path) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
+import runpy
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +111,19 @@ def test_predict_where_the_system_lacks_what_windows_does(bundle: Path, recordin
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"{recording}: ")
+
+
+def test_frozen_programs_carry_what_is_imported_by_name() -> None:
+    """PyInstaller sees import statements alone; the hooks name the other modules."""
+    package = Path(voxmood.__file__).parent
+    hidden = set[str]()
+    for hook in (package / "_pyinstaller").glob("hook-voxmood*.py"):
+        hidden |= {*runpy.run_path(str(hook))["hiddenimports"]}
+    sources = "".join(path.read_text() for path in package.rglob("*.py"))
+    names = {*re.findall(r"[\"'](voxmood\.[a-z_.]+)[\"']", sources)}
+    by_name = {name for name in names if find_spec(name)}
+    assert "voxmood.commands.predict" in by_name
+    assert by_name <= hidden
 
 
 @pytest.mark.parametrize(
