@@ -205,6 +205,17 @@ def test_headers_that_declare_less(path: Path, form: str, count: int) -> None:
     assert "it was read to the end of the file, 4.0 s" in warning
 
 
+@pytest.mark.parametrize("subtype", ["GSM610", "IMA_ADPCM", "ULAW", "PCM_16"])
+@pytest.mark.parametrize("count", [0, 36, 16_000])
+def test_aiff_that_counts_too_few_samples(path: Path, subtype: str, count: int) -> None:
+    content = written(path, "AIFF", subtype, rate=8000)
+    assert read(path, content)[0].warnings == ()
+    frames = next(field for field in fields(content) if field.name == "COMM")
+    given, seconds = read(path, frames.write(content, count))
+    assert agree(given.seconds, 4.0)
+    assert agree(given.seconds, seconds)
+
+
 def test_what_only_ffmpeg_reads_declares_less(path: Path) -> None:
     content = of_ffmpeg("WAV G.726", 8000)
     size = next(field for field in fields(content) if field.name == "data")

@@ -79,6 +79,9 @@ VOC_END, VOC_MORE = 0, 2
 VOC_AUDIO = {1: 2, 2: 0, 9: 12}
 """The bytes of the header of a VOC block with audio, by its kind; 2 continues the block before."""
 
+GSM = (b"GSM ", b"agsm")  # what the chunk `COMM` calls GSM 6.10
+GSM_BYTES, GSM_SAMPLES = 33, 160  # of a block
+
 MS_ADPCM = 2  # the tag of the format in the chunk `fmt `
 
 SDS_BYTES = 127  # of a packet of a sample dump
@@ -123,13 +126,15 @@ def chunked_part(content: Content, start: int) -> Part | None:
             part = _settled(content, start, "RF64" if wide else layout.kind, audio, layout)
             if part and dropped:
                 part = replace(part, pieces=tuple(_without(dropped, *part.pieces[0])))
-            if part and form and content.number(form, 2) == MS_ADPCM:
+            if part and layout.kind == "AIFF" and content.at(form + 18, 4) in GSM:
+                return _counted_gsm(content, form, audio, part)
+            if part and layout.kind != "AIFF" and form and content.number(form, 2) == MS_ADPCM:
                 known = audio.declared is not None and part.declared_ratio == 1
                 stop = min(part.stop, audio.body + (audio.declared or 0)) if known else part.stop
                 blocks = range(audio.body, stop, max(1, content.number(form + 12, 2)))
                 part = replace(part, remark=_foreign_blocks(content, form, blocks))
             return part
-        if name[:4] == b"fmt ":
+        if name[:4] in (b"fmt ", b"COMM"):
             form = body
         if name == b"ds64":  # in RF64, for sizes that need more than 32 bits
             wide = body
@@ -312,6 +317,21 @@ def _settled(
     if kind in ("W64", "SVX", "AU"):  # libsndfile would read what follows as audio
         end = audio.body + audio.declared
     return replace(whole, pieces=((start, end),), behind=behind, left_out=left_out)
+
+
+def _counted_gsm(content: Content, form: int, audio: _Audio, part: Part) -> Part:
+    """Return a recording in GSM 6.10 with as many samples as it has blocks.
+
+    libsndfile stops after the number of samples in the chunk `COMM`, whose body is at `form`.
+    """
+    stop = part.stop if audio.declared is None else audio.body + audio.declared
+    offset = 8  # and the size of blocks, both of four bytes, before the audio
+    there = (min(stop, content.size) - audio.body - offset) // GSM_BYTES * GSM_SAMPLES
+    counted = content.number(form + 2, 4, "big")
+    if counted > there - GSM_SAMPLES or part.declared_ratio != 1:
+        return part
+    patches = {**part.patches, form + 2: there.to_bytes(4, "big")}
+    return replace(part, patches=patches, declared_ratio=counted / there)
 
 
 def _foreign_blocks(content: Content, form: int, blocks: range) -> str | None:
