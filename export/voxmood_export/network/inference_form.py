@@ -187,8 +187,12 @@ class CheckedLengths(nn.Module):
     """Return the lengths as they are; in the graph a length out of range is an error.
 
     A Gather whose index lies outside its data is the one standard operator that refuses at run
-    time, so the lengths are read from a table that holds the valid ones.
+    time, so the lengths are read from a table that holds the valid ones. The index that no table
+    has is a constant: on a GPU, one computed from the shape would be copied there in every run,
+    and ONNX Runtime captures no CUDA graph of a network with such copies.
     """
+
+    OUT_OF_TABLE = 2**62
 
     def __init__(self, min_samples: int) -> None:
         super().__init__()
@@ -197,8 +201,7 @@ class CheckedLengths(nn.Module):
     def forward(self, lengths: Tensor, samples: int) -> Tensor:
         """Return int64 lengths [B], of which each must be at most the number of samples."""
         table = torch.arange(samples + 1)
-        out_of_table = torch.full_like(lengths, 1) * (samples + 1)
-        return table[torch.where(lengths >= self.min_samples, lengths, out_of_table)]
+        return table[torch.where(lengths >= self.min_samples, lengths, self.OUT_OF_TABLE)]
 
 
 def normalize(waveform: Tensor, lengths: Tensor, valid: Tensor | None) -> Tensor:
