@@ -1,13 +1,14 @@
-"""Rewrites the tables of the README from `benchmarks/results` and the bundle that ships.
+"""Rewrites the tables of the pages from `benchmarks/results` and the bundle that ships.
 
     python benchmarks/scripts/readme.py
 
-A test fails when the README and the results disagree.
+A test fails when a page and the results disagree.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 from voxmood_bench.report.files import read_report
@@ -24,7 +25,8 @@ from voxmood_bench.report.tables import (
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
-README = ROOT / "README.md"
+PAGES = (ROOT / "README.md", ROOT / "benchmarks" / "README.md")
+GPU_SIZES = ((5, 1), (30, 1), (5, 8), (30, 8), (5, 32))  # seconds of each clip, clips
 
 
 def precisions(description: Path) -> str:
@@ -84,8 +86,28 @@ def memory(report: BenchmarkReport) -> str:
     return markdown(found.header, rows)
 
 
+def gpu(path: Path) -> str:
+    """Return the time of each engine on a GPU, by the size of the input, of PyTorch float16's."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    cells = {(cell["seconds"], cell["clips"]): cell for cell in content["cells"]}
+    shown = [cells[size] for size in GPU_SIZES]
+    rows = []
+    for name in cells[GPU_SIZES[0]]["median_ms"]:
+        found = [
+            f"{cell['median_ms'][name]:.1f} ms ({cell['of_reference'][name]['ratio']:.2f})"
+            if name in cell["median_ms"]
+            else "not measured"
+            for cell in shown
+        ]
+        rows.append([f"**{name}**" if name.startswith("voxmood") else name, *found])
+    sizes = [
+        f"{seconds} s" if clips == 1 else f"{clips} x {seconds} s" for seconds, clips in GPU_SIZES
+    ]
+    return markdown(["engine", *sizes], rows)
+
+
 def tables() -> dict[str, str]:
-    """Return every table of the README by its name."""
+    """Return every table of the pages by its name."""
     large = read_report(RESULTS / "large-random-icelake.json")
     tiny = read_report(RESULTS / "voxmood-tiny-icelake.json")
     return {
@@ -94,19 +116,21 @@ def tables() -> dict[str, str]:
         "engines": engines(large),
         "memory": memory(large),
         "shipped-engines": engines(tiny),
+        "gpu": gpu(RESULTS / "gpu-large-random-h200.json"),
     }
 
 
 def filled(text: str) -> str:
-    """Return the text of the README with the tables that the results give."""
-    for name, content in tables().items():
+    """Return the text of a page with the tables that the results give."""
+    contents = tables()
+    for name in re.findall("<!-- table: (.+) -->\n", text):
         begin = f"<!-- table: {name} -->\n"
         before, _, rest = text.partition(begin)
         _, end, after = rest.partition("<!-- end -->")
-        assert end, f"the README has no table {name}"
-        text = f"{before}{begin}{content}\n{end}{after}"
+        text = f"{before}{begin}{contents[name]}\n{end}{after}"
     return text
 
 
 if __name__ == "__main__":
-    README.write_text(filled(README.read_text(encoding="utf-8")), encoding="utf-8")
+    for page in PAGES:
+        page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
