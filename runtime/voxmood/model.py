@@ -81,6 +81,7 @@ class Model:
         precision: str,
         *,
         provider: Provider,
+        device: str | None,
         threads: int | None,
         low_memory: bool,
     ) -> None:
@@ -88,6 +89,7 @@ class Model:
             "source": folder.absolute(),
             "precision": precision,
             "provider": provider,
+            "device": device,
             "threads": threads,
             "low_memory": low_memory,
         }
@@ -102,7 +104,8 @@ class Model:
         self._options = run_options(low_memory)
         self._session = create_session(
             path,
-            providers=resolve_provider(provider),
+            providers=resolve_provider(provider, device),
+            device=device,
             threads=threads,
             config=bundle.session_options,
             int8=precision == "int8",
@@ -365,6 +368,7 @@ def load(
     *,
     precision: str = "auto",
     provider: Provider = "cpu",
+    device: str | None = None,
     threads: int | None = None,
     low_memory: bool = False,
     verify: bool = True,
@@ -378,8 +382,11 @@ def load(
             follow the name. None means the bundle that ships.
         precision: `fp32`, `fp16` or `int8`, if the name does not give it. `auto` means int8 on a
             CPU, fp16 on CUDA and TensorRT, else fp32; and where the bundle lacks that, what it has.
-        provider: `cpu`, `cuda` or `openvino`; ONNX Runtime's name of another execution provider;
-            or, as ONNX Runtime takes it, a list of names or of (name, options).
+        provider: `cpu`, `cuda` or `openvino`; `webgpu`, `tensorrt-rtx`, `qnn` or NAME for an
+            installed plug-in `onnxruntime-ep-NAME`; ONNX Runtime's name of another execution
+            provider; or, as ONNX Runtime takes it, a list of names or of (name, options).
+        device: the type of hardware that the provider must run on, `cpu`, `gpu` or `npu`. None
+            means what CUDA or OpenVINO take by default, or the first device that a plug-in offers.
         threads: the number of threads for one run; None means as many as the process may use
             processors, by its affinity and the quota of its cgroup.
         low_memory: whether to leave the weights in their mapped file, which other processes share
@@ -392,9 +399,9 @@ def load(
         MissingExtraError: the bundle is on a hub, and huggingface_hub is not installed.
         BundleError: the bundle is damaged, contradicts itself, or lacks the precision; or the name
             gives one precision and `precision` another one.
-        ProviderError: the provider is not installed or does not start.
+        ProviderError: the provider is not installed, does not start or has no such device.
     """
-    providers = resolve_provider(provider)
+    providers = resolve_provider(provider, device)
     if threads is not None and (type(threads) is not int or not 1 <= threads <= MAX_THREADS):
         raise ProviderError(
             f"threads is {threads!r}; pass a whole number from 1 to {MAX_THREADS}, or None."
@@ -410,6 +417,7 @@ def load(
         bundle,
         precision,
         provider=providers,
+        device=device,
         threads=threads,
         low_memory=low_memory,
     )

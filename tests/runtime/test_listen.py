@@ -192,7 +192,7 @@ def test_the_live_panel(
 
 
 def test_no_such_microphone(sounddevice: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["listen", "--device", "gone"]) == 1
+    assert main(["listen", "--microphone", "gone"]) == 1
     assert "no microphone 'gone'" in capsys.readouterr().err
 
 

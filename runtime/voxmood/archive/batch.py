@@ -19,6 +19,7 @@ def batch(
     *,
     model: str | os.PathLike[str] | None = None,
     provider: Provider = "cpu",
+    device: str | None = None,
     threads: int | None = None,
     low_memory: bool = False,
     windows: tuple[float, float] | None = None,
@@ -36,6 +37,7 @@ def batch(
         output: a `.csv` or `.jsonl` file; with Ray a folder of Parquet files, or its URI.
         model: the name of a bundle, as `voxmood.load` takes it; None takes the one that ships.
         provider: the execution provider, as `voxmood.load` takes it.
+        device: the type of hardware that it must run on, as `voxmood.load` takes it.
         threads: number of threads for all recordings together; None takes all of this machine.
         low_memory: save memory, as `voxmood.load` does.
         windows: length and hop of windows in seconds, which get one row each; None labels whole
@@ -67,6 +69,7 @@ def batch(
         output=os.fspath(output),
         model=None if model is None else os.fspath(model),
         provider=provider,
+        device=device,
         threads=threads,
         low_memory=low_memory,
         windows=windows,

@@ -22,6 +22,7 @@ class Job:
     output: str
     model: str | None = None
     provider: Provider = "cpu"
+    device: str | None = None
     threads: int | None = None
     low_memory: bool = False
     windows: tuple[float, float] | None = None
@@ -43,7 +44,11 @@ class Job:
         from voxmood.model import load
 
         model = load(
-            self.model, provider=self.provider, threads=threads, low_memory=self.low_memory
+            self.model,
+            provider=self.provider,
+            device=self.device,
+            threads=threads,
+            low_memory=self.low_memory,
         )
         return Labeler(model, self.windows, columns)
 

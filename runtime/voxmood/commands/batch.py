@@ -70,6 +70,7 @@ def run(options: argparse.Namespace) -> int:
         output=options.output,
         model=options.model,
         provider=options.provider,
+        device=options.device,
         threads=options.threads,
         low_memory=options.low_memory,
         windows=(options.window, options.hop) if options.timeline else None,

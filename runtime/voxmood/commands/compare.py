@@ -6,6 +6,7 @@ import argparse
 
 from voxmood.commands.options import (
     add_bounds,
+    add_provider,
     add_report,
     add_threads,
     count,
@@ -55,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="Number of recordings that may be unreadable (default: %(default)s).",
     )
+    add_provider(parser)
     add_threads(parser)
     add_report(parser)
 
@@ -75,6 +77,8 @@ def run(options: argparse.Namespace) -> int:
             max_drift=options.max_drift,
             min_sqnr=options.min_sqnr,
             max_unreadable=options.max_unreadable,
+            provider=options.provider,
+            device=options.device,
             threads=options.threads,
             progress=True,
             outputs=[output for output in (options.junit, options.markdown) if output],

@@ -6,14 +6,17 @@ import argparse
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import voxmood
 from voxmood.bundle.description import DESCRIPTION, read_bundle
 from voxmood.bundle.locate import locate
 from voxmood.commands.options import add_provider, named
 from voxmood.engine.threads import default_threads
-from voxmood.errors import VoxmoodError
+from voxmood.errors import ProviderError, VoxmoodError
+
+if TYPE_CHECKING:
+    from voxmood.engine.plugins import Plugin
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +37,7 @@ def run(options: argparse.Namespace) -> int:
     import onnxruntime
 
     from voxmood.engine.int8_probe import describe_products
+    from voxmood.engine.plugins import built_in_providers, installed_plugins
 
     location = locate(options.model)
     path = location.fetch([DESCRIPTION])
@@ -41,22 +45,31 @@ def run(options: argparse.Namespace) -> int:
     installation: dict[str, Any] = {
         "voxmood": voxmood.__version__,
         "onnxruntime": onnxruntime.__version__,
-        "providers": onnxruntime.get_available_providers(),
+        "providers": built_in_providers(),
         "threads": default_threads(),
         "int8_products": describe_products(),
     }
+    plugins = [_describe(plugin) for plugin in installed_plugins()]
     loaded: dict[str, Any] = {}
     error = None
     if isinstance(location.place, Path):  # from a hub, only the description was fetched
         try:
             model = voxmood.load(
-                path, precision=location.precision, provider=options.provider, verify=False
+                path,
+                precision=location.precision,
+                provider=options.provider,
+                device=options.device,
+                verify=False,
             )
             loaded = {"precision": model.precision, "nodes": model.nodes}
         except VoxmoodError as reason:
             error = str(reason)
     if options.json:
-        facts = {"bundle": json.loads(bundle.to_json()), "installation": installation}
+        facts = {
+            "bundle": json.loads(bundle.to_json()),
+            "installation": installation,
+            "plugins": plugins,
+        }
         print(json.dumps(facts | {"loaded": loaded, "error": error}))
         return 1 if error else 0
     shortest, longest = (
@@ -81,12 +94,42 @@ def run(options: argparse.Namespace) -> int:
         }
         _print_section(f"{name}, {entry.bytes / 1e6:.1f} MB", short)
     _print_section("this installation", installation)
+    if plugins:
+        _print_section("plug-in providers", {each["name"]: _as_text(each) for each in plugins})
     if loaded:
         counts = [f"{count} on {name}" for name, count in loaded["nodes"].items()]
         _print_section(f"loaded, {loaded['precision']}", {"nodes": counts or "not known"})
     if error:
         _print_section("does not load", {"because": error})
     return 1 if error else 0
+
+
+def _describe(plugin: Plugin) -> dict[str, Any]:
+    """Return what `--json` prints about a plug-in, whose library is loaded for that."""
+    from voxmood.engine.plugins import device_type
+
+    facts: dict[str, Any] = {
+        "name": plugin.name,
+        "package": plugin.package,
+        "version": plugin.version,
+        "devices": [],
+        "error": None,
+    }
+    try:
+        facts["devices"] = [
+            {"type": device_type(each), "vendor": each.device.vendor} for each in plugin.devices()
+        ]
+    except ProviderError as reason:
+        facts["error"] = str(reason)
+    return facts
+
+
+def _as_text(plugin: Mapping[str, Any]) -> str:
+    """Return a line about a plug-in, of what `_describe` returned."""
+    if plugin["error"]:
+        return f"does not work: {plugin['error']}"
+    devices = ", ".join(f"{each['type']} ({each['vendor']})" for each in plugin["devices"])
+    return f"{devices or 'offers no device here'}; {plugin['package']} {plugin['version']}".strip()
 
 
 def _print_section(title: str, facts: Mapping[str, Any]) -> None:

@@ -68,7 +68,7 @@ class Microphone:
         except (sounddevice.PortAudioError, ValueError) as error:
             name = "no microphone" if device is None else f"no microphone {device!r}"
             raise AudioError(
-                f"{name} ({error}); connect one, or choose one with --device. "
+                f"{name} ({error}); connect one, or choose one with --microphone. "
                 "`python -m sounddevice` lists them."
             ) from error
         self._blocks = queue.Queue[_Block](round(BACKLOG_SECONDS / BLOCK_SECONDS))
@@ -156,7 +156,8 @@ def segments(
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command to its parser."""
     parser.add_argument(
-        "--device",
+        "--microphone",
+        metavar="NAME",
         type=lambda text: int(text) if text.isdecimal() else text,
         help="Name or number of a microphone, as `python -m sounddevice` lists them (default: the "
         "system's default microphone).",
@@ -170,7 +171,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Label what the microphone hears until Ctrl-C, and return the exit status."""
-    microphone = Microphone(options.device)  # first, so that a missing one is reported at once
+    microphone = Microphone(options.microphone)  # first, so that a missing one is reported at once
     model = load(options)
     live = sys.stdout.isatty() and not options.json
     line = segment_json if options.json else segment_text

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import voxmood
 from voxmood.comparison.report import Report
-from voxmood.engine.providers import PROVIDERS
+from voxmood.engine.providers import DEVICES, SHORT_NAMES
 from voxmood.files import write_whole
 
 if TYPE_CHECKING:
@@ -35,12 +35,19 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 
 def add_provider(parser: argparse.ArgumentParser) -> None:
-    """Add the option that chooses the execution provider."""
+    """Add the options that choose the execution provider and its device."""
     parser.add_argument(
         "--provider",
-        choices=PROVIDERS,
+        type=named,
         default="cpu",
-        help="Execution provider of ONNX Runtime (default: %(default)s).",
+        metavar="NAME",
+        help=f"Execution provider of ONNX Runtime: {', '.join(SHORT_NAMES)}, or NAME for an "
+        "installed plug-in onnxruntime-ep-NAME (default: %(default)s).",
+    )
+    parser.add_argument(
+        "--device",
+        choices=DEVICES,
+        help="Type of hardware that the provider must run on (default: the first that it offers).",
     )
 
 
@@ -74,6 +81,7 @@ def load(options: argparse.Namespace) -> Model:
     return voxmood.load(
         options.model,
         provider=options.provider,
+        device=options.device,
         threads=options.threads,
         low_memory=options.low_memory,
     )

@@ -16,6 +16,7 @@ from voxmood.bundle.locate import bundle_files, locate
 from voxmood.comparison import metrics
 from voxmood.comparison.bounds import MIN_AGREEMENT, Measure, passed
 from voxmood.comparison.report import Report, Table
+from voxmood.engine.session import Provider
 from voxmood.errors import AudioError, BundleError, ManifestError
 from voxmood.files import check_outputs
 from voxmood.model import Model, load
@@ -128,6 +129,8 @@ def compare(
     max_drift: float | None = None,
     min_sqnr: float | None = None,
     max_unreadable: int = 0,
+    provider: Provider = "cpu",
+    device: str | None = None,
     threads: int | None = None,
     progress: bool = False,
     outputs: Sequence[str | os.PathLike[str]] = (),
@@ -147,6 +150,9 @@ def compare(
         max_drift: upper bound of |Δprobability| over all labels and recordings.
         min_sqnr: lower bound of the signal-to-quantization-noise ratio of centered logits, in dB.
         max_unreadable: number of recordings that may be missing or unreadable.
+        provider: the execution provider of the candidate, as `voxmood.load` takes it; the reference
+            runs on the CPU.
+        device: the type of hardware that the candidate must run on, as `voxmood.load` takes it.
         threads: number of threads of each model; None takes all processors of this process.
         progress: show a progress bar on standard error, if that is a terminal.
         outputs: files that the caller will write the result to; none of them may be an input.
@@ -155,6 +161,7 @@ def compare(
         MissingFileError: a bundle, the folder or the manifest is missing.
         BundleError: a bundle is damaged, or the two models differ in their labels, sampling rate
             or architecture, or are the same.
+        ProviderError: the provider is not installed, does not start or has no such device.
         ManifestError: the manifest cannot be used, or has labels that the models do not have.
         AudioError: no recording can be read.
         OutputError: an output is also an input.
@@ -167,7 +174,7 @@ def compare(
         inputs += bundle_files(os.fspath(reference)) + bundle_files(os.fspath(candidate))
         check_outputs([Path(output) for output in outputs], inputs)
     place = str(manifest if audio is None else Path(audio))
-    names, models = _load_both(reference, candidate, threads)
+    names, models = _load_both(reference, candidate, provider, device, threads)
     _check_labels(str(manifest), recordings, models[0].labels)
 
     from tqdm import tqdm  # imported late, since `import voxmood` must be quick
@@ -276,16 +283,22 @@ def measure_difference(
 
 
 def _load_both(
-    reference: str | os.PathLike[str], candidate: str | os.PathLike[str], threads: int | None
+    reference: str | os.PathLike[str],
+    candidate: str | os.PathLike[str],
+    provider: Provider,
+    device: str | None,
+    threads: int | None,
 ) -> tuple[list[str], list[Model]]:
     """Load both models and return their names and them, after checking that they are comparable."""
     places, names, models = [], [], []
-    for name in (reference, candidate):
+    for name, where in ((reference, ("cpu", None)), (candidate, (provider, device))):
         location = locate(name)
-        model = load(name, threads=threads)
+        model = load(name, provider=where[0], device=where[1], threads=threads)
         folder = location.place if isinstance(location.place, Path) else None
-        places.append((os.path.realpath(folder or location.name), model.precision))
-        names.append(f"{location.name}@{model.precision}")
+        ran_on = sorted(model.nodes) or [str(where[0])]  # ONNX Runtime 1.23 knows no nodes
+        places.append((os.path.realpath(folder or location.name), model.precision, ran_on))
+        others = [] if where[0] == "cpu" else [f" on {', '.join(ran_on)}"]
+        names.append("".join([f"{location.name}@{model.precision}", *others]))
         models.append(model)
     if places[0] == places[1]:
         raise BundleError(

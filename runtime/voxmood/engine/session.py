@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -26,13 +27,14 @@ except ModuleNotFoundError as error:
 
 from voxmood.bundle.graph_file import GraphFile
 from voxmood.engine.int8_probe import exact_products, products_saturate
-from voxmood.engine.providers import PROVIDERS
+from voxmood.engine.plugins import Plugin, built_in_providers, device_type, find_plugin
+from voxmood.engine.providers import DEVICES, PACKAGES, PREFIX, PROVIDERS, SHORT_NAMES
 from voxmood.engine.threads import default_threads
 from voxmood.errors import BundleError, ProviderError
 
 Provider: TypeAlias = str | Sequence[str | tuple[str, Mapping[str, Any]]]
-"""What names an execution provider: `cpu`, `cuda` or `openvino`; ONNX Runtime's own name of another
-one; or, as ONNX Runtime takes it, a list of names or of (name, options)."""
+"""What names an execution provider: a short name, such as `cpu` or `webgpu`; ONNX Runtime's own
+name of another one; or, as ONNX Runtime takes it, a list of names or of (name, options)."""
 
 CPU: list[tuple[str, dict[str, Any]]] = [("CPUExecutionProvider", {})]
 
@@ -56,32 +58,96 @@ releases end the process, or let the products saturate."""
 MAX_RUN_BYTES = 8 << 30  # for all runs of a process; 60 s at full size in float take 3 GB
 
 
-def resolve_provider(provider: Provider) -> list[tuple[str, dict[str, Any]]]:
+def resolve_provider(
+    provider: Provider, device: str | None = None
+) -> list[tuple[str, dict[str, Any]]]:
     """Return ONNX Runtime's list of (name, options) for a provider.
 
+    Args:
+        provider: the provider, as `voxmood.load` takes it.
+        device: the type of hardware that it must run on, one of `DEVICES`; None means any.
+
     Raises:
-        ProviderError: a provider is unknown, or the installed ONNX Runtime does not have it.
+        ProviderError: a provider is unknown or not installed, or does not offer the device; or a
+            plug-in is listed beside a built-in provider that is not the CPU.
     """
-    available = onnxruntime.get_available_providers()
+    if device is not None and device not in DEVICES:
+        raise ProviderError(f"device is {device!r}; there are {', '.join(DEVICES)}.")
     one = (
         isinstance(provider, (str, bytes))
         or _is_pair(provider)
         or not isinstance(provider, Sequence)
     )
-    wanted = [_named(each) for each in ([provider] if one else provider)]
-    if not wanted:
+    asked = [_named(each) for each in ([provider] if one else provider)]
+    if not asked:
         raise ProviderError("provider is an empty list; name one, such as 'cpu'.")
-    extras = dict(PROVIDERS.values())
-    for name, _ in wanted:
-        if name not in available:
-            extra = extras.get(name)
-            remedy = (
-                f"install it in an environment of its own: pip install 'voxmood[{extra}]'."
-                if extra
-                else "install an ONNX Runtime that has it."
-            )
-            raise ProviderError(f"{name} is not installed (only {', '.join(available)}); {remedy}")
+    wanted = []
+    for name, options in asked:
+        found = _find(name)
+        if isinstance(found, Plugin):
+            found.choose(device)
+            wanted.append((found.providers()[0], options))
+        else:
+            wanted.append((found, options | _device_option(found, device)))
+    names = {name for name, _ in wanted}
+    built_in = names.intersection(built_in_providers())
+    if built_in < names and built_in - {CPU[0][0]}:
+        # ONNX Runtime would leave the plug-in out without saying so.
+        raise ProviderError(
+            f"provider {wanted[0][0]} cannot be combined with {wanted[1][0]}, because only one of "
+            "them is a plug-in; name one."
+        )
     return wanted
+
+
+def _find(name: str) -> str | Plugin:
+    """Return ONNX Runtime's name of a provider that is built in, or the plug-in.
+
+    Raises:
+        ProviderError: the name is not known, or what it means is not installed.
+    """
+    full, extra = PROVIDERS.get(name, (name, None))
+    available = built_in_providers()
+    if full in available:
+        return full
+    plugin = find_plugin(name)
+    if plugin is not None:
+        return plugin
+    remedies = []
+    if name in PACKAGES:
+        package = "voxmood[openvino-plugin]" if name == "openvino" else PACKAGES[name]
+        remedies.append(f"pip install '{package}' (ONNX Runtime 1.23 or newer)")
+    if extra:
+        remedies.append(f"in an environment of its own: pip install 'voxmood[{extra}]'")
+    if name.endswith("ExecutionProvider"):
+        remedies.append("install an ONNX Runtime or a plug-in that has it")
+    if not remedies:
+        raise ProviderError(
+            f"provider {name!r} is not known; there are {', '.join(SHORT_NAMES)}, the names that "
+            "ONNX Runtime uses, such as CoreMLExecutionProvider, and NAME for an installed plug-in "
+            f"{PREFIX}NAME."
+        )
+    raise ProviderError(
+        f"{full} is not installed (only {', '.join(available)}); {', or '.join(remedies)}."
+    )
+
+
+def _device_option(name: str, device: str | None) -> dict[str, str]:
+    """Return the option that makes a built-in provider run on a device.
+
+    Raises:
+        ProviderError: the provider does not run on it.
+    """
+    if device is None:
+        return {}
+    if name == PROVIDERS["openvino"][0]:
+        return {"device_type": device.upper()}
+    if device != {PROVIDERS["cpu"][0]: "cpu", PROVIDERS["cuda"][0]: "gpu"}.get(name):
+        raise ProviderError(
+            f"{name} has no device {device!r}; name a provider that has: `voxmood info` lists the "
+            "plug-ins that are installed and their devices."
+        )
+    return {}
 
 
 def _is_pair(provider: object) -> bool:
@@ -89,7 +155,7 @@ def _is_pair(provider: object) -> bool:
 
 
 def _named(provider: Any) -> tuple[str, dict[str, Any]]:
-    """Return ONNX Runtime's name for a provider, and its options."""
+    """Return the name of a provider as it was given, and its options."""
     name: Any
     options: Any
     name, options = provider if _is_pair(provider) else (provider, {})
@@ -98,12 +164,7 @@ def _named(provider: Any) -> tuple[str, dict[str, Any]]:
             f"provider {provider!r} is neither a name, such as 'cpu', nor a pair of a name and its "
             "options, such as ('CoreMLExecutionProvider', {})."
         )
-    if name not in PROVIDERS and not name.endswith("ExecutionProvider"):
-        raise ProviderError(
-            f"provider {name!r} is not known; there are {', '.join(PROVIDERS)}, and the names that "
-            "ONNX Runtime uses, such as CoreMLExecutionProvider."
-        )
-    return PROVIDERS.get(name, (name, ""))[0], dict(options)
+    return name, dict(options)
 
 
 def check_int8_matmuls(path: Path, graph: GraphFile) -> None:
@@ -131,6 +192,7 @@ def create_session(
     path: Path,
     *,
     providers: list[tuple[str, dict[str, Any]]],
+    device: str | None = None,
     threads: int | None,
     config: Mapping[str, str],
     int8: bool,
@@ -142,6 +204,7 @@ def create_session(
     Args:
         path: the ONNX file, with its external data beside it.
         providers: what `resolve_provider` returned.
+        device: the type of hardware, as it was given to `resolve_provider`.
         threads: the number of threads for one run; None means `default_threads()`.
         config: more session configuration entries.
         int8: whether the graph has int8 matmuls, which are then made exact.
@@ -168,13 +231,14 @@ def create_session(
         options.enable_profiling = True
         options.profile_file_prefix = str(profile)
     for name, choices in providers:
-        if name == PROVIDERS["openvino"][0]:  # which starts threads of its own
+        # OpenVINO starts threads of its own; `_add_plugins` limits those of the plug-in.
+        if name == PROVIDERS["openvino"][0] and name in built_in_providers():
             choices.setdefault("num_of_threads", str(threads))
         if name == PROVIDERS["cuda"][0]:
             choices.setdefault("use_tf32", "0")  # its ten bits would not be float32's answers
             _load_cuda_libraries()
     try:
-        session = _open(path, options, providers)
+        session = _open(path, options, _add_plugins(options, providers, device, threads))
     except Exception as error:  # ONNX Runtime's errors have no common type of their own
         _raise_provider_error(path, providers, error)
         raise BundleError(f"{path}: ONNX Runtime cannot load it ({error}).") from error
@@ -209,6 +273,33 @@ def nodes_by_provider(session: onnxruntime.InferenceSession) -> dict[str, int]:
         for part in session.get_provider_graph_assignment_info():
             nodes[part.ep_name] += len(part.get_nodes())
     return dict(nodes)
+
+
+def _add_plugins(
+    options: onnxruntime.SessionOptions,
+    providers: list[tuple[str, dict[str, Any]]],
+    device: str | None,
+    threads: int,
+) -> list[tuple[str, dict[str, Any]]]:
+    """Add the plug-ins among the providers to the options, and return the list for `_open`.
+
+    With plug-ins, that list is empty, since a list would replace what the options say. ONNX Runtime
+    gives the CPU what a plug-in does not take.
+    """
+    added = False
+    for name, choices in providers:
+        plugin = None if name in built_in_providers() else find_plugin(name)
+        if plugin is None:
+            continue
+        chosen = plugin.choose(device)
+        texts = {key: str(value) for key, value in choices.items()}
+        if plugin.name == "openvino" and device_type(chosen) == "cpu":
+            # It has no option for this, and would start a thread for each core.
+            config = {"CPU": {"INFERENCE_NUM_THREADS": str(threads)}}
+            texts.setdefault("load_config", json.dumps(config))
+        options.add_provider_for_devices([chosen], texts)
+        added = True
+    return [] if added else providers
 
 
 def _open(
