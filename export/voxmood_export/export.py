@@ -188,7 +188,7 @@ class _Writer:
     def _describe(self, precision: str, entry: Precision) -> None:
         entries = {**self.bundle.precisions, precision: entry}
         self.bundle = replace(self.bundle, precisions=entries)
-        (self.folder / DESCRIPTION).write_text(self.bundle.to_json(), encoding="utf-8")
+        (self.folder / DESCRIPTION).write_bytes(self.bundle.to_json().encode())
 
 
 def _not_met(what: str, missed: Sequence[Measure]) -> BoundsError:

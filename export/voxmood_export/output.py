@@ -24,6 +24,9 @@ BUNDLE_FILES = {DESCRIPTION} | {
 }
 
 
+FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}  # not all systems have quotas
+
+
 def check_bundle_output(output: Path, source: str, audio: Path | None, *, force: bool) -> None:
     """Check, before any work, that a bundle can be written.
 
@@ -101,9 +104,10 @@ def _check_replaceable(output: Path, *, force: bool) -> None:
 
 def _check_parents(path: Path) -> None:
     """Check that a file or folder can be made at a path."""
-    parent = Path(os.path.realpath(path)).parent
-    while not os.path.lexists(parent):
-        parent = parent.parent
+    parents = Path(os.path.realpath(path)).parents
+    parent = next((folder for folder in parents if os.path.lexists(folder)), None)
+    if parent is None:  # on Windows
+        raise OutputError(f"{path}: its drive does not exist; choose another place.")
     if not parent.is_dir():
         raise OutputError(f"{path}: {parent} is not a folder; choose another place.")
     if not os.access(parent, os.W_OK | os.X_OK):
@@ -147,7 +151,13 @@ def _replace(target: Path, folder: Path, old: Path) -> None:
     if not target.exists():
         folder.rename(target)
         return
-    target.rename(old)
+    try:
+        target.rename(old)
+    except PermissionError as error:  # on Windows, where files that are open cannot be moved
+        raise OutputError(
+            f"{target}: cannot be replaced ({error.strerror}), and was left as it is; close every "
+            "program that has loaded it, or choose another name."
+        ) from error
     try:
         folder.rename(target)
     except BaseException:
@@ -156,7 +166,7 @@ def _replace(target: Path, folder: Path, old: Path) -> None:
 
 
 def _not_written(output: Path, place: Path, error: Exception) -> str:
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    full = isinstance(error, OSError) and error.errno in FULL
     if full or _is_full(place):
         return (
             f"{output}: the disk is full; nothing was written. Exporting needs about three times "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -89,6 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has closed it
         return 1
     except OSError as error:
+        if sys.platform == "win32" and error.errno == errno.EINVAL and error.filename is None:
+            return 1  # as BrokenPipeError elsewhere
         console.complain(f"{error.filename or 'standard output'}: {error.strerror or error}.")
         return 1
     finally:

@@ -47,7 +47,7 @@ def check_outputs(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
         check_output(output, inputs)
     for one, other in combinations(outputs, 2):
         is_device = one.exists() and not one.is_file()
-        if os.path.realpath(one) == os.path.realpath(other) and not is_device:
+        if _place(one) == _place(other) and not is_device:
             raise OutputError(f"{other}: is named for two outputs; choose another file for one.")
 
 
@@ -97,4 +97,9 @@ def _same(one: Path, other: Path) -> bool:
     try:
         return one.samefile(other)
     except OSError:  # one of them does not exist, or cannot be reached
-        return os.path.realpath(one) == os.path.realpath(other)
+        return _place(one) == _place(other)
+
+
+def _place(path: Path) -> str:
+    """Return where a path leads, in a form in which equal places are equal texts."""
+    return os.path.normcase(os.path.realpath(path))

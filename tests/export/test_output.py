@@ -16,8 +16,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import voxmood
+from voxmood import OutputError
 from voxmood.cli import main
-from voxmood_export import ExportError, OutputExistsError, VerificationError, export_bundle
+from voxmood_export import ExportError, OutputExistsError, VerificationError, export_bundle, output
 from voxmood_export.output import whole_or_not_at_all
 
 
@@ -239,3 +240,54 @@ def test_logits_beyond_float16_are_an_error_of_the_export(place: Path) -> None:
         export_bundle("model", Path("new"), precisions=["fp16"])
     assert ".voxmood" not in str(caught.value)
     assert not Path("new").exists()
+
+
+def test_a_bundle_in_use_stays_where_the_system_refuses_to_move_it(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows does so while a program has mapped the weights."""
+    before = contents(place)
+    rename = Path.rename
+
+    def refuse(self: Path, target: Path) -> Path:
+        if self.name == "bundle" and self.parent == place:
+            raise PermissionError(13, "Access is denied")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with (
+        pytest.raises(OutputError, match=r"cannot be replaced.*close every program"),
+        whole_or_not_at_all(Path("bundle"), force=True) as folder,
+    ):
+        (folder / "bundle.json").write_text("new")
+    assert contents(place) == before
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux lists open files")
+@pytest.mark.parametrize("force", [True, False])
+def test_no_file_is_open_or_mapped_when_the_bundle_is_moved(
+    place: Path, monkeypatch: pytest.MonkeyPatch, force: bool
+) -> None:
+    """Windows moves no folder of which a file is open."""
+    replace = output._replace
+    held: list[str] = []
+
+    def look(target: Path, folder: Path, old: Path) -> None:
+        links = [
+            str(each.readlink()) for each in Path("/proc/self/fd").iterdir() if each.is_symlink()
+        ]
+        maps = Path("/proc/self/maps").read_text("utf-8").splitlines()
+        held.extend(each for each in (*links, *maps) if str(folder.parent) in each)
+        assert list(folder.iterdir())
+        replace(target, folder, old)
+
+    monkeypatch.setattr(output, "_replace", look)
+    export_bundle("model", "bundle" if force else "new", force=force)
+    assert held == []
+
+
+def test_a_place_on_a_drive_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Windows, nothing above such a place exists."""
+    monkeypatch.setattr(os.path, "lexists", lambda path: False)
+    with pytest.raises(OutputError, match="its drive does not exist"):
+        output._check_parents(Path("folder/bundle"))

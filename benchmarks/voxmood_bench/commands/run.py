@@ -29,6 +29,7 @@ from voxmood_bench.report.tables import as_markdown
 
 def run(options: argparse.Namespace) -> int:
     """Measure what the options ask for, print and write the report; return the exit status."""
+    _check_system()
     _check_outputs(options)
     with tqdm(bar_format="{l_bar}{bar}| {elapsed} {postfix}") as bar:
 
@@ -52,6 +53,13 @@ def run(options: argparse.Namespace) -> int:
     print(text)
     print(f"Written: {', '.join(map(str, files))}")
     return 0
+
+
+def _check_system() -> None:
+    if not Path("/proc/self/smaps_rollup").exists():
+        raise BenchmarkError(
+            "bench run reads memory and processor time from /proc, which only Linux has."
+        )
 
 
 def _check_outputs(options: argparse.Namespace) -> None:

@@ -42,7 +42,7 @@ def environment_folder(name: str, folder: Path) -> Path:
 
 
 def _call(*command: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
         raise BenchmarkError(f"{' '.join(command[1:4])} failed ({lines[-1]}).")

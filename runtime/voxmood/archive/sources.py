@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from voxmood.archive.rows import Entry, Labeler, Row
-from voxmood.audio.hints import missing_file_hint
+from voxmood.audio.hints import is_url, missing_file_hint
 from voxmood.audio.listing import (
     folder_of,
     is_recording,
@@ -56,7 +56,7 @@ class Search:
             AudioError: a folder holds no recordings.
             ManifestError: a manifest cannot be used.
         """
-        if "://" in source:
+        if is_url(source):
             hint = missing_file_hint(source) if source.startswith(("http:", "https:")) else ""
             raise MissingFileError(
                 f"{source}: is not on this machine; only --engine ray reads it. {hint}".rstrip()
@@ -80,7 +80,7 @@ class Search:
             self.manifests.append(path)
             for recording in manifest_lines(path, folder_of(path)):
                 listed = f"{recording.listed}: {recording.name}"
-                place = recording.name if "://" in recording.name else str(recording.path)
+                place = recording.name if is_url(recording.name) else str(recording.path)
                 yield Entry(place, recording.columns, listed)
         elif exists:
             yield Entry(str(path))
@@ -91,7 +91,7 @@ class Search:
                 empty = False
                 yield from self.find(name)
             if empty:
-                hint = missing_file_hint(source)
+                hint = "" if is_glob else missing_file_hint(source)
                 raise MissingFileError(
                     f"{source}: no such file or folder, and no file matches it. {hint}".rstrip()
                 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +15,9 @@ from voxmood.errors import OutputError
 from voxmood.files import write_whole
 
 SUFFIXES = (".csv", ".jsonl")
+
+SURROGATES = sys.getfilesystemencodeerrors()
+"""How Python makes text of file names that are no Unicode; Windows has another way."""
 
 
 def already_exists(table: object) -> OutputError:
@@ -154,7 +158,7 @@ class TableFile:
         if not self._csv:
             return "".join(map(as_json, rows)).encode()
         text = "".join(as_csv(row, self._labels) for row in rows)
-        return text.encode("utf-8", "surrogateescape")
+        return text.encode("utf-8", SURROGATES)
 
     def _rows(self) -> Iterator[tuple[str, str | None, int]]:
         """Yield the path and the error of each complete row, and the position of its end.
@@ -178,7 +182,7 @@ class TableFile:
                 for line in file:
                     end += len(line)
                     whole = line.endswith(b"\n")
-                    yield line.decode("utf-8", "surrogateescape")
+                    yield line.decode("utf-8", SURROGATES)
 
             try:
                 rows = self._of_csv(lines()) if self._csv else self._of_json(lines())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import BinaryIO
@@ -82,8 +83,10 @@ class LibsndfileDecoder:
         if part.pieces == ((0, self._content.size),) and not (part.patches or part.claimed):
             file.seek(0)
             # A descriptor is preferred, since libsndfile reads file objects through Python
-            # callbacks, which cannot be interrupted.
-            source = file.fileno() if isinstance(file, io.FileIO) else file
+            # callbacks, which cannot be interrupted. On Windows, a descriptor of Python may mean
+            # nothing to libsndfile, which can bring a C library of its own.
+            by_number = isinstance(file, io.FileIO) and sys.platform != "win32"
+            source = file.fileno() if by_number else file
         else:
             source = View(file, part.pieces, part.patches, part.claimed)
         try:

@@ -234,9 +234,9 @@ def _open(source: Any, name: str) -> BinaryIO:
         except FileNotFoundError:
             hint = missing_file_hint(name)
             raise MissingFileError(f"{name}: no such file. {hint}".rstrip()) from None
-        except IsADirectoryError:
-            raise AudioError(f"{name}: is a folder; name the recordings in it.") from None
         except (OSError, ValueError) as error:
+            if os.path.isdir(source):  # noqa: PTH112 - Windows has no error of its own for folders
+                raise AudioError(f"{name}: is a folder; name the recordings in it.") from None
             raise AudioError(f"{name}: cannot be opened ({error}).") from error
         if not opened.seekable():
             with opened:

@@ -173,7 +173,8 @@ def run(options: argparse.Namespace) -> int:
     """Label what the microphone hears until Ctrl-C, and return the exit status."""
     microphone = Microphone(options.microphone)  # first, so that a missing one is reported at once
     model = load(options)
-    live = sys.stdout.isatty() and not options.json
+    # Consoles of Windows may print what moves the cursor instead of doing it.
+    live = sys.stdout.isatty() and not options.json and sys.platform != "win32"
     line = segment_json if options.json else segment_text
     reported = dropped = 0
     height = 0  # lines of the panel on the terminal

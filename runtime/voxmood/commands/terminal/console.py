@@ -39,10 +39,19 @@ def quiet_libraries() -> Iterator[None]:
     with ExitStack() as undo:
         for name in ("stdout", "stderr"):
             stream = getattr(sys, name)
-            if isinstance(stream, io.TextIOWrapper):
+            if isinstance(stream, io.TextIOWrapper) and not _is_windows_console(stream):
                 with suppress(io.UnsupportedOperation):  # the stream has no descriptor
                     undo.enter_context(_apart(name, stream))
         yield
+
+
+def _is_windows_console(stream: io.TextIOWrapper) -> bool:
+    """Return whether a stream is a console of Windows.
+
+    Python writes Unicode to it, and not through the descriptor, which takes the bytes of some code
+    page. So it cannot be given another descriptor.
+    """
+    return sys.platform == "win32" and stream.isatty()
 
 
 @contextmanager
