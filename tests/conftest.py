@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,18 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # tests of engines set more threads
 
 CORPUS = Path(__file__).parents[2] / "shared" / "corpora" / "emodb"
+
+
+SYSTEMS = {"linux": sys.platform == "linux", "posix": sys.platform != "win32"}
+"""For each mark of tests that only some systems can run, whether this one can."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what this system cannot run."""
+    for mark, can_run in SYSTEMS.items():
+        for item in items:
+            if not can_run and item.get_closest_marker(mark):
+                item.add_marker(pytest.mark.skip(reason=f"needs a system that is {mark}"))
 
 
 @pytest.fixture(scope="session")

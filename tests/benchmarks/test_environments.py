@@ -20,6 +20,8 @@ from voxmood_bench.engines.worker import Worker
 from voxmood_bench.errors import BenchmarkError
 from voxmood_export.clips import speech_like
 
+pytestmark = pytest.mark.linux  # as `bench run` itself
+
 
 def test_our_own_engines_in_processes_of_their_own(bundle: Path, tmp_path: Path) -> None:
     audio = tmp_path / "clip.npy"

@@ -11,6 +11,8 @@ from voxmood.cli import main
 from voxmood_bench.engines.profiler import PARTS, REST, part_of, profile, read_events
 from voxmood_export.clips import speech_like
 
+pytestmark = pytest.mark.linux  # as `bench run` itself
+
 
 @pytest.mark.parametrize(
     ("name", "part"),

@@ -16,6 +16,8 @@ import voxmood
 from voxmood_bench.engines.reference import Reference
 from voxmood_export.clips import speech_like
 
+pytestmark = pytest.mark.linux  # as `bench run` itself
+
 
 def test_predicts_as_the_model_card_does_and_as_our_model_is_asked(
     checkpoint: Path, bundle: Path, tmp_path: Path

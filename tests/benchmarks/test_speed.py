@@ -13,6 +13,8 @@ from voxmood_bench.measure import rounds as rounds_module
 from voxmood_bench.measure.latency import SpeedRow, noise, ratio, settled, speed_cell, within
 from voxmood_bench.measure.rounds import Turns, run_rounds
 
+pytestmark = pytest.mark.linux  # as `bench run` itself
+
 CLIP = Path("clip.npy")
 
 

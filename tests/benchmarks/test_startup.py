@@ -5,9 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from voxmood_bench.engines.process import Loaded, MemoryUse, Runs
 from voxmood_bench.measure.startup import measure_start
 from voxmood_bench.report.schema import StartFigures
+
+pytestmark = pytest.mark.linux  # as `bench run` itself
 
 
 def test_every_start_is_a_fresh_process_and_medians_are_taken() -> None:

@@ -40,6 +40,8 @@ from voxmood_bench.report.files import read_report, write_report
 from voxmood_bench.report.schema import AnswersFailure, AudioFacts, Startup, StartupFailure
 from voxmood_export.clips import speech_like
 
+pytestmark = pytest.mark.linux  # as `bench run` itself
+
 LABELS = ("neu", "hap", "ang", "sad")
 INT8, AGAIN = "voxmood int8", "voxmood int8 again"
 

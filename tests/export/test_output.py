@@ -127,6 +127,7 @@ def test_nothing_but_a_bundle_is_replaced(
     assert contents(place) == before
 
 
+@pytest.mark.posix
 @pytest.mark.usefixtures("no_work")
 @pytest.mark.parametrize(
     ("arguments", "force"),
@@ -156,6 +157,7 @@ def test_empty_names(place: Path, arguments: list[str], capsys: pytest.CaptureFi
     assert "the name is empty" in capsys.readouterr().err
 
 
+@pytest.mark.posix
 def test_a_folder_that_may_not_be_written_to(place: Path) -> None:
     place.chmod(0o777)
     locked = place / "locked"
@@ -263,7 +265,7 @@ def test_a_bundle_in_use_stays_where_the_system_refuses_to_move_it(
     assert contents(place) == before
 
 
-@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux lists open files")
+@pytest.mark.linux
 @pytest.mark.parametrize("force", [True, False])
 def test_no_file_is_open_or_mapped_when_the_bundle_is_moved(
     place: Path, monkeypatch: pytest.MonkeyPatch, force: bool

@@ -238,6 +238,7 @@ def test_unusual_samples() -> None:
         assert all("channels cancel" in warning for warning in found)
 
 
+@pytest.mark.linux
 def test_odd_names_and_no_open_files(tmp_path: Path) -> None:
     name = os.fsdecode(bytes(tmp_path) + b"/\xff\n.wav")
     Path(name).write_bytes(wav(np.zeros(1000)))

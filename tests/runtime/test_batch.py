@@ -120,6 +120,7 @@ def test_resumed_from_wherever_it_was_stopped(
         assert output.read_bytes() == whole, size
 
 
+@pytest.mark.posix
 def test_killed_and_resumed(folder: Path, tmp_path: Path) -> None:
     sources = tmp_path / "many"
     sources.mkdir()
@@ -486,6 +487,7 @@ def test_a_description_of_something_else_is_left_alone(
     assert "out.csv" in capsys.readouterr().err
 
 
+@pytest.mark.posix
 def test_links_pipes_and_hidden_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder, other = tmp_path / "folder", tmp_path / "other"
     for place in (folder, other, folder / ".hidden"):

@@ -348,6 +348,7 @@ def test_no_input_is_written_to(
     assert {path: path.read_bytes() for path in linked.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("other", ["gate.txt", "./gate.txt", "few/../gate.txt"])
 def test_two_outputs_are_two_files(
     linked: Path, other: str, capsys: pytest.CaptureFixture[str]

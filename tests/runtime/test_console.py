@@ -52,6 +52,7 @@ def names(tmp_path: Path) -> list[Path]:
     return [*paths, tmp_path / f"gone {LATIN}"]
 
 
+@pytest.mark.linux
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_predict_on_every_console(names: list[Path], encoding: str) -> None:
     done = run("predict", *names, encoding=encoding)
@@ -64,6 +65,7 @@ def test_predict_on_every_console(names: list[Path], encoding: str) -> None:
     assert "no such file" in done.stderr.decode(encoding)
 
 
+@pytest.mark.linux
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
 def test_json_stays_json_and_says_the_names(names: list[Path], encoding: str) -> None:
     done = run("predict", "--json", *names, encoding=encoding)
@@ -94,6 +96,7 @@ def test_commands_on_consoles_that_lack_characters(
     assert done.stdout.decode(encoding)
 
 
+@pytest.mark.linux
 def test_a_report_with_a_name_that_no_console_has(names: list[Path], tmp_path: Path) -> None:
     names[2].write_text("no audio")
     models = ("voxmood-tiny@fp32", "voxmood-tiny@int8")
@@ -102,6 +105,7 @@ def test_a_report_with_a_name_that_no_console_has(names: list[Path], tmp_path: P
     assert b"gone latin-\\udce9.wav" in done.stdout
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize(
     ("arguments", "status"),
     [
@@ -141,6 +145,7 @@ def test_a_reader_that_has_seen_enough() -> None:
     assert (done.returncode, done.stderr) == (1, b"")
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("closed", ["stdin", "stdout", "stderr"])
 def test_streams_that_are_closed(closed: str) -> None:
     number = ("stdin", "stdout", "stderr").index(closed)
@@ -150,6 +155,7 @@ def test_streams_that_are_closed(closed: str) -> None:
     assert (b"ang" in done.stdout) == (closed != "stdout")
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize(
     ("arguments", "there"),
     [
@@ -168,6 +174,7 @@ def test_a_recording_through_a_pipe(arguments: tuple[object, ...], there: list[s
     assert {row["label"] for row in rows} == {"ang"}
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("content", [b"", b"no audio", HELLO.read_bytes()[:20], bytes(100_000)])
 @pytest.mark.parametrize("name", ["-", "/dev/stdin"])
 def test_what_is_no_recording_through_a_pipe_ends_nothing(name: str, content: bytes) -> None:
@@ -191,6 +198,7 @@ def test_devices_without_an_end(name: str) -> None:
     assert good["label"] == "ang"
 
 
+@pytest.mark.posix
 def test_a_plot_of_what_comes_through_a_pipe(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="the extra plot is not installed")
     for number, name in enumerate(("-", "/dev/stdin")):

@@ -27,6 +27,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize(
     ("output", "source"),
     [
@@ -73,6 +74,7 @@ def test_an_input_folder_covers_what_lies_inside_where_asked(
         check_output(Path(output), [Path(source)], inside=True)
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize(
     ("output", "source"),
     [

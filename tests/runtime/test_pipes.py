@@ -52,6 +52,7 @@ class Drip(io.RawIOBase):
         return self.rest.read(min(size, 7))
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize(
     "make", [through_a_pipe, through_a_fifo, lambda content, folder: Drip(content)]
 )
@@ -79,6 +80,7 @@ def test_more_than_the_bound_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
         seekable(io.BytesIO(bytes(1001)), "pipe")
 
 
+@pytest.mark.linux
 def test_memory_does_not_grow_with_what_comes() -> None:
     code = """
         import re, sys

@@ -110,6 +110,7 @@ def test_markdown() -> None:
     markdown.encode()
 
 
+@pytest.mark.posix
 def test_a_file_is_written_whole_or_not_at_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -270,6 +270,7 @@ def test_copies_are_loaded_again(precision: str) -> None:
         assert np.array_equal(logits(other, HELLO), expected)
 
 
+@pytest.mark.posix
 def test_other_processes_load_again(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     """As the error of a forked process advises."""
     monkeypatch.setitem(INHERITED, "model", model)

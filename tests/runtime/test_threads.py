@@ -67,6 +67,7 @@ def test_quota(tmp_path: Path, cgroup: str, files: dict[str, str], quota: float 
     assert default_threads(root) == expected
 
 
+@pytest.mark.linux
 def test_affinity_decides() -> None:
     code = (
         "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
@@ -91,6 +92,7 @@ def test_many_threads_share_a_model(low_memory: bool, predictions: int) -> None:
         assert all(pool.map(same, range(predictions)))
 
 
+@pytest.mark.posix
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # that it forks with threads
 def test_a_fork_is_told_so_and_may_load_its_own() -> None:
     code = (
@@ -117,6 +119,7 @@ def test_a_fork_is_told_so_and_may_load_its_own() -> None:
     assert issubclass(voxmood.ForkError, RuntimeError)
 
 
+@pytest.mark.linux
 @pytest.mark.slow
 def test_memory_is_flat() -> None:
     """10,000 predictions of the shipped model: less than 5 MB of growth."""

@@ -233,6 +233,7 @@ def test_too_short_and_empty(model: Model) -> None:
         list(model.timeline(np.zeros(0), sampling_rate=RATE))
 
 
+@pytest.mark.linux
 def test_memory_does_not_grow_with_length(tmp_path: Path) -> None:
     """Peak of resident memory in MB, after 40 s and after 400 s, by `timeline` and `predict`."""
     code = r"""
@@ -368,6 +369,7 @@ def test_command_plots(talk: Path, suffix: str, capsys: pytest.CaptureFixture[st
     assert "cannot be written" in capsys.readouterr().err
 
 
+@pytest.mark.linux
 def test_ctrl_c_leaves_no_traceback_and_no_file(tmp_path: Path) -> None:
     path = tmp_path / "long.wav"
     soundfile.write(path, np.tile(noise(20), (15, 1)), RATE)

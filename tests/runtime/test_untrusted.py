@@ -211,6 +211,7 @@ BOMBS: dict[str, Callable[[Any], list[Any]]] = {
 }
 
 
+@pytest.mark.linux
 @pytest.mark.parametrize("bomb", BOMBS)
 @pytest.mark.parametrize("low_memory", [False, True])
 def test_a_graph_that_asks_for_memory_without_end(copy: Path, bomb: str, low_memory: bool) -> None:
