@@ -20,6 +20,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT / "benchmarks" / "scripts"))  # which are not in the wheel
+from emulator import install  # noqa: E402
+
 EXAMPLES = ROOT / "runtime" / "examples"
 DOCKERFILE = EXAMPLES / "container" / "Dockerfile"
 MOST_BYTES = 250_000_000
@@ -98,6 +101,7 @@ def by_steps(cache: Path) -> tuple[int, str]:
 def debian(place: Path) -> Path:
     """Return the root of the image that the Dockerfile begins with, which is made once."""
     if not (place / "complete").exists():
+        install("debootstrap", "debootstrap")
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)
         targets = ["apt-get", "indextargets", "--format=$(REPO_URI)", "Codename: bookworm"]
