@@ -31,7 +31,7 @@ from voxmood_bench.report.typed_json import to_json
 from voxmood_export.checkpoint import load_checkpoint
 from voxmood_export.clips import recorded_clips
 from voxmood_export.graph import export_graph
-from voxmood_export.int8.bias_correction import correct_bias, embedding_shift
+from voxmood_export.int8.bias_correction import correct_bias, output_shift
 from voxmood_export.int8.graph_pass import quantize
 from voxmood_export.int8.recipe import LayerRecipe, Recipe, choose_recipe
 from voxmood_export.network.inference_form import InferenceForm
@@ -113,7 +113,8 @@ def write_plain(form: InferenceForm, calibration: list[Waveform], path: Path) ->
     quantize(graph, Recipe(layers, gelu_step=False), {})
     weights = f"{path.name}.data"
     onnx_ir.save(graph, path, external_data=weights)
-    correct_bias(graph, form.embedding_bias, embedding_shift(path, form, calibration))
+    _, bias = form.corrected
+    correct_bias(graph, bias, output_shift(path, form, calibration))
     onnx_ir.save(graph, path, external_data=weights)
 
 

@@ -47,6 +47,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="Number of recordings in DIR to verify the export on (default: %(default)s).",
     )
     add_bounds(parser, None)
+    parser.add_argument(
+        "--labels",
+        type=_labels,
+        metavar="OLD=NEW,...",
+        help="Another name for each label, such as LABEL_0=neutral,LABEL_1=angry (default: the "
+        "names of the checkpoint).",
+    )
     parser.add_argument("--force", action="store_true", help="Replace the bundle if it exists.")
     parser.add_argument(
         "--json",
@@ -89,6 +96,7 @@ def run(options: argparse.Namespace) -> int:
             audio=options.audio,
             max_clips=options.max_clips,
             bounds=Bounds(options.min_agreement, options.max_drift, options.min_sqnr),
+            labels=options.labels,
             force=options.force,
             progress=progress,
         )
@@ -99,11 +107,27 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _labels(text: str) -> dict[str, str]:
+    """Return the new names of labels by the old ones."""
+    pairs = [pair.partition("=") for pair in text.split(",")]
+    if not all(old and new for old, _, new in pairs):
+        raise argparse.ArgumentTypeError("must be OLD=NEW,OLD=NEW and so on")
+    names = {old: new for old, _, new in pairs}
+    if len(names) < len(pairs):
+        raise argparse.ArgumentTypeError("names a label twice")
+    return names
+
+
 def _as_text(precision: str, size: int, measured: Verification) -> str:
+    if measured.ccc is None:
+        close = f"same label on {measured.label_agreement:.1%} of {measured.audio}"
+    else:
+        known = ((name, value) for name, value in measured.ccc.items() if value is not None)
+        figures = ", ".join(f"{name} {value:.4f}" for name, value in known)
+        close = f"CCC {figures or 'not measured'} on {measured.audio}"
     lines = [
         f"{precision}: {size / 1e6:.1f} MB, largest logit error {measured.max_logit_error:.2g}, "
-        f"SQNR {measured.sqnr_db} dB, same label on {measured.label_agreement:.1%} of "
-        f"{measured.audio}"
+        f"SQNR {measured.sqnr_db} dB, {close}"
     ]
     outliers = measured.outliers or []
     smoothed = [each for each in outliers if each.after is not None]

@@ -7,16 +7,18 @@ from typing import Any
 
 import onnx
 
+from voxmood.bundle.description import OUTPUTS
 from voxmood_export.errors import AxesError, NamesError
 
 
-def check_contract(path: Path, precision: str, labels: int) -> None:
+def check_contract(path: Path, precision: str, labels: int, task: str = "classification") -> None:
     """Check the names and axes of a graph's inputs and outputs.
 
     Args:
         path: the ONNX file.
         precision: "fp32" or "fp16", whose graphs take any batch, or "int8", which takes one clip.
         labels: the number of labels.
+        task: what the model does, one of `voxmood.bundle.description.OUTPUTS`.
 
     Raises:
         NamesError: the inputs or outputs have other names than the contract says.
@@ -27,8 +29,7 @@ def check_contract(path: Path, precision: str, labels: int) -> None:
     expected = {
         "waveform": [batch, "samples"],
         "lengths": [batch],
-        "logits": [batch, labels],
-        "probabilities": [batch, labels],
+        **{name: [batch, labels] for name in OUTPUTS[task]},
         "embedding": [batch, None],  # None: any fixed width
     }
     found = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -48,6 +48,7 @@ def export_bundle(
     audio: str | Path | None = None,
     max_clips: int = 20,
     bounds: Bounds = NO_BOUNDS,
+    labels: Mapping[str, str] | None = None,
     force: bool = False,
     progress: Progress = lambda step: None,
 ) -> Bundle:
@@ -66,6 +67,7 @@ def export_bundle(
         max_clips: how many of these recordings to verify on. Int8 is calibrated on others.
         bounds: what every precision must keep on the clips. Int8 keeps linear layers in float for
             it, as few as are enough.
+        labels: another name for each of the checkpoint's labels. None keeps them.
         force: whether a bundle that already exists is replaced once the new one is verified.
             Nothing but a bundle is ever replaced.
         progress: called with the name of each step when the step begins.
@@ -86,7 +88,7 @@ def export_bundle(
     audio = None if audio is None else Path(audio)
     check_bundle_output(output, source, audio, force=force)
     progress("load checkpoint")
-    checkpoint = load_checkpoint(source, revision)
+    checkpoint = load_checkpoint(source, revision, labels)
     rate = checkpoint.extractor.sampling_rate
     clips = recorded_clips(audio, rate, max_clips) if audio else generated_clips(rate)
     with whole_or_not_at_all(output, force=force) as folder:
@@ -151,6 +153,7 @@ class _Writer:
                 sqnr_db=verification.sqnr_db,
                 max_probability_drift=verification.max_probability_drift,
                 label_agreement=verification.label_agreement,
+                ccc=verification.ccc,
             )
             self.progress("measure sensitivity of layers")
             kept = fewest_in_float(quantizer.sensitivity(), lambda names: not attempt(names)[1])
@@ -164,7 +167,7 @@ class _Writer:
         """Verify a precision whose graph is written; return the measures that miss their bounds."""
         self.progress(f"verify {precision}")
         path = self.folder / model_file(precision)
-        check_contract(path, precision, len(self.bundle.labels))
+        check_contract(path, precision, len(self.bundle.labels), self.bundle.task)
         files = {
             file.name: BundleFile(file.stat().st_size, sha256(file))
             for file in sorted(self.folder.glob(f"{path.name}*"))
@@ -202,6 +205,7 @@ def describe(checkpoint: Checkpoint) -> Bundle:
     return Bundle(
         name=checkpoint.name.rpartition("/")[2],
         labels=checkpoint.labels,
+        task=checkpoint.model.task,
         sampling_rate=rate,
         normalization="zero-mean-unit-variance" if checkpoint.extractor.do_normalize else "none",
         min_samples=Geometry(checkpoint.model.config).min_samples,

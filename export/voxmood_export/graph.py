@@ -14,7 +14,7 @@ from optimum.exporters.onnx import OnnxConfig
 from optimum.exporters.onnx.convert import export
 from optimum.utils import NormalizedConfig
 
-from voxmood.bundle.description import Bundle
+from voxmood.bundle.description import OUTPUTS, Bundle
 from voxmood_export.network.inference_form import InferenceForm
 
 OPSET = 20  # the first with Gelu as one operator, the last that the TorchScript exporter writes
@@ -23,10 +23,11 @@ ALIGNMENT = 64 << 10  # of external data, so that every platform can map it
 
 
 class WaveformOnnxConfig(OnnxConfig):  # type: ignore[misc]
-    """Tell Optimum the contract: raw waveforms and lengths go in, three outputs come out."""
+    """Tell Optimum the contract: waveforms and lengths go in, the task's outputs come out."""
 
     NORMALIZED_CONFIG_CLASS = NormalizedConfig
     batched = True
+    head_task = "classification"
 
     @property
     def inputs(self) -> dict[str, dict[int, str]]:
@@ -39,7 +40,7 @@ class WaveformOnnxConfig(OnnxConfig):  # type: ignore[misc]
     def outputs(self) -> dict[str, dict[int, str]]:
         """Return the outputs with their dynamic axes."""
         axes = {0: "batch"} if self.batched else {}
-        return {"logits": axes, "probabilities": axes, "embedding": axes}
+        return dict.fromkeys(OUTPUTS[self.head_task], axes)
 
     def generate_dummy_inputs(self, framework: str = "pt", **shapes: Any) -> dict[str, Any]:
         """Return two padded clips for tracing, or one where the batch is fixed."""
@@ -52,6 +53,7 @@ def export_graph(form: InferenceForm) -> onnx_ir.Model:
     """Return the form's ONNX graph with its weights in memory."""
     config = WaveformOnnxConfig(form.config, task="audio-classification")
     config.batched = form.batched
+    config.head_task = form.head.task
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         # Tracing warns wherever Python looks at a shape; the form does so on purpose, and the
         # verification that follows runs other shapes than the traced ones.
@@ -65,8 +67,9 @@ def export_graph(form: InferenceForm) -> onnx_ir.Model:
     IdentityEliminationPass()(model)
     # Shape inference loses what the form fixes.
     batch = "batch" if form.batched else 1
-    widths = (form.config.num_labels, form.config.num_labels, form.head.embedding_width)
-    for output, width in zip(model.graph.outputs, widths, strict=True):
+    for output in model.graph.outputs:
+        embedding = output.name == "embedding"
+        width = form.head.embedding_width if embedding else form.config.num_labels
         output.shape = onnx_ir.Shape([batch, width])
     return model
 

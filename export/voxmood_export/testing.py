@@ -9,19 +9,33 @@ cannot show is how well a trained model survives quantization.
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from safetensors.torch import save_file
 from torch import nn
-from transformers import Wav2Vec2FeatureExtractor
+from transformers import (
+    HubertForSequenceClassification,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2ForSequenceClassification,
+    WavLMForSequenceClassification,
+)
 
 from voxmood.audio import Waveform
+from voxmood_export.checkpoint.configuration import TASKS
+from voxmood_export.checkpoint.families import FAMILIES
 from voxmood_export.clips import generated_clips, recorded_clips
-from voxmood_export.heads import ARCHITECTURES
+from voxmood_export.heads.base import Head
+from voxmood_export.heads.dense_tanh import POOLING, DenseOutProj, DenseOutput
+from voxmood_export.heads.superb import Superb
+from voxmood_export.network.original import OriginalNetwork
 
 LABELS = ("neu", "hap", "ang", "sad")
+DIMENSIONS = ("arousal", "dominance", "valence")
 RATE = 16000
 
 Settings = dict[str, Any]  # arguments of a configuration
@@ -60,6 +74,64 @@ SMALL: Settings = {  # for everyday tests, put over one of the others: few and n
 }
 
 
+@dataclass(frozen=True)
+class Layout:
+    """A kind of checkpoint that people have.
+
+    Attributes:
+        architecture: the architecture that its configuration names.
+        family: the family of its encoder, one of `FAMILIES`.
+        head: the kind of its head.
+        labels: its labels, or the names of its values.
+        settings: what its configuration says beside sizes.
+    """
+
+    architecture: str
+    family: str
+    head: type[Head] = Superb
+    labels: tuple[str, ...] = LABELS
+    settings: Settings = field(default_factory=dict)
+
+
+AUTO_MAP = {"AutoModelForAudioClassification": "modeling_emotion.EmotionModel"}
+LAYOUTS = {
+    "Wav2Vec2ForSequenceClassification": Layout("Wav2Vec2ForSequenceClassification", "wav2vec2"),
+    "HubertForSequenceClassification": Layout("HubertForSequenceClassification", "hubert"),
+    "WavLMForSequenceClassification": Layout("WavLMForSequenceClassification", "wavlm"),
+    "audeering": Layout(
+        "Wav2Vec2ForSpeechClassification",
+        "wav2vec2",
+        DenseOutProj,
+        DIMENSIONS,
+        {"problem_type": "regression", "pooling_mode": "mean", "finetuning_task": "wav2vec2_reg"},
+    ),
+    "EmotionModel": Layout(
+        "EmotionModel",
+        "wav2vec2",
+        DenseOutProj,
+        DIMENSIONS,
+        {"problem_type": "regression", "auto_map": AUTO_MAP},
+    ),
+    **{
+        f"soxan-{family}-{mode}": Layout(
+            f"{name}ForSpeechClassification",
+            family,
+            DenseOutProj,
+            settings={"pooling_mode": mode, "finetuning_task": "wav2vec2_clf"},
+        )
+        for family, name in (("wav2vec2", "Wav2Vec2"), ("hubert", "Hubert"))
+        for mode in POOLING
+    },
+    "ehcalabres": Layout(
+        "Wav2Vec2ForSequenceClassification",
+        "wav2vec2",
+        DenseOutput,
+        settings={"pooling_mode": "mean", "finetuning_task": "wav2vec2_clf"},
+    ),
+}
+"""The kinds of checkpoints by a name that people know."""
+
+
 def make_checkpoint(
     folder: Path,
     settings: Settings,
@@ -70,12 +142,12 @@ def make_checkpoint(
     waveforms: list[Waveform] | None = None,
     old_names: bool = False,
 ) -> None:
-    """Write a checkpoint folder as transformers would.
+    """Write a checkpoint folder as its authors would.
 
     Args:
         folder: the folder, which is made if it does not exist.
         settings: `LARGE` or `BASE`, with or without `SMALL` over it, or others.
-        architecture: one of `ARCHITECTURES`.
+        architecture: one of `LAYOUTS`.
         do_normalize: whether the feature extractor normalizes each clip.
         seed: the seed of the weights.
         waveforms: clips at 16 kHz. The last layer is scaled so that over them each logit has mean
@@ -85,33 +157,55 @@ def make_checkpoint(
             instead of safetensors.
     """
     torch.manual_seed(seed)
-    kind = ARCHITECTURES[architecture]
-    labels = {
-        "id2label": dict(enumerate(LABELS)),
-        "label2id": {label: index for index, label in enumerate(LABELS)},
-    }
-    model: Any = kind.network(kind.configuration(**(settings | labels))).eval()
+    layout = LAYOUTS[architecture]
+    config = FAMILIES[layout.family].configuration(
+        **{
+            **settings,
+            **layout.settings,
+            "architectures": [layout.architecture],
+            "id2label": dict(enumerate(layout.labels)),
+            "label2id": {label: index for index, label in enumerate(layout.labels)},
+        }
+    )
+    model = _network(layout, config).eval()
     _randomize(model)
     extractor = Wav2Vec2FeatureExtractor(do_normalize=do_normalize, return_attention_mask=True)
-    label_layer = model.get_submodule(kind.head.label_layer)
-    _spread_logits(model, label_layer, extractor, waveforms or generated_clips(RATE).waveforms)
+    for name in _scaled_layers(model.head):
+        layer = model.head.get_submodule(name)
+        _spread(model, layer, extractor, waveforms or generated_clips(RATE).waveforms)
 
+    prefix = model.encoder.base_model_prefix
+    state = {f"{prefix}.{name}": tensor for name, tensor in model.encoder.state_dict().items()}
+    state |= model.head.state_dict()
     folder.mkdir(parents=True, exist_ok=True)
     extractor.save_pretrained(folder)
-    if old_names:
-        model.config.architectures = [type(model).__name__]
-        model.config.save_pretrained(folder)
-        torch.save(
-            {
-                name.replace("parametrizations.weight.original0", "weight_g").replace(
-                    "parametrizations.weight.original1", "weight_v"
-                ): tensor
-                for name, tensor in model.state_dict().items()
-            },
-            folder / "pytorch_model.bin",
-        )
-    else:
-        model.save_pretrained(folder)
+    config.save_pretrained(folder)
+    if not old_names:
+        save_file(state, folder / "model.safetensors", {"format": "pt"})
+        return
+    old = {"parametrizations.weight.original0": "weight_g"}
+    old["parametrizations.weight.original1"] = "weight_v"
+    for new, name in old.items():
+        state = {key.replace(new, name): tensor for key, tensor in state.items()}
+    torch.save(state, folder / "pytorch_model.bin")
+
+
+def _network(layout: Layout, config: Any) -> OriginalNetwork:
+    """Return a network of a layout with the random weights that transformers gives it."""
+    task = TASKS[layout.settings.get("problem_type")]
+    if layout.head is not Superb:
+        return OriginalNetwork(FAMILIES[layout.family].encoder(config), layout.head(config), task)
+    kind = {
+        "wav2vec2": Wav2Vec2ForSequenceClassification,
+        "hubert": HubertForSequenceClassification,
+        "wavlm": WavLMForSequenceClassification,
+    }[layout.family]
+    whole: Any = kind(config)
+    with torch.device("meta"):
+        head = Superb(config)
+    state = whole.state_dict()
+    head.load_state_dict({name: state[name] for name in head.state_dict()}, assign=True)
+    return OriginalNetwork(whole.base_model, head, task)
 
 
 def _randomize(model: nn.Module) -> None:
@@ -127,21 +221,35 @@ def _randomize(model: nn.Module) -> None:
             nn.init.normal_(parameter)
 
 
-def _spread_logits(
-    model: Any,
-    label_layer: Any,
+def _scaled_layers(head: Head) -> list[str]:
+    """Return the layers to scale: all that a mean over time goes through, but for SUPERB's first.
+
+    Activations of random weights hardly vary from clip to clip, or saturate tanh.
+    """
+    if isinstance(head, Superb):
+        return [head.label_layer]
+    return [name for name, each in head.named_modules() if isinstance(each, nn.Linear)]
+
+
+def _spread(
+    model: OriginalNetwork,
+    layer: nn.Module,
     extractor: Wav2Vec2FeatureExtractor,
     waveforms: list[Waveform],
 ) -> None:
-    logits = []
+    """Scale a linear layer so that over the waveforms its outputs have mean 0 and deviation 1."""
+    rows: list[npt.NDArray[np.float64]] = []
+    hook = layer.register_forward_hook(lambda _, __, found: rows.append(found[0].double().numpy()))
     with torch.inference_mode():
         for waveform in waveforms:
             inputs = extractor(waveform, sampling_rate=RATE, return_tensors="pt")
-            logits.append(model(inputs.input_values).logits[0].double().numpy())
-    mean, spread = np.mean(logits, axis=0), np.std(logits, axis=0)
+            model(inputs.input_values)
+    hook.remove()
+    mean, spread = np.mean(rows, axis=0), np.std(rows, axis=0)
+    linear: Any = layer
     with torch.no_grad():
-        label_layer.weight /= torch.tensor(spread, dtype=torch.float32)[:, None]
-        label_layer.bias.copy_((label_layer.bias - torch.tensor(mean)) / torch.tensor(spread))
+        linear.weight /= torch.tensor(spread, dtype=torch.float32)[:, None]
+        linear.bias.copy_((linear.bias - torch.tensor(mean)) / torch.tensor(spread))
 
 
 def main() -> None:
@@ -166,9 +274,9 @@ def main() -> None:
     parser.add_argument("--bin", action="store_true", help="Write pytorch_model.bin as in 2021.")
     parser.add_argument(
         "--architecture",
-        choices=ARCHITECTURES,
+        choices=LAYOUTS,
         default="Wav2Vec2ForSequenceClassification",
-        help="Class of the network (default: %(default)s).",
+        help="Kind of the checkpoint (default: %(default)s).",
     )
     parser.add_argument("--base", action="store_true", help="Use the base size, with group norm.")
     parser.add_argument(

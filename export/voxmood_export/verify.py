@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -40,8 +40,9 @@ class PlainInt8:
     bytes: int
     real_time_factor: float
     sqnr_db: float
-    max_probability_drift: float
-    label_agreement: float
+    max_probability_drift: float | None
+    label_agreement: float | None
+    ccc: dict[str, float | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -50,27 +51,29 @@ class Verification:
 
     Attributes:
         max_logit_error: the largest difference of a logit from the original model's.
-        max_probability_drift: the largest difference of a probability.
-        sqnr_db: the signal-to-noise ratio of the centered logits.
-        label_agreement: the share of clips that get the same label, 0 to 1.
+        max_probability_drift: the largest difference of a probability; None of a regression.
+        sqnr_db: the signal-to-noise ratio of the centered logits, or of the values.
+        label_agreement: the share of clips that get the same label, 0 to 1; None of a regression.
         audio: what the clips are.
         seconds: the duration of all clips together.
         real_time_factor: the time of the model as a share of the clips' duration.
         outliers: what SmoothQuant did to every tensor; None of float precisions.
         without: what int8 was without layers in float, if any layer is.
         in_float: the weights of the layers in float, if any layer is.
+        ccc: the concordance correlation coefficient of each value of a regression, by name.
     """
 
     max_logit_error: float
-    max_probability_drift: float
+    max_probability_drift: float | None
     sqnr_db: float
-    label_agreement: float
+    label_agreement: float | None
     audio: str
     seconds: float
     real_time_factor: float
     outliers: list[Outliers] | None = None
     without: PlainInt8 | None = None
     in_float: list[str] | None = None
+    ccc: dict[str, float | None] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return `measured` as it is in `bundle.json`."""
@@ -93,7 +96,7 @@ def reference_logits(checkpoint: Checkpoint, clips: Clips) -> Iterator[npt.NDArr
     for waveform in clips.waveforms:
         inputs = checkpoint.extractor(waveform, sampling_rate=rate, return_tensors="pt")
         with torch.inference_mode():
-            yield checkpoint.model(inputs.input_values).logits[0].numpy()
+            yield checkpoint.model(inputs.input_values)[0].numpy()
 
 
 def verify(
@@ -127,7 +130,7 @@ def verify(
                 f"gives {expected.shape}."
             )
     logits = np.stack([prediction.logits for prediction in predictions])
-    probabilities = np.array([list(each.probabilities.values()) for each in predictions])
+    task, names = model.bundle.task, model.labels
     error = float(np.abs(logits - np.stack(reference)).max())
     limit = MAX_FLOAT_ERROR * max(1.0, float(np.abs(np.stack(reference)).max()))
     if model.precision == "fp32" and error > limit:
@@ -135,17 +138,46 @@ def verify(
             f"fp32: a logit is off by {error:.2e} from the original model; the limit is "
             f"{limit:.0e}."
         )
-    expected_probabilities = torch.from_numpy(np.stack(reference)).softmax(-1).numpy()
+    original = np.stack(reference)
+    expected = _numbers(original, task)
+    numbers = np.array([list(prediction.numbers.values()) for prediction in predictions])
     measures = measure_difference(
-        reference, logits, expected_probabilities, probabilities, **asdict(bounds)
+        (original, logits), (expected, numbers), task, names, **asdict(bounds)
     )
+    ratio = metrics.sqnr(original, logits, task)
     verification = Verification(
         max_logit_error=error,
-        max_probability_drift=metrics.drift(expected_probabilities, probabilities)[0],
-        sqnr_db=round(min(metrics.sqnr(reference, logits), MAX_SQNR_DB), 2),
-        label_agreement=metrics.agreement(reference, logits),
+        sqnr_db=round(float(np.clip(ratio, -MAX_SQNR_DB, MAX_SQNR_DB)), 2),
         audio=clips.description,
         seconds=round(seconds, 1),
         real_time_factor=round(taken / seconds, 4),
+        **_decisions((original, logits), (expected, numbers), task, names),
     )
     return verification, missed(measures)
+
+
+def _numbers(logits: npt.NDArray[np.float32], task: str) -> npt.NDArray[np.float32]:
+    """Return what the graph should make of logits [clips, labels]: probabilities or values."""
+    if task == "regression":
+        return logits
+    values = torch.from_numpy(logits)
+    found = values.softmax(-1) if task == "classification" else values.sigmoid()
+    answers: npt.NDArray[np.float32] = found.numpy()
+    return answers
+
+
+def _decisions(
+    logits: tuple[npt.NDArray[Any], npt.NDArray[Any]],
+    numbers: tuple[npt.NDArray[Any], npt.NDArray[Any]],
+    task: str,
+    names: Sequence[str],
+) -> dict[str, Any]:
+    """Return those fields of `Verification` that depend on the task."""
+    if task == "regression":
+        columns = zip(names, *(each.T for each in logits), strict=True)
+        ccc = {name: metrics.ccc(*pair) for name, *pair in columns}
+        return {"max_probability_drift": None, "label_agreement": None, "ccc": ccc}
+    return {
+        "max_probability_drift": metrics.drift(*numbers)[0],
+        "label_agreement": metrics.agreement(*logits, task),
+    }

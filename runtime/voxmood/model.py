@@ -10,12 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from voxmood.audio import AudioReader, AudioSource, Waveform
 from voxmood.audio.sources import name_of
 from voxmood.audio.speech import GATE_DBFS, speech_samples
 from voxmood.audio.windows import Windows
-from voxmood.bundle.description import DESCRIPTION, Bundle, check_files, model_file, read_bundle
+from voxmood.bundle.description import (
+    DESCRIPTION,
+    OUTPUTS,
+    Bundle,
+    check_files,
+    model_file,
+    read_bundle,
+)
 from voxmood.bundle.graph_file import GraphFile, read_graph_file
 from voxmood.bundle.locate import choose_precision, locate
 from voxmood.engine.session import (
@@ -34,8 +42,6 @@ INPUTS = ["waveform", "lengths"]
 ONE_SOURCE = (str, os.PathLike, bytes, bytearray, memoryview, Mapping)
 """Iterable types that `predict_batch` takes for one recording by mistake."""
 
-OUTPUTS = ["logits", "probabilities", "embedding"]
-
 MAX_THREADS = 1024  # ONNX Runtime starts as many as it is told
 
 BATCH_CLIPS = 16
@@ -43,7 +49,7 @@ BATCH_SECONDS = 60.0  # including padding; limits the memory of one run
 LONG_SECONDS = 30.0  # `predict` labels longer recordings window by window
 LONG_WINDOW_SECONDS = 10.0
 
-SILENT = f"is silent (never above {GATE_DBFS:g} dBFS), so its label means nothing"
+SILENT = f"is silent (never above {GATE_DBFS:g} dBFS), so the answer means nothing"
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +119,7 @@ class Model:
         )
 
     def _check_graph(self, path: Path, graph: GraphFile) -> None:
-        if graph.inputs != INPUTS or graph.outputs != OUTPUTS:
+        if graph.inputs != INPUTS or tuple(graph.outputs) != OUTPUTS[self.bundle.task]:
             raise BundleError(
                 f"{path}: its inputs and outputs are not those of a voxmood graph; export it again."
             )
@@ -133,7 +139,7 @@ class Model:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The labels, in the order of the logits."""
+        """The labels, or the names of a regression's values, in the order of the logits."""
         return self.bundle.labels
 
     @property
@@ -260,6 +266,7 @@ class Model:
             label=prediction.label,
             probabilities=prediction.probabilities,
             silent=not speech_samples(waveform, rate),
+            values=prediction.values,
         )
 
     def _check_length(self, reader: AudioReader) -> None:
@@ -314,15 +321,44 @@ class Model:
         weights = speech if any(speech) else [part.duration for part in parts]
         logits = np.average([part.logits for part in parts], axis=0, weights=weights)
         embedding = np.average([part.embedding for part in parts], axis=0, weights=weights)
-        exponents = np.exp(logits - logits.max())
-        probabilities = map(float, exponents / exponents.sum())
-        return Prediction(
-            label=self.labels[int(np.argmax(logits))],
-            probabilities=dict(zip(self.labels, probabilities, strict=True)),
-            logits=logits.astype(np.float32),
-            embedding=embedding.astype(np.float32),
+        return self._prediction(
+            logits.astype(np.float32),
+            self._probabilities(logits),
+            embedding.astype(np.float32),
             duration=reader.samples / rate,
             warnings=reader.warnings + (() if any(speech) else (SILENT,)),
+        )
+
+    def _probabilities(self, logits: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
+        """Return what the graph would make of logits [labels]: probabilities, if it has any."""
+        if self.bundle.task == "regression":
+            return None
+        if self.bundle.task == "multilabel":
+            return np.asarray(1 / (1 + np.exp(-logits)))
+        exponents = np.exp(logits - logits.max())
+        return np.asarray(exponents / exponents.sum())
+
+    def _prediction(
+        self,
+        logits: npt.NDArray[np.float32],
+        probabilities: npt.NDArray[Any] | None,
+        embedding: npt.NDArray[np.float32],
+        *,
+        duration: float,
+        warnings: tuple[str, ...],
+    ) -> Prediction:
+        """Return the prediction of logits [labels], probabilities [labels] and embedding."""
+        regression = probabilities is None
+        numbers = logits if probabilities is None else probabilities
+        named = dict(zip(self.labels, map(float, numbers), strict=True))
+        return Prediction(
+            label=None if regression else self.labels[int(np.argmax(logits))],
+            probabilities=None if regression else named,
+            values=named if regression else None,
+            logits=logits,
+            embedding=embedding,
+            duration=duration,
+            warnings=warnings,
         )
 
     def _run(self, clips: list[Clip]) -> list[Prediction]:
@@ -337,23 +373,26 @@ class Model:
                 "it again by themselves: multiprocessing.get_context('spawn').Pool()."
             )
         try:
-            logits, probabilities, embedding = self._session.run(
-                OUTPUTS, {"waveform": padded, "lengths": lengths}, self._options
+            outputs = self._session.run(
+                OUTPUTS[self.bundle.task], {"waveform": padded, "lengths": lengths}, self._options
             )
         except Exception as error:  # ONNX Runtime's errors have no common type of their own
             raise BundleError(f"{self._path}: ONNX Runtime cannot run it ({error}).") from error
+        logits, *between, embedding = outputs
         expected = (len(clips), len(self.labels))
-        if not logits.shape == probabilities.shape == expected or not np.isfinite(logits).all():
+        if any(each.shape != expected for each in (logits, *between)) or not np.all(
+            np.isfinite(logits)
+        ):
             raise BundleError(
-                f"{self._path}: its logits are not finite, or their shape is not {expected}; "
+                f"{self._path}: its answers are not finite, or their shape is not {expected}; "
                 "export it again."
             )
+        probabilities = between[0] if between else [None] * len(clips)
         return [
-            Prediction(
-                label=self.labels[int(np.argmax(row))],
-                probabilities=dict(zip(self.labels, map(float, chances), strict=True)),
-                logits=row,
-                embedding=vector,
+            self._prediction(
+                row,
+                chances,
+                vector,
                 duration=len(clip.waveform) / self.bundle.sampling_rate,
                 warnings=clip.warnings,
             )

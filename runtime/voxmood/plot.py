@@ -1,4 +1,4 @@
-"""A picture of a timeline: the probabilities over time, and the waveform below them."""
+"""A picture of a timeline: probabilities or values over time, and the waveform below them."""
 
 from __future__ import annotations
 
@@ -52,14 +52,15 @@ def save(
 
 
 def draw(source: AudioSource, segments: Sequence[Segment], rate: int, title: str) -> Figure:
-    """Return a figure with the probabilities as stacked bands, and the waveform below them.
+    """Return a figure with the answers over time, and the waveform below them.
 
-    The bands are blank where it is silent. Where there are more than 240 segments, neighbors are
-    averaged. The arguments are those of `save`.
+    Probabilities that sum to one are stacked bands; other numbers are a line each. Both are blank
+    where it is silent. Where there are more than 240 segments, neighbors are averaged. The
+    arguments are those of `save`.
     """
     figure = Figure(figsize=(12, 4.8), layout="constrained")
     bands, wave = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    _draw_bands(bands, segments)
+    _draw_answers(bands, segments)
     step, low, high = envelope(source, rate)
     times = (np.arange(len(low)) + 0.5) * step
     wave.fill_between(times, low, high, color=WAVE, linewidth=0.3)
@@ -77,13 +78,15 @@ def draw(source: AudioSource, segments: Sequence[Segment], rate: int, title: str
     return figure
 
 
-def _draw_bands(axes: Axes, segments: Sequence[Segment]) -> None:
+def _draw_answers(axes: Axes, segments: Sequence[Segment]) -> None:
     # Windows overlap, so each is drawn around its middle, half-way to its neighbors.
     middles = np.array([(segment.start + segment.end) / 2 for segment in segments])
     between = (middles[1:] + middles[:-1]) / 2
     edges = np.concatenate([[segments[0].start], between, [segments[-1].end]])
-    labels = list(segments[0].probabilities)
-    values = np.array([[segment.probabilities[label] for label in labels] for segment in segments])
+    first = segments[0]
+    labels = list(first.numbers)
+    values = np.array([list(segment.numbers.values()) for segment in segments])
+    stacked = first.values is None and np.allclose(values.sum(axis=1), 1, atol=1e-3)
     loud = np.array([[not segment.silent] for segment in segments], float)
     merged = np.arange(0, len(segments), -(-len(segments) // MAX_STEPS))
     edges = np.append(edges[merged], edges[-1])
@@ -91,16 +94,25 @@ def _draw_bands(axes: Axes, segments: Sequence[Segment]) -> None:
     with np.errstate(invalid="ignore"):  # where all are silent, this is NaN, which is not drawn
         values = np.add.reduceat(values * loud, merged) / counts
     silent = counts[:, 0] == 0
+    if first.values is not None:
+        low, high = (float(limit(values, initial=0.0)) for limit in (np.nanmin, np.nanmax))
+    else:
+        low, high = 0.0, 1.0
+        axes.yaxis.set_major_formatter(PercentFormatter(1))
     if silent.any():
-        axes.stairs(silent.astype(float), edges, fill=True, color=SILENCE, label="silence")
-    tops = np.cumsum(values, axis=1).T
-    floor = np.zeros_like(tops[0])
-    for index, (label, top) in enumerate(zip(labels, tops, strict=True)):
+        height = np.where(silent, high, low)
+        axes.stairs(height, edges, baseline=low, fill=True, color=SILENCE, label="silence")
+    floor = np.zeros(len(values))
+    for index, (label, column) in enumerate(zip(labels, values.T, strict=True)):
         color = COLORS[index % len(COLORS)]
+        if not stacked:
+            axes.stairs(column, edges, baseline=None, color=color, label=label, linewidth=2)
+            continue
+        top = floor + column
         axes.stairs(top, edges, baseline=floor, fill=True, color=color, label=label, linewidth=0)
         floor = top
-    axes.set(ylim=(0, 1))
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    margin = 0.05 * (high - low) if first.values is not None else 0.0
+    axes.set(ylim=(low - margin * (low < 0), high + margin or 1.0))
 
 
 def envelope(

@@ -15,24 +15,33 @@ class Prediction:
     """What the model answers for a recording.
 
     Attributes:
-        label: the most probable label.
-        probabilities: the probability of each label, in the order of the logits; they sum to 1 and
-            are not calibrated.
-        logits: float32 [labels]. For a recording longer than 30 s, the mean of the logits of its
-            windows, weighted by how much of each window is not silent.
-        embedding: float32 [projector width], the pooled vector before the classifier. For a
-            recording longer than 30 s, the mean with the same weights. Since the classifier is
-            linear, this mean leads to the logits of this prediction.
+        label: the most probable label; None of a regression. Of a multilabel model others may be
+            true as well: each whose probability is above one half.
+        probabilities: the probability of each label, in the order of the logits; None of a
+            regression. They are not calibrated. They sum to 1, but not those of a multilabel model.
+        values: the values of a regression by name, in the order of the logits; else None.
+        logits: float32 [labels], what the last layer gives: of a regression, the values. For a
+            recording longer than 30 s, the mean of the logits of its windows, weighted by how much
+            of each window is not silent.
+        embedding: float32 [width], the pooled vector before the last layer. For a recording longer
+            than 30 s, the mean with the same weights. Since the last layer is linear, this mean
+            leads to the logits of this prediction.
         duration: the length of the recording in seconds.
         warnings: what is unusual about the recording, such as a missing end.
     """
 
-    label: str
-    probabilities: Mapping[str, float]
+    label: str | None
+    probabilities: Mapping[str, float] | None
     logits: npt.NDArray[np.float32]
     embedding: npt.NDArray[np.float32]
     duration: float
     warnings: tuple[str, ...] = ()
+    values: Mapping[str, float] | None = None
+
+    @property
+    def numbers(self) -> Mapping[str, float]:
+        """The probabilities by label, or the values of a regression by name."""
+        return _numbers(self)
 
 
 @dataclass(frozen=True)
@@ -42,24 +51,45 @@ class Segment:
     Attributes:
         start: where the window begins, in seconds from the beginning of the audio.
         end: where the window ends, in seconds from the beginning of the audio.
-        label: the most probable label.
-        probabilities: the probability of each label, in the order of the logits; they sum to 1 and
-            are not calibrated.
+        label: the most probable label, as in `Prediction`.
+        probabilities: the probability of each label, as in `Prediction`.
         silent: whether the window never gets louder than -60 dBFS
-            (`voxmood.audio.speech.GATE_DBFS`). The model answers for silence, too, but its label
-            and probabilities then mean nothing.
+            (`voxmood.audio.speech.GATE_DBFS`). The model answers for silence, too, but its answer
+            then means nothing.
+        values: the values of a regression by name, as in `Prediction`.
     """
 
     start: float
     end: float
-    label: str
-    probabilities: Mapping[str, float]
+    label: str | None
+    probabilities: Mapping[str, float] | None
     silent: bool
+    values: Mapping[str, float] | None = None
+
+    @property
+    def numbers(self) -> Mapping[str, float]:
+        """The probabilities by label, or the values of a regression by name."""
+        return _numbers(self)
 
 
-def rounded(probabilities: Mapping[str, float]) -> dict[str, float]:
-    """Return probabilities with the six decimals that JSON output shows."""
-    return {label: round(value, 6) for label, value in probabilities.items()}
+def answer_fields(answer: Prediction | Segment) -> dict[str, Any]:
+    """Return what the model answered as JSON output shows it, with six decimals."""
+    rounded = {name: round(number, 6) for name, number in answer.numbers.items()}
+    if answer.values is not None:
+        return {"values": rounded}
+    return {"label": answer.label, "probabilities": rounded}
+
+
+ANSWER_FIELDS = {
+    "classification": ("label", "probabilities"),
+    "multilabel": ("label", "probabilities"),
+    "regression": ("values",),
+}
+"""The names of the fields of `answer_fields` by the task of the model."""
+
+
+def _numbers(answer: Prediction | Segment) -> Mapping[str, float]:
+    return (answer.probabilities if answer.values is None else answer.values) or {}
 
 
 def segment_fields(segment: Segment) -> dict[str, Any]:
@@ -67,7 +97,6 @@ def segment_fields(segment: Segment) -> dict[str, Any]:
     return {
         "start": round(segment.start, 4),
         "end": round(segment.end, 4),
-        "label": segment.label,
-        "probabilities": rounded(segment.probabilities),
+        **answer_fields(segment),
         "silent": segment.silent,
     }

@@ -141,7 +141,7 @@ def test_a_baseline_is_a_predictor(tmp_path: Path) -> None:
     soundfile.write(path, speech_like(1.0, 8000, 0), 8000)
     prediction = BaselinePredictor(Worker(), tmp_path / "clip.npy", LABELS, 16000).predict(path)
     assert prediction.label == "ang"
-    assert sum(prediction.probabilities.values()) == pytest.approx(1)
+    assert sum(prediction.numbers.values()) == pytest.approx(1)
     assert prediction.duration == 1.0
 
     class Broken:

@@ -33,8 +33,8 @@ def test_predicts_as_the_model_card_does_and_as_our_model_is_asked(
 
     prediction = Reference(str(checkpoint)).predict(path)
     np.testing.assert_array_equal(prediction.logits, expected.numpy())
-    assert list(prediction.probabilities) == [network.config.id2label[index] for index in range(4)]
-    assert list(prediction.probabilities.values()) == pytest.approx(expected.softmax(-1).tolist())
+    assert list(prediction.numbers) == [network.config.id2label[index] for index in range(4)]
+    assert list(prediction.numbers.values()) == pytest.approx(expected.softmax(-1).tolist())
     assert prediction.label == network.config.id2label[int(expected.argmax())]
 
     ours = voxmood.load(bundle, precision="fp32").predict(path)

@@ -181,7 +181,7 @@ def test_report(plan: Plan, tmp_path: Path, fakes: type[FakeWorker]) -> None:
     assert np.sum(report.scores[INT8].confusion) == 6
     loaded = [voxmood.load(plan.bundle, precision=name) for name in ("fp32", "int8")]
     ours = [[model.predict(one.path).logits for one in plan.recordings] for model in loaded]
-    assert report.scores[INT8].agreement == agreement(*ours)
+    assert report.scores[INT8].agreement == agreement(ours[0], ours[1])
     assert report.audio == AudioFacts(
         dataset="a test",
         recordings=6,

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from near import near
+from transformers4 import Transformers4
 
 import voxmood
 from voxmood.audio import read_waveform
@@ -42,13 +43,14 @@ def large(emodb: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_fp32_is_what_transformers_computes(large: Path, emodb: list[Path]) -> None:
     loaded = load_checkpoint(str(large / "checkpoint"))
+    original = Transformers4(large / "checkpoint")
     model = voxmood.load(large / "bundle", precision="fp32")
     found, expected = [], []
     for path in emodb:
         waveform, _ = librosa.load(path, sr=16000, mono=True)
         inputs = loaded.extractor(waveform, sampling_rate=16000, return_tensors="pt")
         with torch.inference_mode():
-            expected.append(loaded.model(inputs.input_values).logits[0].numpy())
+            expected.append(original(inputs.input_values)[0].numpy())
         found.append(model.predict(path).logits)
     worst = np.abs(np.array(found) - np.array(expected)).max()
     print(f"largest logit error over {len(emodb)} recordings: {worst:.2e}")
@@ -75,8 +77,8 @@ LOUD = 30.0
 def add_outliers(model: Any) -> None:
     """Makes six channels of every layer norm 30 times louder, and the weights after it less."""
     generator = torch.Generator().manual_seed(0)
-    encoder = model.base_model.encoder
-    projection = model.base_model.feature_projection
+    encoder = model.encoder.encoder
+    projection = model.encoder.feature_projection
     pairs = [(projection.layer_norm, [projection.projection])]
     for layer in encoder.layers:
         attention = layer.attention

@@ -14,7 +14,7 @@ import pytest
 from voxmood_export.checkpoint import load_checkpoint
 from voxmood_export.clips import generated_clips
 from voxmood_export.graph import export_graph
-from voxmood_export.int8.bias_correction import correct_bias, embedding_shift
+from voxmood_export.int8.bias_correction import correct_bias, output_shift
 from voxmood_export.int8.graph_pass import GELU_MINIMUM, ROW_ZERO, _QuantizedTensors, quantize
 from voxmood_export.int8.recipe import choose_recipe
 from voxmood_export.int8.weights import quantize_weight
@@ -84,12 +84,12 @@ def test_bias_correction_takes_out_the_mean_shift(checkpoint: Path, tmp_path: Pa
     path = tmp_path / "model.onnx"
     onnx_ir.save(graph, path)
     clips = generated_clips(16000)
-    before = embedding_shift(path, form, clips.calibration)
-    correct_bias(graph, form.embedding_bias, before)
+    before = output_shift(path, form, clips.calibration)
+    correct_bias(graph, form.corrected[1], before)
     onnx_ir.save(graph, path)
-    after = embedding_shift(path, form, clips.calibration)
+    after = output_shift(path, form, clips.calibration)
     assert np.abs(after).max() < 1e-3 * np.abs(before).max()
-    elsewhere = embedding_shift(path, form, clips.waveforms)
+    elsewhere = output_shift(path, form, clips.waveforms)
     assert np.linalg.norm(elsewhere) < 0.5 * np.linalg.norm(before)
 
 

@@ -11,9 +11,11 @@ import torch
 from near import LAYER, near
 from torch import nn
 from transformers import Wav2Vec2Config, Wav2Vec2ForSequenceClassification
-from transformers.models.wav2vec2 import modeling_wav2vec2 as original
+from transformers.models.wav2vec2 import modeling_wav2vec2
+from transformers4 import Transformers4
 
 from voxmood_export.checkpoint import Checkpoint, load_checkpoint
+from voxmood_export.heads.superb import Superb
 from voxmood_export.network.encoder import BlockedGroupedConv, GroupedConv
 from voxmood_export.network.feature_encoder import (
     FeatureEncoderLayer,
@@ -22,6 +24,7 @@ from voxmood_export.network.feature_encoder import (
     LayerNormFirstLayer,
 )
 from voxmood_export.network.inference_form import InferenceForm
+from voxmood_export.network.original import OriginalNetwork
 from voxmood_export.testing import LARGE, SMALL
 
 
@@ -34,11 +37,14 @@ def form(loaded: Checkpoint, *, batched: bool) -> InferenceForm:
     return InferenceForm(loaded.model, do_normalize=True, batched=batched).eval()
 
 
-def reference(loaded: Checkpoint, clip: np.ndarray) -> torch.Tensor:
+@pytest.fixture(scope="module")
+def original(checkpoint: Path) -> Transformers4:
+    return Transformers4(checkpoint)
+
+
+def reference(loaded: Checkpoint, original: Transformers4, clip: np.ndarray) -> torch.Tensor:
     inputs = loaded.extractor(clip, sampling_rate=16000, return_tensors="pt")
-    with torch.inference_mode():
-        logits: torch.Tensor = loaded.model(inputs.input_values).logits[0]
-        return logits
+    return original(inputs.input_values)[0]
 
 
 # Every length over two frames, and each side of later frame boundaries.
@@ -47,20 +53,22 @@ LENGTHS = [*range(400, 1045), *(edge + side for edge in BOUNDARIES for side in (
 
 
 @pytest.mark.parametrize("batched", [True, False])
-def test_equals_transformers_around_every_frame_boundary(loaded: Checkpoint, batched: bool) -> None:
+def test_equals_transformers_around_every_frame_boundary(
+    loaded: Checkpoint, original: Transformers4, batched: bool
+) -> None:
     network = form(loaded, batched=batched)
     random = np.random.default_rng(0)
     for length in LENGTHS:
         clip = random.normal(0.05, 0.1, length).astype(np.float32)
         with torch.inference_mode():
             logits, probabilities, _ = network(torch.tensor(clip)[None], torch.tensor([length]))
-        expected = reference(loaded, clip)
+        expected = reference(loaded, original, clip)
         assert logits[0].numpy() == near(expected.numpy()), length
         exact = logits[0].double().softmax(-1)
         assert probabilities[0].numpy() == pytest.approx(exact.numpy(), abs=1e-6)
 
 
-def test_masked_batch_equals_transformers(loaded: Checkpoint) -> None:
+def test_masked_batch_equals_transformers(loaded: Checkpoint, original: Transformers4) -> None:
     random = np.random.default_rng(1)
     lengths = [400, 799, 5000, 16000, 15999]
     clips = [random.normal(0, 0.1, length).astype(np.float32) for length in lengths]
@@ -71,7 +79,7 @@ def test_masked_batch_equals_transformers(loaded: Checkpoint) -> None:
     for row, clip in zip(padded, clips, strict=True):
         row[: len(clip)] = torch.tensor(clip)
     with torch.inference_mode():
-        expected = loaded.model(inputs.input_values, inputs.attention_mask).logits
+        expected = original(inputs.input_values, inputs.attention_mask)
         logits, _, _ = form(loaded, batched=True)(padded, torch.tensor(lengths))
     assert logits.numpy() == near(expected.numpy())
 
@@ -80,7 +88,10 @@ def test_without_weighted_layer_sum() -> None:
     torch.manual_seed(3)
     settings = LARGE | SMALL | {"use_weighted_layer_sum": False}
     model = Wav2Vec2ForSequenceClassification(Wav2Vec2Config(**settings)).eval()
-    network = InferenceForm(model, do_normalize=False, batched=True)
+    head = Superb(model.config)
+    head.load_state_dict({name: model.state_dict()[name] for name in head.state_dict()})
+    whole = OriginalNetwork(model.base_model, head, "classification")
+    network = InferenceForm(whole, do_normalize=False, batched=True)
     clip = torch.randn(1, 9000)
     with torch.inference_mode():
         logits, _, embedding = network(clip, torch.tensor([9000]))
@@ -96,10 +107,10 @@ def test_im2col_equals_unfold(kernel: int, stride: int) -> None:
         assert torch.equal(Im2col(kernel, stride, 3, None)(x), expected)
 
 
-def conv_layer(first: bool) -> original.Wav2Vec2LayerNormConvLayer:
+def conv_layer(first: bool) -> modeling_wav2vec2.Wav2Vec2LayerNormConvLayer:
     torch.manual_seed(5)
     config = Wav2Vec2Config(**(LARGE | {"conv_dim": [24] * 7}))
-    layer = original.Wav2Vec2LayerNormConvLayer(config, layer_id=0 if first else 1)
+    layer = modeling_wav2vec2.Wav2Vec2LayerNormConvLayer(config, layer_id=0 if first else 1)
     nn.init.normal_(layer.layer_norm.weight, 1, 0.3)
     nn.init.normal_(layer.layer_norm.bias, 0, 0.3)
     nn.init.normal_(layer.conv.bias, 0, 0.3)
@@ -129,7 +140,7 @@ def test_positional_conv(kernel: int, rewrite: type[nn.Module]) -> None:
     config = Wav2Vec2Config(
         hidden_size=48, num_conv_pos_embeddings=kernel, num_conv_pos_embedding_groups=4
     )
-    embedding = original.Wav2Vec2PositionalConvEmbedding(config).eval()
+    embedding = modeling_wav2vec2.Wav2Vec2PositionalConvEmbedding(config).eval()
     rewritten = rewrite(embedding.conv)
     for frames in (1, 2, 3, 50, 51):
         x = torch.randn(1, frames, 48)

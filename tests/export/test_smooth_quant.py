@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ def form_of(checkpoint: Path, *, loud: bool = False) -> InferenceForm:
     if loud:
         generator = torch.Generator().manual_seed(0)
         with torch.no_grad():
-            for layer in model.base_model.encoder.layers:
+            for layer in cast(Any, model.encoder).encoder.layers:
                 attention = layer.attention
                 for norm, linears in (
                     (layer.layer_norm, [attention.q_proj, attention.k_proj, attention.v_proj]),

@@ -113,14 +113,13 @@ def fill(name: str, value: float) -> Change:
 
 
 WRONG: list[tuple[str, Change, str, str]] = [  # name, change, file, what is said of it
-    ("one label", labels("only"), CONFIG, "regression head"),
-    ("num_labels 1", config(id2label="left out", num_labels=1), CONFIG, "regression head"),
-    ("other type", config(model_type="bert"), CONFIG, "model_type is 'bert', but the architecture"),
-    ("empty type", config(model_type=""), CONFIG, "model_type is '', but the architecture"),
-    ("no type", config(model_type=None), CONFIG, "model_type is None, but the architecture"),
-    ("type of a number", config(model_type=5), CONFIG, "model_type is 5, but the architecture"),
-    ("regression", config(problem_type="regression"), CONFIG, "regression head"),
-    ("multi-label", config(problem_type="multi_label_classification"), CONFIG, "only 'single_"),
+    ("one label", labels("only"), CONFIG, "has one label"),
+    ("num_labels 1", config(id2label="left out", num_labels=1), CONFIG, "has one label"),
+    ("other type", config(model_type="bert"), CONFIG, "its model_type is 'bert'"),
+    ("empty type", config(model_type=""), CONFIG, "its model_type is ''"),
+    ("no type", config(model_type=None), CONFIG, "its model_type is None"),
+    ("type of a number", config(model_type=5), CONFIG, "its model_type is 5"),
+    ("ranking", config(problem_type="ranking"), CONFIG, "problem_type is 'ranking'"),
     ("repeated", labels("a", "b", "a", "c"), CONFIG, "'a' is 2 times"),
     ("numbers", labels(0, 1, 2, 3), CONFIG, 'write it as text, in "quotes"'),
     ("null", labels("a", None, "b", "c"), CONFIG, "label 1 in id2label is None"),

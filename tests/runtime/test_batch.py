@@ -83,7 +83,7 @@ def test_rows_are_what_predict_says(folder: Path, tmp_path: Path, suffix: str) -
         try:
             said = model.predict(path)
             row |= {"label": said.label, "duration_s": said.duration, "warnings": [*said.warnings]}
-            row["probabilities"] = {key: round(p, 6) for key, p in said.probabilities.items()}
+            row["probabilities"] = {key: round(p, 6) for key, p in said.numbers.items()}
         except voxmood.VoxmoodError as error:
             row["error"] = str(error)
         expected.append(row)

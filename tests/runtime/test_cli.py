@@ -33,7 +33,7 @@ def test_predict_prints_bars(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"{recording}: {expected.label} (1.2 s)"
     assert [line.split()[0] for line in lines[1:]] == ["neu", "hap", "ang", "sad"]
-    assert lines[1].split()[1] == f"{expected.probabilities['neu']:.1%}"
+    assert lines[1].split()[1] == f"{expected.numbers['neu']:.1%}"
 
 
 def test_predict_goes_on_after_a_bad_file(

@@ -41,8 +41,8 @@ def test_prediction_is_consistent(bundle: Path, precision: str) -> None:
     model = voxmood.load(bundle, precision=precision)
     (clip,) = clips(0, 3 * RATE)
     prediction = model.predict(clip, sampling_rate=RATE)
-    assert list(prediction.probabilities) == ["neu", "hap", "ang", "sad"] == list(model.labels)
-    values = np.array(list(prediction.probabilities.values()))
+    assert list(prediction.numbers) == ["neu", "hap", "ang", "sad"] == list(model.labels)
+    values = np.array(list(prediction.numbers.values()))
     exponents = np.exp(prediction.logits.astype(np.float64))
     assert values == pytest.approx(exponents / exponents.sum(), abs=1e-6)
     assert prediction.label == model.labels[int(prediction.logits.argmax())]

@@ -56,7 +56,7 @@ def signals() -> dict[str, np.ndarray]:
 def test_whatever_it_hears_it_answers(precision: str, name: str) -> None:
     model = voxmood.load(precision=precision)
     prediction = model.predict(signals()[name], sampling_rate=RATE)
-    assert sum(prediction.probabilities.values()) == pytest.approx(1, abs=1e-5)
+    assert sum(prediction.numbers.values()) == pytest.approx(1, abs=1e-5)
     assert np.isfinite(prediction.logits).all()
 
 

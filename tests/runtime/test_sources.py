@@ -291,7 +291,7 @@ INHERITED: dict[str, Model] = {}
 """What a forked process finds as it was."""
 
 
-def predict_with_the_inherited() -> str:
+def predict_with_the_inherited() -> str | None:
     return INHERITED["model"].predict(HELLO).label
 
 

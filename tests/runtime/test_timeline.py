@@ -201,7 +201,7 @@ def test_long_recordings_are_combined_by_speech(model: Model) -> None:
         mean = (values * weights).sum(axis=0) / weights.sum()
         assert getattr(long, name) == near(mean, LAYER)
     exponents = np.exp(long.logits.astype(np.float64))
-    assert list(long.probabilities.values()) == pytest.approx(exponents / exponents.sum(), abs=1e-6)
+    assert list(long.numbers.values()) == pytest.approx(exponents / exponents.sum(), abs=1e-6)
     assert long.label == model.labels[int(long.logits.argmax())]
     assert long.duration == 47.5
     assert long.warnings == ()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from transformers import PretrainedConfig, Wav2Vec2FeatureExtractor
 
 from voxmood.bundle.description import MAX_LABELS, MAX_RATE
+from voxmood_export.checkpoint.families import FAMILIES, Family
 from voxmood_export.checkpoint.files import (
     CONFIG,
     EXTRACTOR,
@@ -17,15 +20,26 @@ from voxmood_export.checkpoint.files import (
     first_line,
 )
 from voxmood_export.errors import CheckpointError
-from voxmood_export.heads import ARCHITECTURES, Architecture
 
 REFUSED = {
-    "Wav2Vec2ForSpeechClassification": " (its head is code of its authors, not of transformers)",
-    "EmotionModel": " (its head is code of its authors, not of transformers)",
-    "Wav2Vec2BertForSequenceClassification": " (it takes filter banks, not waveforms)",
-    "Data2VecAudioForSequenceClassification": " (its positional convolutions are of another kind)",
+    "Wav2Vec2BertForSequenceClassification": "it takes filter banks, not waveforms",
+    "Data2VecAudioForSequenceClassification": "its positional convolutions are of another kind",
 }
 """Architectures that look like supported ones, and why they are not supported."""
+
+OTHER_TASKS = re.compile(r".*(ForCTC|ForPreTraining|ForXVector|ForAudioFrameClassification|Model)")
+"""Architectures of transformers that do not label recordings. `EmotionModel` is not one of them."""
+
+TASKS = {
+    None: "classification",
+    "single_label_classification": "classification",
+    "multi_label_classification": "multilabel",
+    "regression": "regression",
+}
+"""What the `problem_type` of a configuration is called in a bundle."""
+
+UNNAMED = re.compile(r"LABEL_\d+")
+"""The names that transformers makes up."""
 
 REQUIRED = {
     "hidden_act": "gelu",
@@ -38,43 +52,46 @@ REQUIRED = {
 MIN_RATE = 1000  # Hz; below it there is no speech
 
 
-def read_network(files: CheckpointFiles) -> tuple[Architecture, PretrainedConfig]:
-    """Return a checkpoint's architecture and the configuration of its network.
+@dataclass(frozen=True)
+class Settings:
+    """What the configuration of a checkpoint says.
+
+    Attributes:
+        family: the family of its encoder.
+        configuration: the configuration of the network.
+        task: what its head does, one of `voxmood.bundle.description.OUTPUTS`.
+        labels: the labels, or the names of a regression's values, in the order of the logits.
+        own_code: the code that the configuration wants to run, or "".
+    """
+
+    family: Family
+    configuration: PretrainedConfig
+    task: str
+    labels: tuple[str, ...]
+    own_code: str
+
+
+def read_settings(files: CheckpointFiles, names: Mapping[str, str] | None = None) -> Settings:
+    """Return what `config.json` says.
+
+    Args:
+        files: the checkpoint's.
+        names: another name for each label, or None.
 
     Raises:
-        CheckpointError: `config.json` is damaged, or asks for something that is not supported.
+        CheckpointError: `config.json` is damaged, or asks for something that is not supported; or
+            the names are not for its labels.
     """
     config = files.read_json(CONFIG)
-    if "auto_map" in config:
-        raise files.error(
-            CONFIG,
-            "wants to run code of its own (auto_map), which voxmood never does; save the model as "
-            "one of the supported architectures.",
-        )
     if config.get("quantization_config") is not None:
         raise files.error(
             CONFIG, "says that the weights are quantized; export the model before quantization."
         )
-    names = config.get("architectures") or ["none"]
-    if not isinstance(names, list) or len(names) != 1 or names[0] not in ARCHITECTURES:
-        name = ", ".join(map(str, names)) if isinstance(names, list) else str(names)
-        raise files.error(
-            CONFIG,
-            f"the architecture {name} is not supported{REFUSED.get(name, '')}; supported: "
-            f"{', '.join(ARCHITECTURES)}.",
-        )
-    _check_task(files, config)
-    architecture = ARCHITECTURES[names[0]]
-    expected = architecture.configuration.model_type
-    kind = config.get("model_type", expected)
-    if kind != expected:
-        raise files.error(
-            CONFIG,
-            f"model_type is {kind!r}, but the architecture {names[0]} is of the type {expected!r}; "
-            "correct the one that is wrong.",
-        )
+    family = FAMILIES[_family(files, config)]
+    task = _task(files, config)
+    labels = _labels(files, config, task, names)
     try:
-        configuration = architecture.configuration.from_dict(config)
+        configuration = family.configuration.from_dict(config)
     except Exception as error:  # whatever transformers raises of values that it does not expect
         raise files.error(CONFIG, f"transformers cannot read it ({first_line(error)}).") from error
     for key, value in REQUIRED.items():
@@ -90,28 +107,106 @@ def read_network(files: CheckpointFiles) -> tuple[Architecture, PretrainedConfig
         raise files.error(
             CONFIG, f"layer_norm_eps is {epsilon!r}; write a small number, such as 1e-05."
         )
-    return architecture, configuration
+    own_code = config.get("auto_map")
+    return Settings(family, configuration, task, labels, f"auto_map {own_code}" if own_code else "")
 
 
-def _check_task(files: CheckpointFiles, config: Mapping[str, Any]) -> None:
-    """Check that the head chooses one label among several."""
-    task = config.get("problem_type")
-    labels = config.get("id2label")
-    count = len(labels) if isinstance(labels, dict) else config.get("num_labels")
-    if task == "regression" or count == 1:
-        why = "problem_type is 'regression'" if task == "regression" else "it has one label"
+def _family(files: CheckpointFiles, config: Mapping[str, Any]) -> str:
+    """Return the family of the encoder, after checking that the architecture can be supported."""
+    names = config.get("architectures") or ["none"]
+    name = ", ".join(map(str, names)) if isinstance(names, list) else str(names)
+    family = config.get("model_type")
+    why = REFUSED.get(name, "")
+    if not isinstance(names, list) or len(names) != 1 or name == "none":
+        why = "a checkpoint names one"
+    elif name != "EmotionModel" and OTHER_TASKS.fullmatch(name):
+        why = "it does not label recordings"
+    elif not why and family not in FAMILIES:
+        why = f"its model_type is {family!r}"
+    if why:
         raise files.error(
             CONFIG,
-            f"describes a regression head ({why}), which this release does not support; export a "
-            "classifier with two labels or more.",
+            f"the architecture {name} is not supported ({why}); supported are classifiers and "
+            f"regressions on {', '.join(FAMILIES)}.",
         )
-    if task not in (None, "single_label_classification"):
+    return str(family)
+
+
+def _task(files: CheckpointFiles, config: Mapping[str, Any]) -> str:
+    """Return what the head does, as bundles call it."""
+    kind = config.get("problem_type")
+    if not isinstance(kind, str | None) or kind not in TASKS:
+        known = ", ".join(repr(each) for each in TASKS if each)
+        raise files.error(CONFIG, f"problem_type is {kind!r}; write one of {known}.")
+    emotion_model = config.get("architectures") == ["EmotionModel"]
+    if emotion_model and config.get("pooling_mode", "mean") != "mean":
         raise files.error(
             CONFIG,
-            f"problem_type is {task!r}; only 'single_label_classification' is supported.",
+            f"pooling_mode is {config['pooling_mode']!r}, but EmotionModel takes the mean; correct "
+            "the one that is wrong.",
         )
-    if labels is not None:
-        _check_labels(files, config, labels)
+    if kind is None and emotion_model:
+        raise files.error(
+            CONFIG,
+            "does not say what the answers of EmotionModel mean; write its problem_type, such as "
+            "'regression'.",
+        )
+    return TASKS[kind]
+
+
+def _labels(
+    files: CheckpointFiles, config: Mapping[str, Any], task: str, names: Mapping[str, str] | None
+) -> tuple[str, ...]:
+    """Return the labels in the order of the logits, by other names if there are some."""
+    given = config.get("id2label")
+    if given is None:
+        count = config.get("num_labels", 2)  # the default of transformers
+        if type(count) is not int or not 1 <= count <= MAX_LABELS:
+            raise files.error(
+                CONFIG, f"num_labels is {count!r}; write a whole number from 1 to {MAX_LABELS}."
+            )
+        given = {str(index): f"LABEL_{index}" for index in range(count)}
+    else:
+        _check_labels(files, config, given)
+    labels = tuple(given[str(index)] for index in range(len(given)))
+    if task != "regression" and len(labels) == 1:
+        raise files.error(
+            CONFIG,
+            "has one label, among which there is nothing to choose; list all labels in id2label, "
+            "or write 'regression' as the problem_type if the label is the name of a value.",
+        )
+    if names is not None:
+        labels = _renamed(files, labels, names)
+    if task == "regression" and any(UNNAMED.fullmatch(label) for label in labels):
+        raise files.error(
+            CONFIG,
+            "describes a regression and does not name its values; write their names into id2label, "
+            f"or pass them: --labels {','.join(f'{label}=NAME' for label in labels[:3])}"
+            f"{',…' if len(labels) > 3 else ''}.",
+        )
+    return labels
+
+
+def _renamed(
+    files: CheckpointFiles, labels: tuple[str, ...], names: Mapping[str, str]
+) -> tuple[str, ...]:
+    """Return the labels by their other names, of which each label must have its own."""
+
+    def wrong(what: str) -> CheckpointError:
+        return CheckpointError(f"{files.source}: the new names of labels {what}.")
+
+    if unknown := [label for label in names if label not in labels]:
+        raise wrong(f"are for {', '.join(unknown)}, but the labels are {', '.join(labels)}")
+    if missing := [label for label in labels if label not in names]:
+        raise wrong(f"miss {', '.join(missing)}; name each of {', '.join(labels)}")
+    renamed = tuple(names[label] for label in labels)
+    for name in renamed:
+        if not isinstance(name, str) or not name.strip() or not name.isprintable():
+            raise wrong(f"hold {name!r:.40}; write each as a text of one line")
+    name, count = Counter(renamed).most_common(1)[0]
+    if count > 1:
+        raise wrong(f"give {name!r} to {count} labels; labels must differ")
+    return renamed
 
 
 def _check_labels(files: CheckpointFiles, config: Mapping[str, Any], labels: Any) -> None:

@@ -5,6 +5,7 @@ It does without `from_pretrained`, which makes random weights for whatever a fil
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -12,10 +13,12 @@ from torch import Tensor
 from transformers import PreTrainedModel, Wav2Vec2FeatureExtractor
 
 from voxmood_export.checkpoint.card import read_license
-from voxmood_export.checkpoint.configuration import read_extractor, read_network
+from voxmood_export.checkpoint.configuration import Settings, read_extractor, read_settings
 from voxmood_export.checkpoint.files import CONFIG, CheckpointFiles, find_files, first_line
 from voxmood_export.checkpoint.weights import FLOATS, read_weights
 from voxmood_export.errors import CheckpointError
+from voxmood_export.heads import HEADS, Head
+from voxmood_export.network.original import OriginalNetwork
 
 TRAINING_ONLY = {"masked_spec_embed"}
 """Weights that only training uses, which a checkpoint may have or lack."""
@@ -28,13 +31,13 @@ class Checkpoint:
     Attributes:
         model: the network, in float32 and in evaluation mode.
         extractor: makes the network's input from a waveform.
-        labels: the labels in the order of the logits.
+        labels: the labels, or the names of a regression's values, in the order of the logits.
         name: the hub id or the folder's name.
         revision: the commit on the hub, or "" for a folder.
         license: the license that the model card names, or "unknown".
     """
 
-    model: PreTrainedModel
+    model: OriginalNetwork
     extractor: Wav2Vec2FeatureExtractor
     labels: tuple[str, ...]
     name: str
@@ -42,41 +45,83 @@ class Checkpoint:
     license: str
 
 
-def load_checkpoint(source: str, revision: str | None = None) -> Checkpoint:
+def load_checkpoint(
+    source: str, revision: str | None = None, labels: Mapping[str, str] | None = None
+) -> Checkpoint:
     """Return a checkpoint from a folder, or from the hub if no such folder exists.
 
     Args:
         source: a folder, or a hub id such as `superb/wav2vec2-large-superb-er`.
         revision: a branch, tag or commit of a hub id.
+        labels: another name for each of the checkpoint's labels; None keeps them.
 
     Raises:
-        CheckpointError: the checkpoint is not found, damaged, incomplete or not supported.
+        CheckpointError: the checkpoint is not found, damaged, incomplete or not supported, or does
+            not have these labels.
     """
     files = find_files(source, revision)
-    architecture, configuration = read_network(files)
+    settings = read_settings(files, labels)
     extractor = read_extractor(files)
     state = read_weights(files)
     try:
         with torch.device("meta"):
-            model: PreTrainedModel = architecture.network(configuration)
+            encoder: PreTrainedModel = settings.family.encoder(settings.configuration)
+            heads = [head(settings.configuration) for head in HEADS]
     except Exception as error:  # whatever transformers raises of sizes that do not fit together
         raise files.error(
             CONFIG, f"describes a network that cannot be built ({first_line(error)})."
         ) from error
-    _assign(files, model, state, architecture.head.label_layer)
-    labels = tuple(configuration.id2label[index] for index in range(configuration.num_labels))
+    head = _recognized(files, settings, state, heads)
+    _assign(files, encoder, head, state)
+    model = OriginalNetwork(encoder, head, settings.task).eval()
     license_name = read_license(files)
-    return Checkpoint(model.eval(), extractor, labels, files.name, files.revision, license_name)
+    return Checkpoint(model, extractor, settings.labels, files.name, files.revision, license_name)
+
+
+def _needed(names: set[str]) -> set[str]:
+    return {name for name in names if name.rpartition(".")[2] not in TRAINING_ONLY}
+
+
+def _recognized(
+    files: CheckpointFiles, settings: Settings, state: dict[str, Tensor], heads: list[Head]
+) -> Head:
+    """Return the head whose weights a checkpoint has, or else the one that is most like them."""
+    prefix = f"{settings.family.encoder.base_model_prefix}."
+    found = {name for name in _needed(set(state)) if not name.startswith(prefix)}
+    asked = {head: set(head.state_dict()) for head in heads}
+    whole = [head for head in heads if asked[head] <= found]
+    if len(whole) > 1:
+        titles = " and ".join(head.title for head in whole)
+        raise CheckpointError(
+            f"{files.source}: has two heads at once, {titles}; save the model with one of them."
+        )
+    best = max(heads, key=lambda head: len(asked[head] & found) / len(asked[head] | found))
+    if asked[best] != found and settings.own_code:
+        raise files.error(
+            CONFIG,
+            f"wants to run code of its own ({settings.own_code}), which voxmood never does, and "
+            "the weights do not fit a head that it knows: the checkpoint "
+            f"{_differences(asked[best], found)}, unlike {best.title}.",
+        )
+    if complaint := best.complaint(settings.configuration):
+        raise files.error(CONFIG, complaint)
+    return best
+
+
+def _differences(asked: set[str], found: set[str]) -> str:
+    missing, extra = (_some(sorted(names)) for names in (asked - found, found - asked))
+    return " and ".join(
+        text for text in (missing and f"lacks {missing}", extra and f"has {extra}") if text
+    )
 
 
 def _assign(
-    files: CheckpointFiles, model: PreTrainedModel, state: dict[str, Tensor], label_layer: str
+    files: CheckpointFiles, encoder: PreTrainedModel, head: Head, state: dict[str, Tensor]
 ) -> None:
-    """Give a network its weights, which must be exactly those that it needs."""
-    expected = model.state_dict()
-
-    def needed(names: set[str]) -> list[str]:
-        return sorted(name for name in names if name.rpartition(".")[2] not in TRAINING_ONLY)
+    """Give an encoder and a head their weights, which must be exactly those that they need."""
+    prefix = f"{encoder.base_model_prefix}."
+    expected = {f"{prefix}{name}": tensor for name, tensor in encoder.state_dict().items()}
+    expected |= head.state_dict()
 
     def wrong(what: str) -> CheckpointError:
         return CheckpointError(f"{files.source}: {what}")
@@ -85,19 +130,12 @@ def _assign(
         if expected[name].is_floating_point() and state[name].dtype not in FLOATS:
             kind = str(state[name].dtype).removeprefix("torch.")
             raise wrong(f"{name} is {kind}; export the model from before it was quantized.")
-    missing = needed(expected.keys() - state.keys())
-    extra = needed(state.keys() - expected.keys())
-    if missing or extra:
-        differences = []
-        if missing:
-            differences.append(f"lacks {_some(missing)}")
-        if extra:
-            differences.append(f"has {_some(extra)}")
+    if differences := _differences(_needed(set(expected)), _needed(set(state))):
         raise wrong(
-            f"{' and '.join(differences)}, unlike {type(model).__name__}; it was made for another "
-            "architecture or was not saved whole."
+            f"{differences}, unlike {type(encoder).__name__} with {head.title}; it was made for "
+            "another architecture or was not saved whole."
         )
-    found, asked = (weights[f"{label_layer}.weight"].shape for weights in (state, expected))
+    found, asked = (weights[f"{head.label_layer}.weight"].shape for weights in (state, expected))
     if found[1:] == asked[1:] and found != asked:
         raise files.error(
             CONFIG,
@@ -114,13 +152,16 @@ def _assign(
         name: state[name].to(tensor.dtype) if name in state else torch.zeros(tensor.shape)
         for name, tensor in expected.items()
     }
-    for name in needed(set(weights)):
+    for name in sorted(_needed(set(weights))):
         if not weights[name].isfinite().all():
             raise wrong(
                 f"{name} holds values that are not finite; take a checkpoint from before training "
                 "diverged."
             )
-    model.load_state_dict(weights, assign=True)
+    for module, begin in ((encoder, prefix), (head, "")):
+        module.load_state_dict(
+            {name: weights[f"{begin}{name}"] for name in module.state_dict()}, assign=True
+        )
 
 
 def _some(names: list[str]) -> str:

@@ -2,9 +2,10 @@
 
 Rounded weights times the mean of their inputs shift a network's output by nearly the same vector
 for every clip. The shift is measured once, on clips that verification does not use, and subtracted
-from the bias of the embedding, which costs nothing at run time. The method follows Nagel et al.,
-"Data-Free Quantization Through Weight Equalization and Bias Correction" (ICCV 2019), section 4.2,
-applied to the network as a whole instead of layer by layer.
+from a bias of the head, which costs nothing at run time: the one that shifts the embedding, or that
+of the last layer where something that is not linear stands between them. The method follows Nagel
+et al., "Data-Free Quantization Through Weight Equalization and Bias Correction" (ICCV 2019),
+section 4.2, applied to the network as a whole instead of layer by layer.
 """
 
 from __future__ import annotations
@@ -21,27 +22,32 @@ from voxmood.engine.session import create_session, resolve_provider
 from voxmood_export.network.inference_form import InferenceForm
 
 
-def embedding_shift(
+def output_shift(
     path: Path, form: InferenceForm, waveforms: list[Waveform]
 ) -> npt.NDArray[np.float32]:
-    """Return the mean over clips of the int8 graph's embedding minus the form's, [width]."""
+    """Return the mean over clips of the int8 graph's output minus the form's, [width].
+
+    The output is the one that `InferenceForm.corrected` says.
+    """
     session = create_session(
         path, providers=resolve_provider("cpu"), threads=None, config={}, int8=True
     )
+    place, _ = form.corrected
+    name = session.get_outputs()[place].name
     differences = []
     for waveform in waveforms:
         lengths = np.array([len(waveform)], np.int64)
         inputs = {"waveform": waveform[None], "lengths": lengths}
-        (embedding,) = session.run(["embedding"], inputs)
+        (found,) = session.run([name], inputs)
         with torch.inference_mode():
-            _, _, expected = form(torch.from_numpy(waveform)[None], torch.from_numpy(lengths))
-        differences.append(embedding[0] - expected[0].numpy())
+            expected = form(torch.from_numpy(waveform)[None], torch.from_numpy(lengths))[place]
+        differences.append(found[0] - expected[0].numpy())
     shift: npt.NDArray[np.float32] = np.mean(differences, axis=0, dtype=np.float32)
     return shift
 
 
 def correct_bias(model: ir.Model, bias: str, shift: npt.NDArray[np.float32]) -> None:
-    """Subtract a shift of the embedding [width] from the bias of this name, in place."""
+    """Subtract a shift [width] from the bias of this name, in place."""
     initializer = model.graph.initializers[bias]
     assert initializer.const_value is not None
     initializer.const_value = ir.tensor(initializer.const_value.numpy() - shift, name=bias)

@@ -9,7 +9,7 @@ from voxmood.bundle.description import Bundle
 from voxmood_export.checkpoint import Checkpoint
 from voxmood_export.clips import Clips
 from voxmood_export.graph import export_graph, write_graph
-from voxmood_export.int8.bias_correction import correct_bias, embedding_shift
+from voxmood_export.int8.bias_correction import correct_bias, output_shift
 from voxmood_export.int8.gptq import second_moments
 from voxmood_export.int8.graph_pass import quantize
 from voxmood_export.int8.recipe import choose_recipe
@@ -48,8 +48,9 @@ class Quantizer:
         model = self._graph.clone()
         quantize(model, self._recipe.without(in_float), self._weights)
         write_graph(model, path, bundle)
-        shift = embedding_shift(path, self.form, self._clips)
-        correct_bias(model, self.form.embedding_bias, shift)
+        shift = output_shift(path, self.form, self._clips)
+        _, bias = self.form.corrected
+        correct_bias(model, bias, shift)
         write_graph(model, path, bundle)
 
     def sensitivity(self) -> dict[str, float]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,7 @@ def measure_sensitivity(
     weights: Mapping[str, QuantizedWeight],
     clips: Sequence[Waveform],
 ) -> dict[str, float]:
-    """Return the power of the error of centered logits with one layer alone in int8.
+    """Return the power of the error of logits or values with one layer alone in int8.
 
     Args:
         form: the network of a single clip; it is as before afterward.
@@ -37,7 +37,7 @@ def measure_sensitivity(
         A figure for each layer of the recipe, by the name of its weight.
     """
     clips = _shortest(clips, SAMPLES)
-    reference = centered(_logits(form, clips))
+    reference = _logits(form, clips)
     layers = form.linear_layers()
     sensitivity: dict[str, float] = {}
     for name, layer_recipe in tqdm(recipe.layers.items(), desc="layers alone", leave=False):
@@ -49,7 +49,7 @@ def measure_sensitivity(
         hook = layer.register_forward_pre_hook(
             lambda _, inputs, how=layer_recipe.activations: _rounded(inputs[0], how)
         )
-        error = centered(_logits(form, clips)) - reference
+        error = _logits(form, clips) - reference
         sensitivity[name] = float((error**2).mean())
         hook.remove()
         layer.matrix = matrix
@@ -84,10 +84,12 @@ def fewest_in_float(
     return ordered[:high]
 
 
-def _logits(form: InferenceForm, clips: Sequence[Waveform]) -> npt.NDArray[np.float32]:
+def _logits(form: InferenceForm, clips: Sequence[Waveform]) -> npt.NDArray[Any]:
+    """Return logits or values [clips, labels], without what carries no information."""
     with torch.no_grad():
         rows = [form(torch.from_numpy(clip)[None], torch.tensor([len(clip)]))[0] for clip in clips]
-    return torch.cat(rows).numpy()
+    logits: npt.NDArray[Any] = torch.cat(rows).numpy()
+    return centered(logits) if form.head.task == "classification" else logits
 
 
 def _rounded(x: Tensor, activations: Activations) -> Tensor:

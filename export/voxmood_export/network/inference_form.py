@@ -16,9 +16,8 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import PretrainedConfig
 
-from voxmood_export.heads import ARCHITECTURES
 from voxmood_export.network.encoder import EncoderLayer, PositionalEmbedding, RelativePositions
 from voxmood_export.network.feature_encoder import (
     FeatureEncoderLayer,
@@ -26,12 +25,13 @@ from voxmood_export.network.feature_encoder import (
     LayerNormFirstLayer,
 )
 from voxmood_export.network.linear import LinearLayer
+from voxmood_export.network.original import OriginalNetwork
 
 NORMALIZATION_EPSILON = 1e-7  # as Wav2Vec2FeatureExtractor.zero_mean_unit_var_norm
 
 
 class InferenceForm(nn.Module):
-    """Compute logits, probabilities and embedding from waveforms and their lengths.
+    """Compute the outputs of a graph from waveforms and their lengths.
 
     Args:
         model: the checkpoint's network, in evaluation mode.
@@ -43,7 +43,7 @@ class InferenceForm(nn.Module):
     """
 
     def __init__(
-        self, model: PreTrainedModel, *, do_normalize: bool, batched: bool, half: bool = False
+        self, model: OriginalNetwork, *, do_normalize: bool, batched: bool, half: bool = False
     ) -> None:
         super().__init__()
         self.config: PretrainedConfig = model.config
@@ -51,7 +51,7 @@ class InferenceForm(nn.Module):
         self.do_normalize = do_normalize
         self.geometry = Geometry(model.config)
 
-        base = cast(Any, model).base_model
+        base = cast(Any, model.encoder)
         # The module's name becomes the graph node's name, and so the message that ONNX Runtime
         # gives when a length is refused.
         self.length_check = f"lengths_must_be_{self.geometry.min_samples}_to_samples"
@@ -80,7 +80,7 @@ class InferenceForm(nn.Module):
         self.relative_positions = None
         if config.model_type == "wavlm":
             self.relative_positions = RelativePositions(base.encoder.layers[0].attention)
-        self.head = ARCHITECTURES[type(model).__name__].head(model)
+        self.head = model.head.form(model.task)
         self.half_precision = half
         if half:
             for name, module in self.named_children():
@@ -89,9 +89,10 @@ class InferenceForm(nn.Module):
             self.front_end[1:].half()
 
     @property
-    def embedding_bias(self) -> str:
-        """The name of the bias that shifts the embedding."""
-        return f"head.{self.head.embedding_bias}"
+    def corrected(self) -> tuple[int, str]:
+        """The place of the output that int8 corrects, and the name of the bias that shifts it."""
+        output, bias = self.head.corrected
+        return -1 if output == "embedding" else 0, f"head.{bias}"
 
     def linear_layers(self) -> dict[str, LinearLayer]:
         """Return all linear layers by the name that their matrix has in the graph."""
@@ -101,8 +102,8 @@ class InferenceForm(nn.Module):
             if isinstance(module, LinearLayer)
         }
 
-    def forward(self, waveform: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return logits [B, labels], probabilities [B, labels] and embedding [B, width].
+    def forward(self, waveform: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
+        """Return the outputs of the task: logits or values [B, labels] first, the embedding last.
 
         Args:
             waveform: float32 [B, S], mono, at the checkpoint's sampling rate; anything may stand
@@ -148,14 +149,15 @@ class InferenceForm(nn.Module):
         position_bias = None
         if self.relative_positions is not None:
             position_bias = self.relative_positions(hidden.shape[1])
-        means = []
+        pooled = []
         for layer in self.layers:
-            means.append(pooling @ hidden)
+            if self.head.every_layer:
+                pooled.append(self.head.pool(hidden, pooling))
             hidden = layer(hidden, attention_bias, position_bias)
-        means.append(pooling @ self.final_norm(hidden))
+        pooled.append(self.head.pool(self.final_norm(hidden), pooling))
         if self.half_precision:
-            means = [mean.float() for mean in means]
-        return cast(tuple[Tensor, Tensor, Tensor], self.head(means))
+            pooled = [each.float() for each in pooled]
+        return cast(tuple[Tensor, ...], self.head(pooled))
 
 
 class Geometry:

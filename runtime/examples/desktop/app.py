@@ -41,6 +41,7 @@ import voxmood
 
 WINDOW, HOP = 5.0, 1.0  # length of a window and time from one to the next, in seconds
 STEPS = (1, 2, 5, 10, 30, 60, 300, 900, 3600, 14400)  # possible times between marks, in seconds
+LINE = 3.0  # thickness of a line in pixels
 NOTE = f"Each label covers {WINDOW:g} s. It describes a tone of voice, not what somebody feels."
 COLORS = ["#8d99ae", "#f2b134", "#d1495b", "#3d78b8", "#5c9e6b", "#9467bd", "#e07a3f", "#4fb0ae"]
 
@@ -100,11 +101,12 @@ def microphone(model: voxmood.Model, stopped: Callable[[], bool]) -> Iterator[vo
 
 
 class TimelineView(QWidget):
-    """A chart of the probabilities of each segment over time, stacked on each other."""
+    """A chart of the answers over time: stacked probabilities, or else a line for each number."""
 
-    def __init__(self, labels: tuple[str, ...]) -> None:
+    def __init__(self, labels: tuple[str, ...], *, stacked: bool) -> None:
         super().__init__()
         self.setMouseTracking(True)
+        self.stacked = stacked
         self.colors = dict(zip(labels, map(QColor, COLORS * len(labels)), strict=False))
         self.segments: list[voxmood.Segment] = []
 
@@ -133,6 +135,8 @@ class TimelineView(QWidget):
             return
         edges = self._edges()
         begin, scale = edges[0], area.width() / (edges[-1] - edges[0])
+        numbers = [number for segment in self.segments for number in segment.numbers.values()]
+        low, high = min(0.0, *numbers), max(1.0, *numbers)
         for segment, (left, right) in zip(self.segments, pairwise(edges), strict=True):
             # Columns are a little wider than needed, or gaps would show between them.
             x, width = (left - begin) * scale, (right - left) * scale + 0.5
@@ -140,10 +144,14 @@ class TimelineView(QWidget):
                 painter.fillRect(QRectF(x, area.top(), width, area.height()), empty)
                 continue
             bottom = area.bottom()
-            for label, probability in segment.probabilities.items():
-                height = probability * area.height()
-                painter.fillRect(QRectF(x, bottom - height, width, height), self.colors[label])
-                bottom -= height
+            for label, number in segment.numbers.items():
+                height = (number - low) / (high - low) * area.height()
+                if self.stacked:
+                    bar = QRectF(x, bottom - height, width, height)
+                    bottom -= height
+                else:
+                    bar = QRectF(x, area.bottom() - height - LINE / 2, width, LINE)
+                painter.fillRect(bar, self.colors[label])
         painter.setPen(faint)
         step = next((s for s in STEPS if s * scale > 60), STEPS[-1])
         for second in range(-int(-begin // step) * step, int(edges[-1]) + 1, step):
@@ -153,7 +161,7 @@ class TimelineView(QWidget):
                 painter.drawText(QPointF(x + 3, self.height() - 5), clock(second))
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:  # noqa: N802
-        """Show the probabilities of the column under the pointer."""
+        """Show the numbers of the column under the pointer."""
         if not self.segments:
             return
         edges = self._edges()
@@ -164,8 +172,13 @@ class TimelineView(QWidget):
         if segment.silent:
             lines.append("silence")
         else:
-            lines += [f"{label}: {p:.0%}" for label, p in segment.probabilities.items()]
+            lines += [f"{name}: {shown(segment, n)}" for name, n in segment.numbers.items()]
         QToolTip.showText(event.globalPosition().toPoint(), "\n".join(lines), self)
+
+
+def shown(segment: voxmood.Segment, number: float) -> str:
+    """Return a probability or a value of a segment as text."""
+    return f"{number:.0%}" if segment.values is None else f"{number:.2f}"
 
 
 def clock(seconds: float) -> str:
@@ -190,7 +203,7 @@ class Window(QMainWindow):
         choose.clicked.connect(self.choose)
         self.record = QPushButton("&Record", checkable=True)
         self.record.clicked.connect(self.toggle_recording)
-        self.view = TimelineView(model.labels)
+        self.view = TimelineView(model.labels, stacked=model.bundle.task == "classification")
         self.progress = QProgressBar(textVisible=False, maximumHeight=6, visible=False)
         self.message = QLabel(NOTE, textFormat=Qt.TextFormat.PlainText, wordWrap=True)
         self.legend = {label: QLabel() for label in model.labels}
@@ -286,9 +299,12 @@ class Window(QMainWindow):
     def _show(self, segments: list[voxmood.Segment]) -> None:
         self.view.segments = segments
         self.view.update()
-        heard = [segment.probabilities for segment in segments if not segment.silent]
+        heard = [segment for segment in segments if not segment.silent]
         for label, entry in self.legend.items():
-            mean = f" {np.mean([row[label] for row in heard]):.0%}" if heard else ""
+            mean = ""
+            if heard:
+                numbers = [segment.numbers[label] for segment in heard]
+                mean = f" {shown(heard[0], float(np.mean(numbers)))}"
             color = self.view.colors[label].name()
             entry.setText(f'<span style="color: {color}">■</span> {escape(label)}{mean}')
 

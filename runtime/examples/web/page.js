@@ -40,7 +40,7 @@ function label(file) {
     const prediction = await model.predict(waveform);
     if (!current()) return;
     show(prediction, waveform, file.name, performance.now() - start);
-    say(isSilent(waveform) ? `${file.name} is silent, so its label means nothing.` : "");
+    say(isSilent(waveform) ? `${file.name} is silent, so the answer means nothing.` : "");
   });
 }
 
@@ -118,21 +118,21 @@ function isSilent(waveform) {
   return waveform.every((sample) => Math.abs(sample) < SILENCE);
 }
 
-function show({ label, probabilities }, waveform, source, milliseconds) {
+function show({ label, numbers }, waveform, source, milliseconds) {
   const { sampling_rate: rate, name } = model.bundle;
   element("result").hidden = false;
   element("result").classList.remove("stale");
-  element("label").textContent = label;
+  element("label").textContent = label ?? "";
   element("source").textContent = source;
   element("facts").textContent =
     `${(waveform.length / rate).toFixed(1)} s of audio, labeled in ${Math.round(milliseconds)} ms by ${name} (${model.precision})`;
   element("waveform").firstElementChild.setAttribute("d", outline(waveform, 400));
   for (const row of element("bars").children) {
-    const probability = probabilities.get(row.dataset.label);
+    const number = numbers.get(row.dataset.label);
     row.classList.toggle("first", row.dataset.label === label);
-    row.children[1].style.setProperty("--value", probability);
-    row.children[1].ariaValueNow = probability;
-    row.children[2].textContent = `${(100 * probability).toFixed(1)} %`;
+    row.children[1].style.setProperty("--value", Math.min(1, Math.max(0, number)));
+    row.children[1].ariaValueNow = number;
+    row.children[2].textContent = label === null ? number.toFixed(3) : `${(100 * number).toFixed(1)} %`;
   }
 }
 

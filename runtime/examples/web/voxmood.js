@@ -13,7 +13,8 @@ const MAX_FILE_BYTES = 100e6; // a minute of stereo at 192 kHz in 32-bit samples
  */
 export async function load(url, precision) {
   const bundle = await (await get(`${url}/bundle.json`)).json();
-  if (bundle.schema > 1) throw new VoxmoodError(`has schema ${bundle.schema}, but this page reads schema 1 only.`);
+  if (bundle.schema > 2) throw new VoxmoodError(`has schema ${bundle.schema}, but this page reads schemas up to 2.`);
+  bundle.task ??= "classification"; // of schema 1
   const names = Object.keys(bundle.precisions);
   precision ??= ["int8", "fp32", ...names].find((name) => names.includes(name));
   if (!names.includes(precision)) {
@@ -58,10 +59,11 @@ class Model {
   /**
    * Labels a waveform.
    * @param {Float32Array} waveform mono samples from -1 to 1, at the bundle's sampling rate
-   * @returns {Promise<{label: string, probabilities: Map<string, number>}>}
+   * @returns {Promise<{label: string | null, numbers: Map<string, number>}>} the most probable label
+   *   with the probability of each; of a regression no label, and each value by its name
    */
   async predict(waveform) {
-    const { labels, sampling_rate: rate, min_samples: min, max_samples: max } = this.bundle;
+    const { task, labels, sampling_rate: rate, min_samples: min, max_samples: max } = this.bundle;
     if (waveform.length < min) {
       throw new VoxmoodError(`is too short: ${seconds(waveform.length / rate)}, and the model needs ${seconds(min / rate)}.`);
     }
@@ -72,17 +74,18 @@ class Model {
       throw new VoxmoodError("contains samples that are not finite numbers; export the file again.");
     }
     const { Tensor } = this.#ort;
-    const { probabilities } = await this.#session.run(
+    const output = task === "regression" ? "values" : "probabilities";
+    const outputs = await this.#session.run(
       {
         waveform: new Tensor("float32", waveform.slice(), [1, waveform.length]), // a copy, because it moves to the worker
         lengths: new Tensor("int64", BigInt64Array.of(BigInt(waveform.length)), [1]),
       },
-      ["probabilities"],
+      [output],
     );
-    const values = [...probabilities.data];
+    const values = [...outputs[output].data];
     return {
-      label: labels[values.indexOf(Math.max(...values))],
-      probabilities: new Map(labels.map((label, index) => [label, values[index]])),
+      label: task === "regression" ? null : labels[values.indexOf(Math.max(...values))],
+      numbers: new Map(labels.map((label, index) => [label, values[index]])),
     };
   }
 }

@@ -19,7 +19,7 @@ from itertools import chain
 from pathlib import Path
 
 from voxmood.archive.job import Job
-from voxmood.archive.rows import Entry, Labeler, Row
+from voxmood.archive.rows import BY_LABEL, Entry, Labeler, Row
 from voxmood.archive.sources import Listing, Search, Tally
 from voxmood.archive.table import already_exists, check_same
 from voxmood.engine.threads import default_threads
@@ -128,8 +128,9 @@ def read(row: Row, root: str) -> Row:
 def schema(labeler: Labeler) -> pyarrow.Schema:
     """Return the columns of the output and their types."""
     text, number = pyarrow.string(), pyarrow.float64()
+    by_label = pyarrow.struct([(label, number) for label in labeler.labels])
     types = {
-        "probabilities": pyarrow.struct([(label, number) for label in labeler.labels]),
+        **dict.fromkeys(BY_LABEL, by_label),
         "warnings": pyarrow.list_(text),
         "silent": pyarrow.bool_(),
         **dict.fromkeys(("start", "end", "duration_s"), number),

@@ -13,13 +13,18 @@ from voxmood.audio import AudioSource
 from voxmood.audio.windows import Windows
 from voxmood.errors import VoxmoodError
 from voxmood.model import Model
-from voxmood.results import Segment, rounded, segment_fields
+from voxmood.results import ANSWER_FIELDS, Segment, answer_fields, segment_fields
 
 Row: TypeAlias = dict[str, Any]
 """The values of a row by the name of their column; see `Labeler`."""
 
 FAILURES = (VoxmoodError, OSError, MemoryError)
 """Errors that become a row with an error, and do not end the run."""
+
+
+BY_LABEL = {"probabilities": "probability_", "values": "value_"}
+"""The values of a row that hold a number for each label, which CSV puts into columns; and what stands
+in front of a label that has the name of another column."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +45,9 @@ class Entry:
 class Labeler:
     """A model that answers with rows; a recording that it cannot label gets a row with an error.
 
-    A row has `path`, `label`, `probabilities` by label, `duration_s`, `warnings` and `error`. With
-    windows, a row describes a segment and has `start`, `end` and `silent` instead of `duration_s`.
+    A row has `path`, `label`, `probabilities` by label, `duration_s`, `warnings` and `error`. Of a
+    regression it has `values` by name instead of `label` and `probabilities`. With windows, a row
+    describes a segment and has `start`, `end` and `silent` instead of `duration_s`.
     The columns of manifests follow. A recording with an error has one row, in which the values
     that the model would have given are None.
 
@@ -50,8 +56,8 @@ class Labeler:
         windows: length and hop in seconds, as `Model.timeline` takes them; None labels whole
             recordings.
         columns: columns of the manifests. A column that has the name of another column or of a
-            label gets `manifest_` in front of its name. In CSV, where each label has a column, a
-            label that has the name of another column gets `probability_` in front of it.
+            label gets `manifest_` in front of its name. In CSV, where each label or value has a column,
+            one that has the name of another column gets `probability_` or `value_` in front of it.
 
     Raises:
         AudioError: the model does not take such windows.
@@ -67,10 +73,11 @@ class Labeler:
         self._windows = windows
         if windows:
             Windows(*windows, model.bundle)
-        of_segment = ("start", "end", "label", "probabilities", "silent")
-        answers = of_segment if windows else ("label", "probabilities", "duration_s")
+        answers = ANSWER_FIELDS[model.bundle.task]
+        answers = ("start", "end", *answers, "silent") if windows else (*answers, "duration_s")
         own = ("path", *answers, "warnings", "error")
-        of_labels = _free_names("probability_", model.labels, {*own}).values()
+        (prefix,) = (prefix for name, prefix in BY_LABEL.items() if name in own)
+        of_labels = _free_names(prefix, model.labels, {*own}).values()
         self._carried = _free_names("manifest_", columns, {*own, *of_labels})
         self.fields = (*own, *self._carried.values())
         """The names of the values of a row, in order."""
@@ -92,8 +99,7 @@ class Labeler:
         except FAILURES as error:
             return [self.failed(entry, error)]
         answers = {
-            "label": prediction.label,
-            "probabilities": rounded(prediction.probabilities),
+            **answer_fields(prediction),
             "duration_s": round(prediction.duration, 3),
         }
         return [self._row(entry, answers, prediction.warnings)]
@@ -154,7 +160,7 @@ def as_json(row: Row) -> str:
 
 
 def as_csv(row: Row, labels: Sequence[str]) -> str:
-    """Return a row as a line of CSV, in which each label has a column of its own."""
+    """Return a row as a line of CSV, in which each label or value has a column of its own."""
     text = io.StringIO()
     csv.writer(text).writerow(_cells(row, labels))
     # The writer ends lines by CR LF, because it then quotes cells that hold CR or LF.
@@ -164,13 +170,15 @@ def as_csv(row: Row, labels: Sequence[str]) -> str:
 def csv_head(fields: Sequence[str], labels: Sequence[str]) -> str:
     """Return the header line of CSV, which names the columns of `as_csv`."""
     names: Row = {name: name for name in fields}
-    of_labels = _free_names("probability_", labels, {*fields})
-    return as_csv(names | {"probabilities": of_labels}, labels)
+    for name, prefix in BY_LABEL.items():
+        if name in names:
+            names[name] = _free_names(prefix, labels, {*fields})
+    return as_csv(names, labels)
 
 
 def _cells(row: Row, labels: Sequence[str]) -> Iterator[Any]:
     for name, value in row.items():
-        if name == "probabilities":
+        if name in BY_LABEL:
             yield from value.values() if value else [None] * len(labels)
         elif isinstance(value, list):
             yield "; ".join(value)

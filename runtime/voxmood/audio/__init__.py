@@ -14,7 +14,7 @@ Unusual audio is treated as follows. Warnings are those of the prediction; error
 |---|---|
 | NaN or infinite samples, or samples beyond ±2^31 | error |
 | samples beyond ±1 | taken as they are; from ±2 on with a warning, since lossy codecs overshoot |
-| silence, or a constant (DC) | labeled, with a warning that the label means nothing |
+| silence, or a constant (DC) | labeled, with a warning that the answer means nothing |
 | stereo whose channels cancel each other when averaged | labeled, with a warning |
 | one sample, or fewer than the model takes | error |
 | an empty file, or a header without samples | error |

@@ -14,11 +14,20 @@ from typing import Any
 
 from voxmood.errors import BundleError, MissingFileError
 
-SCHEMA = 1
-"""The version of `bundle.json` that this release writes; it reads this and every older one."""
+SCHEMA = 2
+"""The version of `bundle.json` that this release writes; it reads this and every older one. What
+2 added is the task."""
 
 DESCRIPTION = "bundle.json"
 PRECISIONS = ("fp32", "fp16", "int8")
+OUTPUTS = {
+    "classification": ("logits", "probabilities", "embedding"),
+    "multilabel": ("logits", "probabilities", "embedding"),
+    "regression": ("values", "embedding"),
+}
+"""The outputs of a graph by what the model does: it chooses one label (softmax), says of each label
+whether it holds (sigmoid), or gives named values."""
+
 NORMALIZATIONS = ("zero-mean-unit-variance", "none")
 KEYS = {"normalization": "normalisation", "license": "licence"}
 """For each attribute of `Bundle` that `bundle.json` and the graphs' metadata call something else,
@@ -74,7 +83,8 @@ class Bundle:
 
     Attributes:
         name: the name of the model.
-        labels: the labels, in the order of the logits.
+        labels: the labels, or the names of a regression's values, in the order of the logits.
+        task: what the model does, one of `OUTPUTS`; `classification` in schema 1.
         sampling_rate: the sampling rate of the waveform that the graph takes, in Hz.
         normalization: how the graph normalizes each clip first; one of `NORMALIZATIONS`.
         min_samples: the length of the shortest clip that the model takes, in samples.
@@ -88,10 +98,12 @@ class Bundle:
         session_options: configuration entries of ONNX Runtime that suit the model; only those of
             `SESSION_OPTIONS` are allowed.
         precisions: the precisions in the bundle, by name; each is one of `PRECISIONS`.
+        schema: the version of `bundle.json`.
     """
 
     name: str
     labels: tuple[str, ...]
+    task: str
     sampling_rate: int
     normalization: str
     min_samples: int
@@ -103,11 +115,13 @@ class Bundle:
     tools: Mapping[str, str]
     session_options: Mapping[str, str]
     precisions: Mapping[str, Precision]
+    schema: int = SCHEMA
 
     def metadata(self) -> dict[str, str]:
         """Return the `metadata_props` of each ONNX file, with which it can be used alone."""
         return {
-            "voxmood.schema": str(SCHEMA),
+            "voxmood.schema": str(self.schema),
+            **({"voxmood.task": self.task} if self.schema > 1 else {}),
             "voxmood.labels": json.dumps(self.labels, ensure_ascii=False),
             "voxmood.sampling_rate": str(self.sampling_rate),
             f"voxmood.{KEYS['normalization']}": self.normalization,
@@ -120,7 +134,10 @@ class Bundle:
     def to_json(self) -> str:
         """Return the text of `bundle.json`."""
         content = {KEYS.get(name, name): value for name, value in asdict(self).items()}
-        return json.dumps({"schema": SCHEMA, **content}, indent=2, ensure_ascii=False) + "\n"
+        if self.schema == 1:
+            del content["task"]
+        content = {"schema": content.pop("schema"), **content}
+        return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
 def model_file(precision: str) -> str:
@@ -207,9 +224,15 @@ def _parse(content: Any) -> Bundle:
         raise _InvalidFieldError("labels must be a list of strings")
     if len(set(labels)) < len(labels) or len(labels) > MAX_LABELS:
         raise _InvalidFieldError(f"labels must differ, and there may be at most {MAX_LABELS}")
+    if schema < 1:
+        raise _InvalidFieldError(f"schema {schema} does not exist")
+    task = _get(content, "task", str) if schema > 1 else "classification"
+    if task not in OUTPUTS:
+        raise _InvalidFieldError(f"task {task!r} is not one of {', '.join(OUTPUTS)}")
     bundle = Bundle(
         name=_get(content, "name", str),
         labels=tuple(labels),
+        task=task,
         sampling_rate=_get(content, "sampling_rate", int),
         normalization=_get(content, KEYS["normalization"], str),
         min_samples=_get(content, "min_samples", int),
@@ -224,6 +247,7 @@ def _parse(content: Any) -> Bundle:
             name: _parse_precision(name, entry)
             for name, entry in _get(content, "precisions", dict).items()
         },
+        schema=schema,
     )
     if bundle.normalization not in NORMALIZATIONS:
         raise _InvalidFieldError(f"{KEYS['normalization']} {bundle.normalization!r} is not known")

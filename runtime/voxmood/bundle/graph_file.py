@@ -23,10 +23,10 @@ OPERATORS = {
     "": {
         "Add", "Cast", "Clip", "Concat", "Constant", "ConstantOfShape", "Conv", "DequantizeLinear",
         "Div", "DynamicQuantizeLinear", "Equal", "Expand", "Floor", "Gather", "Gelu", "Gemm",
-        "GreaterOrEqual", "Identity", "LayerNormalization", "Less", "MatMul", "Max", "Mul", "Pad",
-        "QuantizeLinear", "Range", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "Reshape",
-        "Shape", "Sigmoid", "Slice", "Softmax", "Split", "Sqrt", "Squeeze", "Sub", "Tile",
-        "Transpose", "Unsqueeze", "Where",
+        "Greater", "GreaterOrEqual", "Identity", "LayerNormalization", "Less", "MatMul", "Max",
+        "Mul", "Pad", "QuantizeLinear", "Range", "ReduceMax", "ReduceMean", "ReduceMin",
+        "ReduceSum", "Reshape", "Shape", "Sigmoid", "Slice", "Softmax", "Split", "Sqrt", "Squeeze",
+        "Sub", "Tanh", "Tile", "Transpose", "Unsqueeze", "Where",
     },
     "com.microsoft": {"MatMulIntegerToFloat", "MultiHeadAttention"},
 }  # fmt: skip

@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="CSV file that lists the recordings to compare in its column path, which is relative "
         "to DIR, or without --audio to the folder of the CSV file; - is standard input, whose "
         "paths are relative to the current folder. With a column label, the accuracy is reported "
-        "too.",
+        "too; of a regression, with columns of its values, their CCC.",
     )
     add_bounds(parser, MIN_AGREEMENT)
     parser.add_argument(

@@ -78,7 +78,8 @@ def run(options: argparse.Namespace) -> int:
     _print_section(
         f"{bundle.name} ({path})",
         {
-            "labels": ", ".join(bundle.labels),
+            "task": bundle.task,
+            "values" if bundle.task == "regression" else "labels": ", ".join(bundle.labels),
             "takes": f"{shortest:.3f} to {longest:g} s, {bundle.sampling_rate} Hz",
             "architecture": bundle.architecture,
             "source": f"{bundle.checkpoint} {bundle.revision}".strip(),

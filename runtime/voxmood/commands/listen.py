@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from voxmood.commands.options import add_model, add_windows, load
-from voxmood.commands.terminal.display import bars, segment_json, segment_text, span
+from voxmood.commands.terminal.display import bars, numbers, segment_json, segment_text, span
 from voxmood.errors import AudioError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -204,12 +204,15 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _panel(segment: Segment, dropped: int) -> list[str]:
-    """Return the lines of the display; in silence all bars are empty."""
-    if segment.silent:
-        mood, probabilities = "silence", dict.fromkeys(segment.probabilities, 0.0)
+    """Return the lines of the display; in silence all bars are empty, and values are left out."""
+    mood = "silence" if segment.silent else segment.label or ""
+    head = f"{span(segment)}  {mood}".rstrip()
+    if segment.values is not None:
+        lines = [head, *([] if segment.silent else numbers(segment.values))]
     else:
-        mood, probabilities = segment.label, dict(segment.probabilities)
-    lines = [f"{span(segment)}  {mood}", *bars(probabilities)]
+        probabilities = segment.probabilities or {}
+        empty = dict.fromkeys(probabilities, 0.0)
+        lines = [head, *bars(empty if segment.silent else probabilities)]
     if dropped:
         lines.append(_behind(dropped))
     return lines

@@ -118,21 +118,21 @@ def add_bounds(parser: argparse.ArgumentParser, min_agreement: float | None) -> 
         type=share,
         default=min_agreement,
         metavar="SHARE",
-        help="Least share of recordings that must get the same label, from 0 to 1 (default: "
-        f"{default}).",
+        help="Least share of recordings that must get the same label, from 0 to 1; of a "
+        f"regression, the least CCC of each value (default: {default}).",
     )
     parser.add_argument(
         "--max-drift",
         type=share,
         metavar="P",
-        help="Largest allowed |Δprobability| of any label (default: no bound).",
+        help="Largest allowed |Δ| of any probability or value (default: no bound).",
     )
     parser.add_argument(
         "--min-sqnr",
         type=finite,
         metavar="DB",
-        help="Least signal-to-quantization-noise ratio of centered logits in dB (default: no "
-        "bound).",
+        help="Least signal-to-quantization-noise ratio of centered logits or values in dB "
+        "(default: no bound).",
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from voxmood.commands.options import add_model, load, named, open_source
 from voxmood.commands.terminal.console import complain, quiet_libraries
-from voxmood.commands.terminal.display import bars
+from voxmood.commands.terminal.display import bars, numbers
 
 if TYPE_CHECKING:
     from voxmood.archive.rows import Row
@@ -52,6 +52,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _as_text(row: Row) -> str:
-    head = f"{row['path']}: {row['label']} ({row['duration_s']:.1f} s)"
-    warnings = [f"  warning: {warning}" for warning in row["warnings"]]
-    return "\n".join([head, *bars(row["probabilities"]), *warnings])
+    seconds = f"({row['duration_s']:.1f} s)"
+    if "values" in row:
+        lines = [f"{row['path']}: {seconds}", *numbers(row["values"])]
+    else:
+        lines = [f"{row['path']}: {row['label']} {seconds}", *bars(row["probabilities"])]
+    return "\n".join([*lines, *(f"  warning: {warning}" for warning in row["warnings"])])

@@ -98,7 +98,7 @@ def run(options: argparse.Namespace) -> int:
         except FAILURES as error:
             return fail(error)
         segments: list[Segment] = []
-        labels = Counter[str]()
+        summary = Summary()
         # tqdm writes to standard error; with disable=None, only if that is a terminal.
         with tqdm(
             total=timeline.duration,
@@ -111,11 +111,11 @@ def run(options: argparse.Namespace) -> int:
                     return fail(segment)
                 show(labeler.segment(entry, segment, timeline.warnings), segment_text(segment))
                 progress.update(segment.end - progress.n)
-                labels["silence" if segment.silent else segment.label] += 1
+                summary.add(segment)
                 if options.plot:
                     segments.append(segment)
         if not (options.json or options.csv):
-            print(_summary(labels))
+            print(summary.text())
         for warning in timeline.warnings:
             complain(f"{options.file}: warning: {warning}")
         if options.plot:
@@ -161,9 +161,31 @@ def _until_it_fails(timeline: Timeline) -> Iterator[Segment | Exception]:
         yield failure
 
 
-def _summary(labels: Counter[str]) -> str:
-    shares = (f"{label} {count / labels.total():.0%}" for label, count in labels.most_common())
-    return f"{labels.total()} segments: {', '.join(shares)}"
+class Summary:
+    """The shares of the labels of a timeline, or the means of the values of a regression."""
+
+    def __init__(self) -> None:
+        self._labels = Counter[str]()
+        self._sums = dict[str, float]()
+        self._count = self._heard = 0
+
+    def add(self, segment: Segment) -> None:
+        """Count a segment."""
+        self._count += 1
+        if segment.silent:
+            self._labels["silence"] += 1
+        elif segment.values is None:
+            self._labels[segment.label or ""] += 1
+        else:
+            self._heard += 1
+            for name, value in segment.values.items():
+                self._sums[name] = self._sums.get(name, 0.0) + value
+
+    def text(self) -> str:
+        """Return the summary as one line."""
+        shares = [f"{label} {n / self._count:.0%}" for label, n in self._labels.most_common()]
+        means = [f"mean {name} {total / self._heard:.3f}" for name, total in self._sums.items()]
+        return f"{self._count} segments: {', '.join(means + shares)}"
 
 
 def _picture(text: str) -> Path:

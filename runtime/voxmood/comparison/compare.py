@@ -22,6 +22,9 @@ from voxmood.files import check_outputs
 from voxmood.model import Model, load
 from voxmood.results import Prediction
 
+JOIN = " + "
+"""What stands between the labels of a multilabel model."""
+
 
 @dataclass(frozen=True)
 class Changed:
@@ -29,12 +32,13 @@ class Changed:
 
     Attributes:
         file: name of the recording.
-        reference: label that the reference gives.
-        candidate: label that the candidate gives.
+        reference: label that the reference gives; of a multilabel model all labels, joined by `+`.
+        candidate: label that the candidate gives, in the same way.
         reference_probabilities: probability of each label according to the reference.
         candidate_probabilities: probability of each label according to the candidate.
-        margin: difference between the probabilities of the reference's two most probable labels;
-            if it is small, the reference itself was undecided.
+        margin: difference between the probabilities of the reference's two most probable labels; of
+            a multilabel model, how far the farthest label that changed was from one half. If it is
+            small, the reference itself was undecided.
         label: the true label, or None if it is not known.
     """
 
@@ -49,14 +53,21 @@ class Changed:
     def row(self) -> list[str]:
         """Return a row of the report, with both labels' probabilities according to each model."""
 
-        def answer(probabilities: Mapping[str, float], mine: str, other: str) -> str:
-            return f"{mine} {probabilities[mine]:.1%}, {other} {probabilities[other]:.1%}"
+        def labels(text: str) -> set[str]:
+            return {text} if text in self.reference_probabilities else {*text.split(JOIN)}
+
+        mine, other = labels(self.reference), labels(self.candidate)
+        changed = [label for label in self.reference_probabilities if label in mine ^ other]
+
+        def answer(probabilities: Mapping[str, float], first: set[str]) -> str:
+            ordered = sorted(changed, key=lambda label: label not in first)
+            return ", ".join(f"{label} {probabilities[label]:.1%}" for label in ordered)
 
         truth = [] if self.label is None else [self.label]
         return [
             self.file,
-            answer(self.reference_probabilities, self.reference, self.candidate),
-            answer(self.candidate_probabilities, self.candidate, self.reference),
+            answer(self.reference_probabilities, mine),
+            answer(self.candidate_probabilities, other),
             f"{self.margin:.1%}",
             *truth,
         ]
@@ -145,10 +156,14 @@ def compare(
         audio: a folder of recordings; required unless there is a manifest.
         manifest: a CSV file whose column `path` names the recordings to compare, relative to
             `audio`, or to the folder of the CSV file if `audio` is None. A column `label`, if there
-            is one, holds the true labels; see `voxmood.audio.listing.read_manifest`.
-        min_agreement: lower bound of the share of recordings with the same label.
-        max_drift: upper bound of |Δprobability| over all labels and recordings.
-        min_sqnr: lower bound of the signal-to-quantization-noise ratio of centered logits, in dB.
+            is one, holds the true labels; see `voxmood.audio.listing.read_manifest`. Of a
+            regression, the columns with the names of its values hold the true values.
+        min_agreement: lower bound of the share of recordings with the same label; of a regression,
+            of the concordance correlation coefficient of each value.
+        max_drift: upper bound of |Δprobability|, or of |Δ| of values, over all labels and
+            recordings.
+        min_sqnr: lower bound of the signal-to-quantization-noise ratio of centered logits, or of
+            values, in dB.
         max_unreadable: number of recordings that may be missing or unreadable.
         provider: the execution provider of the candidate, as `voxmood.load` takes it; the reference
             runs on the CPU.
@@ -175,7 +190,10 @@ def compare(
         check_outputs([Path(output) for output in outputs], inputs)
     place = str(manifest if audio is None else Path(audio))
     names, models = _load_both(reference, candidate, provider, device, threads)
-    _check_labels(str(manifest), recordings, models[0].labels)
+    if models[0].bundle.task == "classification":
+        _check_labels(str(manifest), recordings, models[0].labels)
+    elif models[0].bundle.task == "regression":
+        _check_values(str(manifest), recordings, models[0].labels)
 
     from tqdm import tqdm  # imported late, since `import voxmood` must be quick
 
@@ -200,30 +218,40 @@ def compare(
             f"{name}: {cause}"
         )
     by_model = list(zip(*answers, strict=True))
+    task, labels = models[0].bundle.task, models[0].labels
     logits = [np.stack([answer.logits for answer in each]) for each in by_model]
-    probabilities = [
-        np.array([list(answer.probabilities.values()) for answer in each]) for each in by_model
-    ]
+    numbers = [np.array([list(answer.numbers.values()) for answer in each]) for each in by_model]
+    if task == "regression":
+        truth = _against_values(compared, labels, logits)
+    elif task == "classification":
+        truth = _against_truth(
+            [recording.label for recording in compared],
+            *([answer.label or "" for answer in each] for each in by_model),
+        )
+    else:
+        truth = []
     measures = [
         *measure_difference(
-            *logits,
-            *probabilities,
+            (logits[0], logits[1]),
+            (numbers[0], numbers[1]),
+            task,
+            labels,
             min_agreement=min_agreement,
             max_drift=max_drift,
             min_sqnr=min_sqnr,
         ),
-        *_against_truth(
-            [recording.label for recording in compared],
-            *([answer.label for answer in each] for each in by_model),
-        ),
+        *truth,
         Measure("unreadable recordings", len(unreadable), at_most=max_unreadable),
     ]
-    same = metrics.same_label(*logits)
-    changed = [
-        _changed(recording, *pair)
-        for recording, pair, kept in zip(compared, answers, same, strict=True)
-        if not kept
-    ]
+    changed = []
+    if task != "regression":
+        same = metrics.same_label(logits[0], logits[1], task)
+        describe = _changed_set if task == "multilabel" else _changed
+        changed = [
+            describe(recording, *pair)
+            for recording, pair, kept in zip(compared, answers, same, strict=True)
+            if not kept
+        ]
     return Comparison(
         reference=names[0],
         candidate=names[1],
@@ -238,10 +266,10 @@ def compare(
 
 
 def measure_difference(
-    reference_logits: npt.ArrayLike,
-    candidate_logits: npt.ArrayLike,
-    reference_probabilities: npt.ArrayLike,
-    candidate_probabilities: npt.ArrayLike,
+    logits: tuple[npt.ArrayLike, npt.ArrayLike],
+    numbers: tuple[npt.ArrayLike, npt.ArrayLike],
+    task: str,
+    names: Sequence[str],
     *,
     min_agreement: float | None = None,
     max_drift: float | None = None,
@@ -250,33 +278,41 @@ def measure_difference(
     """Measure how far a model's answers are from those of a reference.
 
     Args:
-        reference_logits: logits of the reference [clips, labels].
-        candidate_logits: logits of the model, of the same shape.
-        reference_probabilities: probabilities of the reference, of the same shape.
-        candidate_probabilities: probabilities of the model, of the same shape.
-        min_agreement: lower bound of the share of clips with the same label.
-        max_drift: upper bound of |Δprobability|.
+        logits: logits of the reference and of the model [clips, labels]; of a regression, values.
+        numbers: their probabilities, of the same shape; of a regression, their values.
+        task: what both models do, one of `voxmood.bundle.description.OUTPUTS`.
+        names: the labels, or the names of the values.
+        min_agreement: lower bound of the share of clips with the same label; of a regression, of
+            the concordance correlation coefficient of each value.
+        max_drift: upper bound of |Δprobability|; of a regression, of |Δ| of a value.
         min_sqnr: lower bound of the signal-to-quantization-noise ratio in dB.
     """
-    same = metrics.same_label(reference_logits, candidate_logits)
-    largest, mean = metrics.drift(reference_probabilities, candidate_probabilities)
-    outputs = (reference_logits, candidate_logits, reference_probabilities, candidate_probabilities)
-    finite = np.all([np.isfinite(output).all(axis=-1) for output in outputs], axis=0)
+    first, second = map(np.asarray, logits)
+    finite = np.all([np.isfinite(output).all(axis=-1) for output in logits + numbers], axis=0)
+    if task == "regression":
+        agreement = [
+            Measure(
+                f"CCC of {name}", metrics.ccc(first[:, i], second[:, i]), at_least=min_agreement
+            )
+            for i, name in enumerate(names)
+        ]
+        kind, signal = "difference of a value", "values"
+    else:
+        same = metrics.same_label(first, second, task)
+        interval = metrics.wilson(int(same.sum()), len(same))
+        share = float(same.mean())
+        agreement = [
+            Measure("label agreement", share, at_least=min_agreement, unit="%", interval=interval)
+        ]
+        kind = "probability drift"
+        signal = "centred logits" if task == "classification" else "logits"
+    largest, mean = metrics.drift(*numbers)
     return [
+        *agreement,
+        Measure(f"largest {kind}", largest, at_most=max_drift),
+        Measure(f"mean {kind}", mean),
         Measure(
-            "label agreement",
-            float(same.mean()),
-            at_least=min_agreement,
-            unit="%",
-            interval=metrics.wilson(int(same.sum()), len(same)),
-        ),
-        Measure("largest probability drift", largest, at_most=max_drift),
-        Measure("mean probability drift", mean),
-        Measure(
-            "SQNR of centred logits",
-            metrics.sqnr(reference_logits, candidate_logits),
-            at_least=min_sqnr,
-            unit="dB",
+            f"SQNR of {signal}", metrics.sqnr(first, second, task), at_least=min_sqnr, unit="dB"
         ),
         Measure("answers that are not finite", int((~finite).sum()), at_most=0),
     ]
@@ -306,7 +342,7 @@ def _load_both(
             "as in BUNDLE@fp32 BUNDLE@int8."
         )
     first, second = (model.bundle for model in models)
-    for key in ("labels", "sampling_rate", "architecture"):
+    for key in ("task", "labels", "sampling_rate", "architecture"):
         values = [getattr(bundle, key) for bundle in (first, second)]
         if values[0] != values[1]:
             texts = [", ".join(each) if isinstance(each, tuple) else str(each) for each in values]
@@ -327,6 +363,41 @@ def _check_labels(manifest: str, recordings: Sequence[Recording], labels: Sequen
         )
 
 
+def _check_values(manifest: str, recordings: Sequence[Recording], names: Sequence[str]) -> None:
+    for recording in recordings:
+        for name in names:
+            text = recording.columns.get(name)
+            if text is not None and _number(text) is None:
+                raise ManifestError(
+                    f"{manifest}: {recording.name} has {text[:40]!r} as its {name}; write a number."
+                )
+
+
+def _number(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if np.isfinite(number) else None
+
+
+def _against_values(
+    recordings: Sequence[Recording], names: Sequence[str], values: Sequence[npt.NDArray[np.float32]]
+) -> list[Measure]:
+    """Return the measures of the values that every recording states in a column of their name."""
+    measures = []
+    for index, name in enumerate(names):
+        truth = [_number(recording.columns.get(name, "")) for recording in recordings]
+        if None in truth:
+            continue
+        for model, found in zip(("reference", "candidate"), values, strict=True):
+            numbers = np.array(truth, np.float64)
+            measures.append(
+                Measure(f"CCC of {model} to true {name}", metrics.ccc(numbers, found[:, index]))
+            )
+    return measures
+
+
 def _against_truth(
     truth: Sequence[str | None], reference: Sequence[str], candidate: Sequence[str]
 ) -> list[Measure]:
@@ -345,13 +416,29 @@ def _against_truth(
 
 
 def _changed(recording: Recording, reference: Prediction, candidate: Prediction) -> Changed:
-    top = sorted(reference.probabilities.values())[-2:]
+    top = sorted(reference.numbers.values())[-2:]
     return Changed(
         file=recording.name,
-        reference=reference.label,
-        candidate=candidate.label,
-        reference_probabilities=reference.probabilities,
-        candidate_probabilities=candidate.probabilities,
+        reference=reference.label or "",
+        candidate=candidate.label or "",
+        reference_probabilities=reference.numbers,
+        candidate_probabilities=candidate.numbers,
         margin=top[-1] - top[0],
+        label=recording.label,
+    )
+
+
+def _changed_set(recording: Recording, reference: Prediction, candidate: Prediction) -> Changed:
+    """Return the same of a multilabel model, of which several labels may be true."""
+    first, second = reference.numbers, candidate.numbers
+    sets = [[label for label, p in each.items() if p > 0.5] for each in (first, second)]
+    changed = {*sets[0]} ^ {*sets[1]}
+    return Changed(
+        file=recording.name,
+        reference=JOIN.join(sets[0]),
+        candidate=JOIN.join(sets[1]),
+        reference_probabilities=first,
+        candidate_probabilities=second,
+        margin=max((abs(first[label] - 0.5) for label in changed), default=0.0),
         label=recording.label,
     )

@@ -8,23 +8,53 @@ import numpy as np
 import numpy.typing as npt
 
 
-def sqnr(reference: npt.ArrayLike, candidate: npt.ArrayLike) -> float:
-    """Return the signal-to-quantization-noise ratio of centered logits in dB.
+def sqnr(reference: npt.ArrayLike, candidate: npt.ArrayLike, task: str = "classification") -> float:
+    """Return the signal-to-quantization-noise ratio of logits or values in dB.
 
-    The logits of each clip are centered over its labels first, because softmax ignores a constant
-    that is added to all of them.
+    What carries no information is not part of the signal:
+
+    - of a classification, what is common to the logits of a clip, which softmax ignores. It is not
+      part of the noise either;
+    - of a regression, the mean of each value over the clips.
 
     Args:
-        reference: logits [clips, labels].
-        candidate: logits of the same clips.
+        reference: logits or values [clips, labels].
+        candidate: those of the same clips.
+        task: what the model does, one of `voxmood.bundle.description.OUTPUTS`.
 
     Returns:
         10 log10(signal power / noise power); infinity if both agree to the bit.
     """
-    signal = centered(reference)
-    noise = centered(candidate) - signal
-    power = float((noise**2).sum())
-    return float("inf") if power == 0 else 10 * float(np.log10((signal**2).sum() / power))
+    signal, other = np.asarray(reference, np.float64), np.asarray(candidate, np.float64)
+    if task == "classification":
+        signal, other = centered(signal), centered(other)
+    power = float(((other - signal) ** 2).sum())
+    if task == "regression":
+        signal = signal - signal.mean(axis=0)
+    if power == 0:
+        return float("inf")
+    with np.errstate(divide="ignore"):  # a single clip has no signal about its mean
+        return 10 * float(np.log10((signal**2).sum() / power))
+
+
+def ccc(reference: npt.ArrayLike, candidate: npt.ArrayLike) -> float | None:
+    """Return the concordance correlation coefficient of Lin (Biometrics 45, 1989).
+
+    It is the correlation, lowered by what the means and the deviations differ.
+
+    Args:
+        reference: numbers [clips].
+        candidate: numbers of the same clips.
+
+    Returns:
+        1 where all are equal; None where it is not defined: of fewer than two clips.
+    """
+    one, other = np.asarray(reference, np.float64), np.asarray(candidate, np.float64)
+    if len(one) < 2:
+        return None
+    apart = one.var() + other.var() + (one.mean() - other.mean()) ** 2
+    together = 2 * ((one - one.mean()) * (other - other.mean())).mean()
+    return float(together / apart) if apart > 0 else 1.0
 
 
 def centered(logits: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -34,19 +64,28 @@ def centered(logits: npt.ArrayLike) -> npt.NDArray[np.float64]:
     return values - mean
 
 
-def same_label(reference: npt.ArrayLike, candidate: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+def same_label(
+    reference: npt.ArrayLike, candidate: npt.ArrayLike, task: str = "classification"
+) -> npt.NDArray[np.bool_]:
     """Return for each clip whether two sets of logits [clips, labels] give the same label.
 
+    Of a multilabel model all labels must be the same: those with a probability above one half.
     Logits that are not finite never count as the same label.
     """
-    finite = np.isfinite(reference).all(axis=-1) & np.isfinite(candidate).all(axis=-1)
-    same: npt.NDArray[np.bool_] = np.argmax(reference, axis=-1) == np.argmax(candidate, axis=-1)
-    return same & finite
+    one, other = np.asarray(reference), np.asarray(candidate)
+    finite = np.isfinite(one).all(axis=-1) & np.isfinite(other).all(axis=-1)
+    if task == "multilabel":
+        same = ((one > 0) == (other > 0)).all(axis=-1)
+    else:
+        same = np.argmax(one, axis=-1) == np.argmax(other, axis=-1)
+    return np.asarray(same & finite)
 
 
-def agreement(reference: npt.ArrayLike, candidate: npt.ArrayLike) -> float:
+def agreement(
+    reference: npt.ArrayLike, candidate: npt.ArrayLike, task: str = "classification"
+) -> float:
     """Return the share of clips on which two sets of logits [clips, labels] give one label."""
-    return float(same_label(reference, candidate).mean())
+    return float(same_label(reference, candidate, task).mean())
 
 
 def wilson(successes: int, trials: int) -> tuple[float, float]:
@@ -70,7 +109,7 @@ def wilson(successes: int, trials: int) -> tuple[float, float]:
 
 
 def drift(reference: npt.ArrayLike, candidate: npt.ArrayLike) -> tuple[float, float]:
-    """Return the largest and the mean |Δprobability| of two sets [clips, labels]."""
+    """Return the largest and the mean |Δ| of two sets of numbers [clips, labels]."""
     change = np.abs(np.subtract(candidate, reference, dtype=np.float64))
     return float(change.max()), float(change.mean())
 

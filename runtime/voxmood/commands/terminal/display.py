@@ -11,6 +11,12 @@ BAR_WIDTH = 30
 """Length of the bar of probability 1, in characters."""
 
 
+def numbers(values: Mapping[str, float]) -> list[str]:
+    """Return one line for each value of a regression, with its name."""
+    width = max(map(len, values))
+    return [f"  {name:<{width}} {value:>7.3f}" for name, value in values.items()]
+
+
 def bars(probabilities: Mapping[str, float]) -> list[str]:
     """Return one line for each label, with its probability and a bar."""
     width = max(map(len, probabilities))
@@ -26,8 +32,12 @@ def segment_text(segment: Segment) -> str:
     """Return a segment as one line for people to read."""
     if segment.silent:
         return f"{span(segment)}  silence"
-    width = max(map(len, segment.probabilities))
-    return f"{span(segment)}  {_bar(segment.label, width, segment.probabilities[segment.label])}"
+    if segment.values is not None:
+        named = (f"{name} {value:.3f}" for name, value in segment.values.items())
+        return f"{span(segment)}  {', '.join(named)}"
+    label, probabilities = segment.label or "", segment.probabilities or {}
+    width = max(map(len, probabilities))
+    return f"{span(segment)}  {_bar(label, width, probabilities[label])}"
 
 
 def span(segment: Segment) -> str:

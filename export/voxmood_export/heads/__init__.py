@@ -1,0 +1,15 @@
+"""Heads: what turns hidden states into answers, each recognized by the names of its weights.
+
+To add a head, write a module with a sub-class of `Head`, add it to `HEADS`, and test it as
+`tests/export/test_heads.py` does. The runtime loads graphs of known operators only; if the head has
+another one, add it to the list in the `graph_file.py` of `voxmood`.
+"""
+
+from voxmood_export.heads.base import Head, HeadForm
+from voxmood_export.heads.dense_tanh import DenseOutProj, DenseOutput
+from voxmood_export.heads.superb import Superb
+
+HEADS: list[type[Head]] = [Superb, DenseOutProj, DenseOutput]
+"""The known heads."""
+
+__all__ = ["HEADS", "Head", "HeadForm"]

@@ -1,0 +1,92 @@
+"""What all heads have in common.
+
+Shapes: B clips, T frames, D hidden size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from torch import Tensor, nn
+from transformers import PretrainedConfig
+
+
+class Head(nn.Module):
+    """The base of all heads: one in the layout of a checkpoint, as its authors compute it.
+
+    A sub-class is made from the configuration of the checkpoint. The names and shapes of its
+    parameters are those of the checkpoint's weights, and the head is recognized by them.
+
+    Attributes:
+        title: what the head is called in messages.
+        label_layer: the linear layer whose outputs are the logits.
+        every_layer: whether the head takes the hidden states of all layers, or the last ones alone.
+    """
+
+    title: ClassVar[str]
+    label_layer: ClassVar[str]
+    every_layer: ClassVar[bool] = False
+
+    def __init__(self, config: PretrainedConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    @classmethod
+    def complaint(cls, config: PretrainedConfig) -> str:
+        """Return why the head does not support a configuration; "" if it does."""
+        return ""
+
+    def forward(self, states: Sequence[Tensor]) -> Tensor:
+        """Return logits [B, labels].
+
+        Args:
+            states: hidden states [B, T, D] without padding: what each layer takes, then what the
+                encoder gives; the last ones alone unless `every_layer` is set.
+        """
+        raise NotImplementedError
+
+    def form(self, task: str) -> HeadForm:
+        """Return the head's inference form, which computes the same."""
+        raise NotImplementedError
+
+
+class HeadForm(nn.Module):
+    """The base of all inference forms of heads.
+
+    Attributes:
+        every_layer: as in `Head`.
+        corrected: an output of the graph that int8 shifts, and the bias in the head that shifts it
+            as well; int8 corrects the bias.
+        embedding_width: the size of the embedding, which is what the last layer takes.
+    """
+
+    every_layer: ClassVar[bool] = False
+    corrected: ClassVar[tuple[str, str]]
+    embedding_width: int
+
+    def __init__(self, task: str) -> None:
+        super().__init__()
+        self.task = task
+
+    def pool(self, hidden: Tensor, weights: Tensor) -> Tensor:
+        """Return what the head keeps of hidden states: by default their mean over time [B, 1, D].
+
+        Args:
+            hidden: hidden states [B, T, D], in float16 in forms of half precision.
+            weights: one over the number of the clip's frames, and 0 for padding, [B, 1, T].
+        """
+        return weights @ hidden
+
+    def answer(self, pooled: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return logits [B, labels] and embedding [B, width] of what `pool` gave."""
+        raise NotImplementedError
+
+    def forward(self, pooled: list[Tensor]) -> tuple[Tensor, ...]:
+        """Return the outputs of the graph, as `voxmood.bundle.description.OUTPUTS` names them."""
+        logits, embedding = self.answer(pooled)
+        if self.task == "classification":
+            return logits, logits.softmax(-1), embedding
+        if self.task == "multilabel":
+            return logits, logits.sigmoid(), embedding
+        return logits, embedding
