@@ -25,7 +25,7 @@ from voxmood_export.checkpoint import Checkpoint, load_checkpoint
 from voxmood_export.clips import Clips, generated_clips, recorded_clips
 from voxmood_export.contract import check_contract
 from voxmood_export.errors import BoundsError, VerificationError
-from voxmood_export.graph import export_graph, write_graph
+from voxmood_export.graph import export_graph, has_optimum, write_graph
 from voxmood_export.int8.quantizer import Quantizer
 from voxmood_export.int8.sensitivity import fewest_in_float
 from voxmood_export.network.inference_form import Geometry, InferenceForm
@@ -36,7 +36,8 @@ DEFAULT_PRECISIONS = ("fp32", "int8")
 MAX_SECONDS = 60.0  # of one run; the memory of attention grows with its square
 NO_BOUNDS = Bounds()
 Progress: TypeAlias = Callable[[str], None]
-TOOLS = ("voxmood", "torch", "transformers", "optimum-onnx", "onnx")
+TOOLS = ("voxmood", "torch", "transformers", "onnx")
+OPTIMUM = ("optimum-onnx",)
 
 
 def export_bundle(
@@ -214,7 +215,7 @@ def describe(checkpoint: Checkpoint) -> Bundle:
         checkpoint=checkpoint.name,
         revision=checkpoint.revision,
         license=checkpoint.license,
-        tools={tool: version(tool) for tool in TOOLS}
+        tools={tool: version(tool) for tool in TOOLS + OPTIMUM * has_optimum()}
         | {"onnxruntime": onnxruntime.__version__},  # whose distribution has a name per flavor
         session_options={},
         precisions={},

@@ -1,66 +1,33 @@
-"""Float graphs: an inference form becomes an ONNX graph through Optimum, and goes onto the disk."""
+"""Float graphs: an inference form becomes an ONNX graph, and goes onto the disk."""
 
 from __future__ import annotations
 
 import tempfile
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import onnx_ir
 import torch
 from onnx_ir.passes.common import IdentityEliminationPass
-from optimum.exporters.onnx import OnnxConfig
-from optimum.exporters.onnx.convert import export
-from optimum.utils import NormalizedConfig
 
-from voxmood.bundle.description import OUTPUTS, Bundle
+from voxmood.bundle.description import Bundle
 from voxmood_export.network.inference_form import InferenceForm
+from voxmood_export.network.signature import Signature
 
 OPSET = 20  # the first with Gelu as one operator, the last that the TorchScript exporter writes
 EXTERNAL_DATA_BYTES = 64 << 20  # larger weights get a file of their own, which is mapped
 ALIGNMENT = 64 << 10  # of external data, so that every platform can map it
 
 
-class WaveformOnnxConfig(OnnxConfig):  # type: ignore[misc]
-    """Tell Optimum the contract: waveforms and lengths go in, the task's outputs come out."""
-
-    NORMALIZED_CONFIG_CLASS = NormalizedConfig
-    batched = True
-    head_task = "classification"
-
-    @property
-    def inputs(self) -> dict[str, dict[int, str]]:
-        """Return the inputs with their dynamic axes."""
-        if self.batched:
-            return {"waveform": {0: "batch", 1: "samples"}, "lengths": {0: "batch"}}
-        return {"waveform": {1: "samples"}, "lengths": {}}
-
-    @property
-    def outputs(self) -> dict[str, dict[int, str]]:
-        """Return the outputs with their dynamic axes."""
-        axes = {0: "batch"} if self.batched else {}
-        return dict.fromkeys(OUTPUTS[self.head_task], axes)
-
-    def generate_dummy_inputs(self, framework: str = "pt", **shapes: Any) -> dict[str, Any]:
-        """Return two padded clips for tracing, or one where the batch is fixed."""
-        if self.batched:
-            return {"waveform": torch.rand(2, 8000) - 0.5, "lengths": torch.tensor([8000, 5000])}
-        return {"waveform": torch.rand(1, 8000) - 0.5, "lengths": torch.tensor([7900])}
-
-
 def export_graph(form: InferenceForm) -> onnx_ir.Model:
     """Return the form's ONNX graph with its weights in memory."""
-    config = WaveformOnnxConfig(form.config, task="audio-classification")
-    config.batched = form.batched
-    config.head_task = form.head.task
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         # Tracing warns wherever Python looks at a shape; the form does so on purpose, and the
         # verification that follows runs other shapes than the traced ones.
         warnings.simplefilter("ignore")
         path = Path(folder) / "float.onnx"
-        # Optimum's repair of wrongly dynamic axes costs a whole session; verification checks axes.
-        export(form, config, path, opset=OPSET, disable_dynamic_axes_fix=True)
+        _convert(form, path)
         model = onnx_ir.load(path)
         onnx_ir.external_data.load_to_model(model)
     _separate_equal_weights(model.graph)
@@ -72,6 +39,31 @@ def export_graph(form: InferenceForm) -> onnx_ir.Model:
         width = form.head.embedding_width if embedding else form.config.num_labels
         output.shape = onnx_ir.Shape([batch, width])
     return model
+
+
+def has_optimum() -> bool:
+    """Return whether Optimum is installed; its releases so far need transformers before 4.58."""
+    return find_spec("optimum") is not None and find_spec("optimum.exporters.onnx") is not None
+
+
+def _convert(form: InferenceForm, path: Path) -> None:
+    """Write a form's ONNX graph, by Optimum where it is installed; both ways write the same."""
+    signature = Signature(form.batched, form.head.task)
+    if has_optimum():
+        from voxmood_export.optimum import convert
+
+        convert(form, signature, path, OPSET)
+        return
+    torch.onnx.export(
+        form.eval(),
+        (signature.example(),),  # by name
+        str(path),
+        input_names=list(signature.inputs),
+        output_names=list(signature.outputs),
+        dynamic_axes=signature.inputs | signature.outputs,
+        opset_version=OPSET,
+        dynamo=False,
+    )
 
 
 def _separate_equal_weights(graph: onnx_ir.Graph) -> None:

@@ -52,7 +52,7 @@ COMMANDS = {
     "export": Command(
         "voxmood_export.cli",
         "Make a bundle from a checkpoint.",
-        ("torch", "optimum.exporters.onnx"),
+        ("torch", "transformers"),
         "export,cpu",
     ),
     "bench": Command(
