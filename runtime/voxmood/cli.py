@@ -59,7 +59,7 @@ COMMANDS = {
         "voxmood_bench.cli",
         "Benchmark a bundle against its reference and other engines.",
         ("librosa", "matplotlib", "sklearn", "onnx", "torch"),
-        "bench,export,cpu",
+        "bench,export,optimum,cpu",
     ),
 }
 

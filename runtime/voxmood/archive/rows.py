@@ -23,8 +23,8 @@ FAILURES = (VoxmoodError, OSError, MemoryError)
 
 
 BY_LABEL = {"probabilities": "probability_", "values": "value_"}
-"""The values of a row that hold a number for each label, which CSV puts into columns; and what stands
-in front of a label that has the name of another column."""
+"""The values of a row that hold a number for each label, which CSV puts into columns; and what such
+a column has in front of its name if another column is called as the label."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ class Labeler:
         windows: length and hop in seconds, as `Model.timeline` takes them; None labels whole
             recordings.
         columns: columns of the manifests. A column that has the name of another column or of a
-            label gets `manifest_` in front of its name. In CSV, where each label or value has a column,
-            one that has the name of another column gets `probability_` or `value_` in front of it.
+            label gets `manifest_` in front of its name. In CSV, where each label or value has a
+            column, one that is called as another column gets `probability_` or `value_` in front.
 
     Raises:
         AudioError: the model does not take such windows.
