@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -90,7 +91,8 @@ def test_plots_have_a_line_for_each_value() -> None:
     ]
     axes = Figure().subplots()
     _draw_answers(axes, segments)
-    steps = {str(p.get_label()): p.get_data() for p in axes.patches if isinstance(p, StepPatch)}
+    patches = [patch for patch in axes.patches if isinstance(patch, StepPatch)]
+    steps: dict[str, Any] = {str(patch.get_label()): patch.get_data() for patch in patches}
     assert list(steps) == ["silence", "arousal", "valence"]
     heard = steps["arousal"].values
     assert np.isnan(heard[2])
@@ -125,15 +127,9 @@ def test_compare_measures_values(values: Path, audio: Path, tmp_path: Path) -> N
     comparison = voxmood.compare(*models, audio=audio, manifest=manifest, min_agreement=0.5)
     found = {name: measure.value for name, measure in comparison.measures.items()}
     for index, name in enumerate(NAMES):
-        assert found[f"CCC of {name}"] == pytest.approx(
-            lin(one[:, index], other[:, index]), abs=1e-4
-        )
-    assert found["CCC of reference to true valence"] == pytest.approx(
-        lin(truth, one[:, 2]), abs=1e-4
-    )
-    assert found["CCC of candidate to true valence"] == pytest.approx(
-        lin(truth, other[:, 2]), abs=1e-4
-    )
+        assert found[f"CCC of {name}"] == lin(one[:, index], other[:, index])
+    assert found["CCC of reference to true valence"] == lin(truth, one[:, 2])
+    assert found["CCC of candidate to true valence"] == lin(truth, other[:, 2])
     assert "CCC of reference to true arousal" not in found
     change = np.abs(one - other)
     assert found["largest difference of a value"] == pytest.approx(change.max(), abs=1e-5)
@@ -148,11 +144,12 @@ def test_compare_measures_values(values: Path, audio: Path, tmp_path: Path) -> N
         voxmood.compare(*models, audio=audio, manifest=manifest)
 
 
-def lin(one: np.ndarray, other: np.ndarray) -> float:
+def lin(one: np.ndarray, other: np.ndarray) -> Any:
     """Lin's coefficient by its other definition: the correlation times the bias correction."""
     scale, shift = one.std() / other.std(), (one.mean() - other.mean()) ** 2
     bias = 2 / (scale + 1 / scale + shift / (one.std() * other.std()))
-    return float(np.corrcoef(one, other)[0, 1] * bias)
+    # Batches differ from single runs by rounding.
+    return pytest.approx(np.corrcoef(one, other)[0, 1] * bias, abs=1e-4)
 
 
 def test_ccc_at_its_ends() -> None:
