@@ -208,7 +208,7 @@ def describe(checkpoint: Checkpoint) -> Bundle:
         labels=checkpoint.labels,
         task=checkpoint.model.task,
         sampling_rate=rate,
-        normalization="zero-mean-unit-variance" if checkpoint.extractor.do_normalize else "none",
+        normalization=_normalization(checkpoint),
         min_samples=Geometry(checkpoint.model.config).min_samples,
         max_samples=int(MAX_SECONDS * rate),
         architecture=checkpoint.model.config.model_type,
@@ -220,3 +220,9 @@ def describe(checkpoint: Checkpoint) -> Bundle:
         session_options={},
         precisions={},
     )
+
+
+def _normalization(checkpoint: Checkpoint) -> str:
+    if checkpoint.extractor.do_normalize:
+        return "zero-mean-unit-variance"
+    return "constant" if checkpoint.model.head.scaling() else "none"

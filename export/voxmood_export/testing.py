@@ -84,6 +84,7 @@ class Layout:
         head: the kind of its head.
         labels: its labels, or the names of its values.
         settings: what its configuration says beside sizes.
+        prefix: what the names of the encoder's weights begin with, if it is not the family.
     """
 
     architecture: str
@@ -91,6 +92,7 @@ class Layout:
     head: type[Head] = Superb
     labels: tuple[str, ...] = LABELS
     settings: Settings = field(default_factory=dict)
+    prefix: str = ""
 
 
 AUTO_MAP = {"AutoModelForAudioClassification": "modeling_emotion.EmotionModel"}
@@ -174,7 +176,7 @@ def make_checkpoint(
         layer = model.head.get_submodule(name)
         _spread(model, layer, extractor, waveforms or generated_clips(RATE).waveforms)
 
-    prefix = model.encoder.base_model_prefix
+    prefix = layout.prefix or model.encoder.base_model_prefix
     state = {f"{prefix}.{name}": tensor for name, tensor in model.encoder.state_dict().items()}
     state |= model.head.state_dict()
     folder.mkdir(parents=True, exist_ok=True)
@@ -222,13 +224,14 @@ def _randomize(model: nn.Module) -> None:
 
 
 def _scaled_layers(head: Head) -> list[str]:
-    """Return the layers to scale: all that a mean over time goes through, but for SUPERB's first.
+    """Return the layers to scale: all on pooled vectors, but for SUPERB's first.
 
     Activations of random weights hardly vary from clip to clip, or saturate tanh.
     """
     if isinstance(head, Superb):
         return [head.label_layer]
-    return [name for name, each in head.named_modules() if isinstance(each, nn.Linear)]
+    linear = [name for name, each in head.named_modules() if isinstance(each, nn.Linear)]
+    return [name for name in linear if not name.startswith("pool_model")]
 
 
 def _spread(

@@ -163,6 +163,7 @@ def test_wrong_weights(copy: Path, change: Callable[[Any], Any], message: str) -
         ({"architectures": ["Wav2Vec2ForCTC"]}, "Wav2Vec2ForCTC is not supported .*not label"),
         ({"architectures": ["Wav2Vec2ForXVector"]}, "it does not label recordings"),
         ({"architectures": None}, "none is not supported"),
+        ({"speechbrain_interface": "CustomEncoderWav2vec2Classifier"}, "belongs to SpeechBrain"),
         ({"model_type": "whisper"}, "its model_type is 'whisper'"),
         ({"hidden_act": "relu"}, "hidden_act is 'relu'"),
         ({"architectures": ["Data2VecAudioForSequenceClassification"]}, "of another kind"),

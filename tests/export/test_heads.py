@@ -20,9 +20,11 @@ import voxmood
 from voxmood.comparison import metrics
 from voxmood_export import CheckpointError, export_bundle
 from voxmood_export.checkpoint import load_checkpoint
+from voxmood_export.checkpoint import odyssey as translation
 from voxmood_export.clips import generated_clips
 from voxmood_export.heads import HEADS
 from voxmood_export.heads.base import Head, HeadForm
+from voxmood_export.heads.odyssey import Odyssey
 from voxmood_export.network.linear import LinearLayer
 from voxmood_export.testing import LARGE, LAYOUTS, SMALL, Layout, make_checkpoint
 
@@ -287,6 +289,93 @@ def test_multilabel_probabilities_are_sigmoids(
             prediction = model.predict(clip, sampling_rate=RATE)
             sigmoid = 1 / (1 + np.exp(-prediction.logits.astype(np.float64)))
             assert list(prediction.numbers.values()) == pytest.approx(sigmoid, abs=1e-6)
+
+
+SER = {"mean": -8.3e-05, "std": 0.085, "classifier_hidden_layers": 2, "num_buckets": 32}
+
+
+def odyssey(folder: Path, monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...]) -> Path:
+    """A checkpoint in the layout of the Odyssey baselines, on a small encoder."""
+    small = LARGE | SMALL | {"conv_bias": False, "max_bucket_distance": 40, "num_buckets": 32}
+    layout = Layout("SERModel", "wavlm", Odyssey, names, SER, "ssl_model")
+    monkeypatch.setitem(LAYOUTS, "odyssey", layout)
+    encoder = {**small, "model_type": "wavlm"}
+    monkeypatch.setitem(translation.ENCODERS, "microsoft/wavlm-large", encoder)
+    make_checkpoint(folder, small, architecture="odyssey", do_normalize=False)
+    content = {
+        "architectures": ["SERModel"],
+        "auto_map": {"AutoModelForAudioClassification": "pipeline_utils.SERModel"},
+        "model_type": "ser",
+        "ssl_type": "microsoft/wavlm-large",
+        "hidden_size": 64,
+        "num_classes": len(names),
+        "id2label": {str(index): name for index, name in enumerate(names)},
+        "sampling_rate": 16000,
+        **SER,
+    }
+    (folder / "config.json").write_text(json.dumps(content))
+    (folder / "preprocessor_config.json").unlink()
+    return folder
+
+
+@pytest.mark.parametrize("names", [("arousal", "dominance", "valence"), ("Angry", "Sad")])
+def test_odyssey_baselines(
+    names: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = odyssey(tmp_path / "checkpoint", monkeypatch, names)
+    export_bundle(folder, tmp_path / "bundle")
+    model = voxmood.load(tmp_path / "bundle", precision="fp32")
+    assert model.bundle.task == ("regression" if len(names) == 3 else "classification")
+    assert model.bundle.normalization == "constant"
+    assert model.bundle.precisions["int8"].measured["sqnr_db"] > 12
+    state = weights_of(folder)
+    encoder: Any = load_checkpoint(str(folder)).model.encoder  # of transformers, in evaluation mode
+    clips = generated_clips(RATE).waveforms
+    rows = []
+    for clip in clips:
+        values = (clip - SER["mean"]) / (SER["std"] + 1e-6)
+        with torch.inference_mode():
+            h = encoder(torch.tensor(values, dtype=torch.float32)[None]).last_hidden_state[0]
+            weight, bias = (state[f"pool_model.sap_linear.{key}"] for key in ("weight", "bias"))
+            hidden = torch.tanh(h @ weight.T + bias)
+            a = (hidden @ state["pool_model.attention"]).softmax(0)
+            mean = (a * h).sum(0)
+            x = torch.cat([mean, ((a * h**2).sum(0) - mean**2).clamp(min=1e-5).sqrt()])
+            for number in range(2):
+                dense, norm = (f"ser_model.fc.{number}.{part}" for part in (0, 1))
+                x = state[f"{dense}.weight"] @ x + state[f"{dense}.bias"]
+                x = torch.nn.functional.layer_norm(
+                    x, x.shape, state[f"{norm}.weight"], state[f"{norm}.bias"]
+                ).relu()
+            weight, bias = (state[f"ser_model.out.0.{key}"] for key in ("weight", "bias"))
+            rows.append((weight @ x + bias).numpy())
+    expected = np.stack(rows)
+    single = np.stack([model.predict(clip, sampling_rate=RATE).logits for clip in clips])
+    batch = np.stack([p.logits for p in model.predict_batch(clips, sampling_rate=RATE)])
+    for found in (single, batch):
+        assert found == near(expected)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"ssl_type": "facebook/hubert-large"}, "ssl_type is 'facebook/hubert-large'; supported"),
+        ({"std": 0}, "std is 0; write that of the training audio"),
+        ({"mean": "0"}, "mean is '0'"),
+        ({"classifier_hidden_layers": 0}, "classifier_hidden_layers is 0"),
+        ({"sampling_rate": 8000}, "the encoder takes 16000"),
+        ({"id2label": {"0": "arousal", "1": "Sad"}}, "mixes labels with dimensions"),
+        ({"classifier_hidden_layers": 1}, "has ser_model.fc.1.0.bias"),
+    ],
+)
+def test_wrong_odyssey_baselines(
+    values: dict[str, Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = odyssey(tmp_path / "checkpoint", monkeypatch, ("Angry", "Sad"))
+    content = json.loads((folder / "config.json").read_text()) | values
+    (folder / "config.json").write_text(json.dumps(content))
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(str(folder))
 
 
 class GeluHead(Head):

@@ -11,6 +11,7 @@ from typing import Any
 from transformers import PretrainedConfig, Wav2Vec2FeatureExtractor
 
 from voxmood.bundle.description import MAX_LABELS, MAX_RATE
+from voxmood_export.checkpoint import odyssey
 from voxmood_export.checkpoint.families import FAMILIES, Family
 from voxmood_export.checkpoint.files import (
     CONFIG,
@@ -28,7 +29,10 @@ REFUSED = {
 """Architectures that look like supported ones, and why they are not supported."""
 
 OTHER_TASKS = re.compile(r".*(ForCTC|ForPreTraining|ForXVector|ForAudioFrameClassification|Model)")
-"""Architectures of transformers that do not label recordings. `EmotionModel` is not one of them."""
+"""Architectures of transformers that do not label recordings."""
+
+OWN_HEADS = ("EmotionModel", "SERModel")
+"""Architectures of other authors whose names look like those."""
 
 TASKS = {
     None: "classification",
@@ -62,6 +66,8 @@ class Settings:
         task: what its head does, one of `voxmood.bundle.description.OUTPUTS`.
         labels: the labels, or the names of a regression's values, in the order of the logits.
         own_code: the code that the configuration wants to run, or "".
+        prefix: what the names of the encoder's weights begin with.
+        extractor: the feature extractor, if the configuration decides it.
     """
 
     family: Family
@@ -69,6 +75,8 @@ class Settings:
     task: str
     labels: tuple[str, ...]
     own_code: str
+    prefix: str
+    extractor: Wav2Vec2FeatureExtractor | None = None
 
 
 def read_settings(files: CheckpointFiles, names: Mapping[str, str] | None = None) -> Settings:
@@ -83,10 +91,21 @@ def read_settings(files: CheckpointFiles, names: Mapping[str, str] | None = None
             the names are not for its labels.
     """
     config = files.read_json(CONFIG)
+    if "speechbrain_interface" in config:
+        raise files.error(
+            CONFIG,
+            "belongs to SpeechBrain, whose code normalizes what the head takes differently from "
+            "release to release; export a checkpoint of transformers.",
+        )
     if config.get("quantization_config") is not None:
         raise files.error(
             CONFIG, "says that the weights are quantized; export the model before quantization."
         )
+    extractor = None
+    prefix = str(config.get("model_type"))
+    if config.get("model_type") == odyssey.MODEL_TYPE:
+        prefix = odyssey.PREFIX
+        config, extractor = odyssey.translate(files, config)
     family = FAMILIES[_family(files, config)]
     task = _task(files, config)
     labels = _labels(files, config, task, names)
@@ -108,7 +127,15 @@ def read_settings(files: CheckpointFiles, names: Mapping[str, str] | None = None
             CONFIG, f"layer_norm_eps is {epsilon!r}; write a small number, such as 1e-05."
         )
     own_code = config.get("auto_map")
-    return Settings(family, configuration, task, labels, f"auto_map {own_code}" if own_code else "")
+    return Settings(
+        family,
+        configuration,
+        task,
+        labels,
+        f"auto_map {own_code}" if own_code else "",
+        prefix,
+        extractor,
+    )
 
 
 def _family(files: CheckpointFiles, config: Mapping[str, Any]) -> str:
@@ -119,7 +146,7 @@ def _family(files: CheckpointFiles, config: Mapping[str, Any]) -> str:
     why = REFUSED.get(name, "")
     if not isinstance(names, list) or len(names) != 1 or name == "none":
         why = "a checkpoint names one"
-    elif name != "EmotionModel" and OTHER_TASKS.fullmatch(name):
+    elif name not in OWN_HEADS and OTHER_TASKS.fullmatch(name):
         why = "it does not label recordings"
     elif not why and family not in FAMILIES:
         why = f"its model_type is {family!r}"

@@ -61,7 +61,7 @@ def load_checkpoint(
     """
     files = find_files(source, revision)
     settings = read_settings(files, labels)
-    extractor = read_extractor(files)
+    extractor = settings.extractor or read_extractor(files)
     state = read_weights(files)
     try:
         with torch.device("meta"):
@@ -72,7 +72,7 @@ def load_checkpoint(
             CONFIG, f"describes a network that cannot be built ({first_line(error)})."
         ) from error
     head = _recognized(files, settings, state, heads)
-    _assign(files, encoder, head, state)
+    _assign(files, encoder, f"{settings.prefix}.", head, state)
     model = OriginalNetwork(encoder, head, settings.task).eval()
     license_name = read_license(files)
     return Checkpoint(model, extractor, settings.labels, files.name, files.revision, license_name)
@@ -86,7 +86,7 @@ def _recognized(
     files: CheckpointFiles, settings: Settings, state: dict[str, Tensor], heads: list[Head]
 ) -> Head:
     """Return the head whose weights a checkpoint has, or else the one that is most like them."""
-    prefix = f"{settings.family.encoder.base_model_prefix}."
+    prefix = f"{settings.prefix}."
     found = {name for name in _needed(set(state)) if not name.startswith(prefix)}
     asked = {head: set(head.state_dict()) for head in heads}
     whole = [head for head in heads if asked[head] <= found]
@@ -116,10 +116,13 @@ def _differences(asked: set[str], found: set[str]) -> str:
 
 
 def _assign(
-    files: CheckpointFiles, encoder: PreTrainedModel, head: Head, state: dict[str, Tensor]
+    files: CheckpointFiles,
+    encoder: PreTrainedModel,
+    prefix: str,
+    head: Head,
+    state: dict[str, Tensor],
 ) -> None:
     """Give an encoder and a head their weights, which must be exactly those that they need."""
-    prefix = f"{encoder.base_model_prefix}."
     expected = {f"{prefix}{name}": tensor for name, tensor in encoder.state_dict().items()}
     expected |= head.state_dict()
 

@@ -7,9 +7,10 @@ another one, add it to the list in the `graph_file.py` of `voxmood`.
 
 from voxmood_export.heads.base import Head, HeadForm
 from voxmood_export.heads.dense_tanh import DenseOutProj, DenseOutput
+from voxmood_export.heads.odyssey import Odyssey
 from voxmood_export.heads.superb import Superb
 
-HEADS: list[type[Head]] = [Superb, DenseOutProj, DenseOutput]
+HEADS: list[type[Head]] = [Superb, DenseOutProj, DenseOutput, Odyssey]
 """The known heads."""
 
 __all__ = ["HEADS", "Head", "HeadForm"]

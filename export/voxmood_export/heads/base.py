@@ -37,6 +37,10 @@ class Head(nn.Module):
         """Return why the head does not support a configuration; "" if it does."""
         return ""
 
+    def scaling(self) -> tuple[float, float] | None:
+        """Return what is subtracted from waveforms, and what then divides them, if anything."""
+        return None
+
     def forward(self, states: Sequence[Tensor]) -> Tensor:
         """Return logits [B, labels].
 

@@ -81,6 +81,7 @@ class InferenceForm(nn.Module):
         if config.model_type == "wavlm":
             self.relative_positions = RelativePositions(base.encoder.layers[0].attention)
         self.head = model.head.form(model.task)
+        self.scaling = model.head.scaling()
         self.half_precision = half
         if half:
             for name, module in self.named_children():
@@ -123,8 +124,12 @@ class InferenceForm(nn.Module):
 
         if self.do_normalize:
             waveform = normalize(waveform, lengths, valid)
-        elif valid is not None:
-            waveform = torch.where(valid, waveform, 0.0)
+        else:
+            if self.scaling is not None:
+                center, scale = self.scaling
+                waveform = (waveform - center) / scale
+            if valid is not None:
+                waveform = torch.where(valid, waveform, 0.0)
         first, *others = self.front_end
         hidden = first(waveform, lengths, self.geometry.after_first(total))
         if self.half_precision:

@@ -27,7 +27,10 @@ class OriginalNetwork(nn.Module):
         return self.encoder.config
 
     def forward(self, input_values: Tensor) -> Tensor:
-        """Return logits [B, labels] of normalized waveforms [B, samples] of one length."""
+        """Return logits [B, labels] of waveforms [B, samples] of one length, from the extractor."""
+        if scaling := self.head.scaling():
+            center, scale = scaling
+            input_values = (input_values - center) / scale
         found = self.encoder(input_values, output_hidden_states=self.head.every_layer)
         # What the encoder gives, explicitly: it is the last of the hidden states in transformers
         # 4, but in transformers 5 that one comes from before the final layer norm.

@@ -28,7 +28,9 @@ OUTPUTS = {
 """The outputs of a graph by what the model does: it chooses one label (softmax), says of each label
 whether it holds (sigmoid), or gives named values."""
 
-NORMALIZATIONS = ("zero-mean-unit-variance", "none")
+NORMALIZATIONS = ("zero-mean-unit-variance", "constant", "none")
+"""`constant` subtracts one number from all samples and divides them by another one."""
+
 KEYS = {"normalization": "normalisation", "license": "licence"}
 """For each attribute of `Bundle` that `bundle.json` and the graphs' metadata call something else,
 their key for it. They keep the spelling in which they were first released."""

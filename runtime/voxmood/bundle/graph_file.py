@@ -25,8 +25,8 @@ OPERATORS = {
         "Div", "DynamicQuantizeLinear", "Equal", "Expand", "Floor", "Gather", "Gelu", "Gemm",
         "Greater", "GreaterOrEqual", "Identity", "LayerNormalization", "Less", "MatMul", "Max",
         "Mul", "Pad", "QuantizeLinear", "Range", "ReduceMax", "ReduceMean", "ReduceMin",
-        "ReduceSum", "Reshape", "Shape", "Sigmoid", "Slice", "Softmax", "Split", "Sqrt", "Squeeze",
-        "Sub", "Tanh", "Tile", "Transpose", "Unsqueeze", "Where",
+        "ReduceSum", "Relu", "Reshape", "Shape", "Sigmoid", "Slice", "Softmax", "Split", "Sqrt",
+        "Squeeze", "Sub", "Tanh", "Tile", "Transpose", "Unsqueeze", "Where",
     },
     "com.microsoft": {"MatMulIntegerToFloat", "MultiHeadAttention"},
 }  # fmt: skip
