@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 
 from voxmood.bundle.description import BundleFile, Precision, read_bundle
@@ -112,6 +113,10 @@ def fill(name: str, value: float) -> Change:
     return weight(lambda state: state[name].view(-1)[-1:].fill_(value))
 
 
+# transformers 5 looks at the types of values when it reads them.
+IS_4 = transformers.__version__.startswith("4.")
+UNREADABLE = "network that cannot be" if IS_4 else "transformers cannot read it"
+
 WRONG: list[tuple[str, Change, str, str]] = [  # name, change, file, what is said of it
     ("one label", labels("only"), CONFIG, "has one label"),
     ("num_labels 1", config(id2label="left out", num_labels=1), CONFIG, "has one label"),
@@ -153,7 +158,7 @@ WRONG: list[tuple[str, Change, str, str]] = [  # name, change, file, what is sai
     ("no config", gone(CONFIG), CONFIG, "is missing"),
     ("architecture is text", config(architectures="Wav2Vec2Model"), CONFIG, "not supported"),
     ("quantized", config(quantization_config={"bits": 8}), CONFIG, "quantized"),
-    ("sizes of text", config(hidden_size="64"), CONFIG, "network that cannot be"),
+    ("sizes of text", config(hidden_size="64"), CONFIG, UNREADABLE),
     ("heads", config(num_attention_heads=5), CONFIG, "network that cannot be"),
     ("convolutions", config(conv_stride=[5, 2]), CONFIG, "transformers cannot read it"),
     ("no extractor", gone(EXTRACTOR), EXTRACTOR, "is missing"),

@@ -109,23 +109,19 @@ def read_settings(files: CheckpointFiles, names: Mapping[str, str] | None = None
     family = FAMILIES[_family(files, config)]
     task = _task(files, config)
     labels = _labels(files, config, task, names)
+    _check_values(files, config)
+    # transformers 4 counts id2label where num_labels differs, and transformers 5 does not.
+    counted = {key: value for key, value in config.items() if key != "num_labels"}
+    counted["id2label"] = {str(index): label for index, label in enumerate(labels)}
+    counted["label2id"] = {label: index for index, label in enumerate(labels)}
     try:
-        configuration = family.configuration.from_dict(config)
+        configuration = family.configuration.from_dict(counted)
     except Exception as error:  # whatever transformers raises of values that it does not expect
         raise files.error(CONFIG, f"transformers cannot read it ({first_line(error)}).") from error
     for key, value in REQUIRED.items():
         found = getattr(configuration, key, value)
         if found != value:
             raise files.error(CONFIG, f"{key} is {found!r}; only {value!r} is supported.")
-    for key in ("do_stable_layer_norm", "use_weighted_layer_sum"):
-        found = getattr(configuration, key, False)
-        if type(found) is not bool:
-            raise files.error(CONFIG, f"{key} is {found!r}; write true or false.")
-    epsilon = configuration.layer_norm_eps
-    if type(epsilon) not in (int, float) or not 0 < epsilon < 1:
-        raise files.error(
-            CONFIG, f"layer_norm_eps is {epsilon!r}; write a small number, such as 1e-05."
-        )
     own_code = config.get("auto_map")
     return Settings(
         family,
@@ -136,6 +132,19 @@ def read_settings(files: CheckpointFiles, names: Mapping[str, str] | None = None
         prefix,
         extractor,
     )
+
+
+def _check_values(files: CheckpointFiles, config: Mapping[str, Any]) -> None:
+    """Check the values that transformers takes as they are, or refuses without saying why."""
+    for key in ("do_stable_layer_norm", "use_weighted_layer_sum"):
+        found = config.get(key, False)
+        if type(found) is not bool:
+            raise files.error(CONFIG, f"{key} is {found!r}; write true or false.")
+    epsilon = config.get("layer_norm_eps", 1e-5)
+    if type(epsilon) not in (int, float) or not 0 < epsilon < 1:
+        raise files.error(
+            CONFIG, f"layer_norm_eps is {epsilon!r}; write a small number, such as 1e-05."
+        )
 
 
 def _family(files: CheckpointFiles, config: Mapping[str, Any]) -> str:
