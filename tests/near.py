@@ -23,7 +23,7 @@ AVX2 and AVX-512 made in 3,000 clips."""
 LAYER = 32 * ROUNDING
 """For one layer, or what a network has before its classifier takes differences of it."""
 
-FLOAT16 = 16 * 2.0**-11
+FLOAT16 = 32 * 2.0**-11
 """For the logits of a network whose weights were rounded to float16."""
 
 NETWORK_DB = 90
