@@ -10,8 +10,9 @@ below zero; `--originals` reads them first. `--keep DIR` writes the files that f
 FFmpeg itself loses sound, for example the beginning of a FLAC file behind a tag. So a second judge
 is asked where an answer differs from FFmpeg's: it knows of which valid files a case was made. It
 accepts an answer that is as long as all of them together (or as the first, where FFmpeg has no more
-than that), and in which their tone goes on from the beginning to the end. How often it overruled
-FFmpeg is printed.
+than that), and in which their tone goes on from the beginning to the end. Where a valid file lost
+some of its sound, it takes the length that FFmpeg reads of what is left, without what was put
+before and behind that. How often it overruled FFmpeg is printed.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ import voxmood
 from voxmood.audio import AudioReader
 
 RATE = 16000
-HANG_SECONDS = 5
+HANG_SECONDS = 5  # of processor time, which a busy machine does not change
+WAIT_SECONDS = 120  # of any time, for a reader that waits and computes nothing
+LIMITS = (signal.SIGPROF, signal.SIGALRM)
 TOLERANCE_SECONDS = 0.1
 MISREAD = ("NMS_ADPCM", "ALAC_20")
 """What FFmpeg does not read rightly: it takes the first for another codec and cuts the second."""
@@ -199,17 +202,15 @@ def answer(path: Path) -> Answer:
         return Answer(refusal=str(error))
 
 
-def judge(
-    case: Case, given: Answer, expected: float | None, whole: Sequence[float] | None
-) -> Verdict:
+def judge(case: Case, given: Answer, expected: float | None, whole: Sequence[float]) -> Verdict:
     """Returns what an answer is worth.
 
     Args:
         case: the file.
         given: the answer.
         expected: how many seconds FFmpeg decodes; None where it is no judge of the file.
-        whole: how many seconds each of the valid files has of which it was made, in order; None
-            where some of their sound may be missing.
+        whole: how many seconds each of the valid files has of which it was made, in order; where
+            some of their sound may be missing, how many are left of the first one, or empty.
     """
     if given.refusal is not None:
         if not case.changes:
@@ -258,19 +259,26 @@ def try_case(number: int, case: Case, path: Path, alone: Mapping[Valid, Alone]) 
             than the valid file that it was made from, such as what was put behind it, it is no
             judge of it.
     """
+    path.write_bytes(case.whole)
+    left = ffmpeg_reads(path)[1] if case.pieces is None else 0.0
     path.write_bytes(case.content)
     name, seconds = ffmpeg_reads(path)
     misread = any(each in case.form for each in MISREAD)
     judges = name == alone[case.form, case.seconds].name and seconds and not misread
     expected = seconds if judges else None
-    whole = None if case.pieces is None else [alone[piece].seconds for piece in case.pieces]
-    signal.alarm(HANG_SECONDS)
+    if case.pieces is not None:
+        whole = [alone[piece].seconds for piece in case.pieces]
+    else:  # where FFmpeg has more, there may be more sound behind what is left
+        whole = [left] if seconds <= left + TOLERANCE_SECONDS else []
+    signal.setitimer(signal.ITIMER_PROF, HANG_SECONDS)
+    signal.alarm(WAIT_SECONDS)
     try:
         given = answer(path)
         verdict = judge(case, given, expected, whole)
         said = given.refusal or f"{given.seconds:.2f} s {'; '.join(given.warnings)}"
     except Exception as error:
         verdict, said = Verdict.FOREIGN, repr(error)
+    signal.setitimer(signal.ITIMER_PROF, 0)
     signal.alarm(0)
     known = "cannot read it" if expected is None else f"reads {expected:.2f} s"
     detail = f"FFmpeg {known}; voxmood: {said.replace(f'{path}: ', '')[:160]}"
@@ -278,7 +286,8 @@ def try_case(number: int, case: Case, path: Path, alone: Mapping[Valid, Alone]) 
 
 
 def _work(numbers: range, seed: int, files: Sequence[Case], results: Connection) -> None:
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # kills, also inside a decoder
+    for limit in LIMITS:
+        signal.signal(limit, signal.SIG_DFL)  # kills, also inside a decoder
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # some decoders write on standard output
     with tempfile.TemporaryDirectory() as folder:
         alone = read_alone(files, Path(folder))
@@ -304,7 +313,8 @@ def try_all(numbers: range, seed: int, files: Sequence[Case]) -> Iterator[Result
             process.join()
         if numbers:
             case = make_case(seed, numbers[0], files)
-            verdict = Verdict.HANG if process.exitcode == -signal.SIGALRM else Verdict.CRASH
+            hangs = process.exitcode in [-limit for limit in LIMITS]
+            verdict = Verdict.HANG if hangs else Verdict.CRASH
             changes = "; ".join(case.changes)
             yield Result(numbers[0], verdict, case.form, changes, f"status {process.exitcode}")
             numbers = numbers[1:]

@@ -91,6 +91,42 @@ def test_an_mp3_whose_header_frame_players_do_not_find(path: Path, front: bytes,
     assert all("in players it may be 0." in each for each in given.warnings)
 
 
+@pytest.mark.parametrize("lost", [20, 100])
+def test_an_mp3_that_is_cut_off_behind_junk(path: Path, lost: int) -> None:
+    """Players invent the end of the last frame, besides keeping what the encoder added."""
+    junk = np.random.default_rng(1).bytes(128)
+    for rate in (16000, 44100):
+        given, seconds = read(path, junk + of_ffmpeg("MP3 with Xing", rate)[:-lost])
+        assert bool(given.warnings) >= (not agree(given.seconds, seconds))
+
+
+@pytest.mark.parametrize("between", [b"", TEXT[:500], TEXT * 10], ids=["", "text", "long text"])
+@pytest.mark.parametrize("front", [b"", TEXT, TAG], ids=["", "text", "ID3v2"])
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_ogg_behind_an_mp3(path: Path, front: bytes, between: bytes, subtype: str) -> None:
+    """The recording that begins first is not left out."""
+    content = front + of_ffmpeg("MP3 bare") + between + written(path, "OGG", subtype)
+    given, _ = read(path, content)
+    assert agree(given.seconds, 8.1)
+    assert "contains 2 recordings one after the other" in given.warnings[-1]
+
+
+@pytest.mark.parametrize("form", ["WAV MP3", "MP3 bare", "WAV"])
+@pytest.mark.parametrize("audio", ["WAV MP3", "WAV"])
+def test_a_file_in_a_chunk_before_the_audio(path: Path, audio: str, form: str) -> None:
+    whole = of_ffmpeg(audio)
+    expected = np.concatenate(list(AudioReader(whole, rate=16000)))
+    other = of_ffmpeg(form, seconds=1.0)
+    at = next(chunk.at for chunk in chunks(whole) if chunk.name == "data")
+    junk = b"JUNK" + struct.pack("<I", len(other)) + other + bytes(len(other) % 2)
+    content = whole[:at] + junk + whole[at:]
+    path.write_bytes(content)
+    reader = AudioReader(path, rate=16000)
+    assert np.array_equal(np.concatenate(list(reader)), expected)
+    assert reader.warnings == ()
+    assert agree(len(expected) / 16000, ffmpeg_reads(path)[1])
+
+
 @pytest.mark.parametrize("form", ["WAV", "W64"])
 def test_ms_adpcm_that_runs_into_another_file(path: Path, form: str) -> None:
     whole = written(path, form, "MS_ADPCM")

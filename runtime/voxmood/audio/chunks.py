@@ -66,12 +66,13 @@ LAYOUTS = {
 }
 """The layouts, by what a file begins with."""
 
-CAF_CHUNKS = (b"desc", b"kuki", b"pakt", b"chan")
-"""The chunks before the audio that libsndfile needs."""
+NEEDED = {"CAF": (b"desc", b"kuki", b"pakt", b"chan"), "WAV": (b"fmt ", b"fact", b"ds64")}
+"""The chunks before the audio that libsndfile needs, by container. Others may mislead it: ALAC
+behind 100 KB becomes silence, and MPEG frames in another chunk are decoded before those in `data`.
+"""
 
-LARGE_BYTES = (
-    16 << 10
-)  # of a chunk that is dropped: libsndfile decodes ALAC behind 100 KB to silence
+# Of a chunk that is dropped from CAF.
+LARGE_BYTES = 16 << 10
 
 AUDIO_CHUNKS = (b"data", b"SSND", b"BODY")
 
@@ -79,6 +80,7 @@ VOC_END, VOC_MORE = 0, 2
 VOC_AUDIO = {1: 2, 2: 0, 9: 12}
 """The bytes of the header of a VOC block with audio, by its kind; 2 continues the block before."""
 
+MPEG = (0x50, 0x55)  # the tags of the format in the chunk `fmt ` for MP2 and MP3
 GSM = (b"GSM ", b"agsm")  # what the chunk `COMM` calls GSM 6.10
 GSM_BYTES, GSM_SAMPLES = 33, 160  # of a block
 
@@ -114,7 +116,7 @@ def chunked_part(content: Content, start: int) -> Part | None:
     if layout is None:
         return None
     at, wide, form = start + layout.header, 0, 0
-    dropped: list[tuple[int, int]] = []
+    unneeded: list[tuple[int, int]] = []
     for _ in range(MAX_CHUNKS):
         body = at + layout.name_bytes + layout.size_bytes
         name = content.at(at, layout.name_bytes)
@@ -124,8 +126,8 @@ def chunked_part(content: Content, start: int) -> Part | None:
         if name[:4] in AUDIO_CHUNKS:
             audio = _audio(content, start, layout, at, size, wide)
             part = _settled(content, start, "RF64" if wide else layout.kind, audio, layout)
-            if part and dropped:
-                part = replace(part, pieces=tuple(_without(dropped, *part.pieces[0])))
+            if part and unneeded and (layout.kind == "CAF" or content.number(form, 2) in MPEG):
+                part = replace(part, pieces=tuple(_without(unneeded, *part.pieces[0])))
             if part and layout.kind == "AIFF" and content.at(form + 18, 4) in GSM:
                 return _counted_gsm(content, form, audio, part)
             if part and layout.kind != "AIFF" and form and content.number(form, 2) == MS_ADPCM:
@@ -139,9 +141,11 @@ def chunked_part(content: Content, start: int) -> Part | None:
         if name == b"ds64":  # in RF64, for sizes that need more than 32 bits
             wide = body
         end = _end(at, size, layout)
-        if layout.kind == "CAF" and size > LARGE_BYTES and name not in CAF_CHUNKS:
-            dropped.append((at, end))
-        at = end + -(end - at) % layout.align
+        following = end + -(end - at) % layout.align
+        small = layout.kind == "CAF" and size <= LARGE_BYTES
+        if name not in NEEDED.get(layout.kind, (name,)) and not small:
+            unneeded.append((at, following))
+        at = following
     return None
 
 

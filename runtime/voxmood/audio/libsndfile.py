@@ -169,9 +169,8 @@ def _missing(part: Part, sound: soundfile.SoundFile, frames: int, failed: bool) 
         return longer(seconds, seconds * part.declared_ratio)
     if part.kind == "SDS" and part.held is not None and part.held < seconds - TOLERANCE_SECONDS:
         return f"cut off: only {part.held:.1f} s of its {seconds:.1f} s exist, the rest is silent"
-    known = (
-        sound.format in UNSIZED and sound.subtype != "PCM_24"
-    )  # of PAF, players do not know that
+    # Players do not know PAF with 24 bits.
+    known = sound.format in UNSIZED and sound.subtype != "PCM_24"
     unsized = bool(part.kind) or known
     if unsized and part.left_out * seconds > TOLERANCE_SECONDS:
         return unread_behind(seconds)

@@ -78,6 +78,7 @@ class _Stream:
     pieces: list[tuple[int, int]] = field(default_factory=list)
     frames: int = 0
     samples: int = 0
+    cut_off: int = 0  # samples of a last frame that is not all there
     shortest: int = 1 << 20
     longest: int = 0
 
@@ -143,7 +144,8 @@ def mpeg_parts(content: Content, start: int) -> list[Part]:
                 break
             streams.append(_Stream(frame.form, header))
         if at + frame.length > content.size and streams[-1].frames:
-            break  # decoders fail on a frame that is cut off
+            streams[-1].cut_off = frame.samples
+            break  # decoders fail on a frame that is cut off, or invent its end
         streams[-1].add(at, min(at + frame.length, content.size))
         if header is None:
             streams[-1].frames += 1
@@ -225,7 +227,7 @@ def _padding(stream: _Stream, skipped: int) -> str | None:
     """Return a warning where players do not find the header frame, since it is not at the start."""
     if not (stream.header and stream.header.trimmed):
         return None
-    added = stream.header.trimmed / stream.form[2]
+    added = (stream.header.trimmed + stream.cut_off) / stream.form[2]
     if added <= AUDIBLE_SECONDS:
         return None
     return (

@@ -30,6 +30,8 @@ SINGLE: tuple[Callable[[Content, int], Part | None], ...] = (
     voc_part,
 )
 
+SEVERAL: tuple[Callable[[Content, int], list[Part]], ...] = (ogg_parts, flac_parts, mpeg_parts)
+
 
 def find_parts(content: Content) -> list[Part]:
     """Return the recordings in a file, in their order; there is always at least one."""
@@ -60,4 +62,10 @@ def _parts_at(content: Content, at: int) -> list[Part]:
     for read in SINGLE:
         if part := read(content, at):
             return [part]
-    return ogg_parts(content, at) or flac_parts(content, at) or mpeg_parts(content, at)
+    found: list[list[Part]] = []
+    for read_all in SEVERAL:
+        if parts := read_all(content, at):
+            if parts[0].pieces[0][0] == at:
+                return parts
+            found.append(parts)  # behind other data, in which another recording may begin before it
+    return min(found, key=lambda parts: parts[0].pieces[0][0], default=[])
