@@ -256,15 +256,16 @@ def try_case(number: int, case: Case, path: Path, alone: Mapping[Valid, Alone]) 
         case: the file.
         path: where to write it.
         alone: what each valid file is by itself. Where FFmpeg takes the case for something else
-            than the valid file that it was made from, such as what was put behind it, it is no
-            judge of it.
+            than the valid files of its format, such as what was put behind it, it is no judge of
+            it.
     """
     path.write_bytes(case.whole)
     left = ffmpeg_reads(path)[1] if case.pieces is None else 0.0
     path.write_bytes(case.content)
     name, seconds = ffmpeg_reads(path)
     misread = any(each in case.form for each in MISREAD)
-    judges = name == alone[case.form, case.seconds].name and seconds and not misread
+    names = {each.name for (form, _), each in alone.items() if form == case.form}
+    judges = name in names and seconds and not misread
     expected = seconds if judges else None
     if case.pieces is not None:
         whole = [alone[piece].seconds for piece in case.pieces]

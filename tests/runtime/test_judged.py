@@ -127,17 +127,31 @@ def test_a_file_in_a_chunk_before_the_audio(path: Path, audio: str, form: str) -
     assert agree(len(expected) / 16000, ffmpeg_reads(path)[1])
 
 
+ADPCM = pytest.mark.parametrize("codec", ["MS ADPCM", "IMA ADPCM"])
+
+
+@ADPCM
 @pytest.mark.parametrize("form", ["WAV", "W64"])
-def test_ms_adpcm_that_runs_into_another_file(path: Path, form: str) -> None:
-    whole = written(path, form, "MS_ADPCM")
+def test_adpcm_that_runs_into_another_file(path: Path, form: str, codec: str) -> None:
+    whole = written(path, form, codec.replace(" ", "_"))
     assert read(path, whole)[0].warnings == ()
     given, _ = read(path, whole[: len(whole) // 2] + written(path, "WAV", "PCM_16"))
-    assert "blocks are not MS ADPCM and were read as noise" in given.warnings[-1]
+    assert f"blocks are not {codec} and were read as noise" in given.warnings[-1]
 
 
+@ADPCM
+def test_adpcm_of_no_size_before_another_file(path: Path, codec: str) -> None:
+    """Players read such a file to the end."""
+    whole = written(path, "WAV", codec.replace(" ", "_"))
+    size = next(field for field in fields(whole) if field.name == "data")
+    given, _ = read(path, size.write(whole, 0) + of_ffmpeg("flv AAC"))
+    assert f"blocks are not {codec} and were read as noise" in given.warnings[-1]
+
+
+@ADPCM
 @pytest.mark.parametrize("form", ["WAV", "W64"])
-def test_chunks_behind_ms_adpcm(path: Path, form: str) -> None:
-    whole = written(path, form, "MS_ADPCM")
+def test_chunks_behind_adpcm(path: Path, form: str, codec: str) -> None:
+    whole = written(path, form, codec.replace(" ", "_"))
     assert (
         read(path, whole + (b"" if form == "W64" else b"JUNK\x04\0\0\0\xff\xff\xff\xff"))[
             0

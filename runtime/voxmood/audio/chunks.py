@@ -84,7 +84,8 @@ MPEG = (0x50, 0x55)  # the tags of the format in the chunk `fmt ` for MP2 and MP
 GSM = (b"GSM ", b"agsm")  # what the chunk `COMM` calls GSM 6.10
 GSM_BYTES, GSM_SAMPLES = 33, 160  # of a block
 
-MS_ADPCM = 2  # the tag of the format in the chunk `fmt `
+MS_ADPCM, IMA_ADPCM = 2, 0x11  # tags of the format in the chunk `fmt `
+LARGEST_STEP = 88  # the number of the last step of IMA ADPCM
 
 SDS_BYTES = 127  # of a packet of a sample dump
 
@@ -130,8 +131,9 @@ def chunked_part(content: Content, start: int) -> Part | None:
                 part = replace(part, pieces=tuple(_without(unneeded, *part.pieces[0])))
             if part and layout.kind == "AIFF" and content.at(form + 18, 4) in GSM:
                 return _counted_gsm(content, form, audio, part)
-            if part and layout.kind != "AIFF" and form and content.number(form, 2) == MS_ADPCM:
-                known = audio.declared is not None and part.declared_ratio == 1
+            adpcm = layout.kind != "AIFF" and content.number(form, 2) in (MS_ADPCM, IMA_ADPCM)
+            if part and form and adpcm:
+                known = audio.declared and part.declared_ratio == 1
                 stop = min(part.stop, audio.body + (audio.declared or 0)) if known else part.stop
                 blocks = range(audio.body, stop, max(1, content.number(form + 12, 2)))
                 part = replace(part, remark=_foreign_blocks(content, form, blocks))
@@ -339,22 +341,29 @@ def _counted_gsm(content: Content, form: int, audio: _Audio, part: Part) -> Part
 
 
 def _foreign_blocks(content: Content, form: int, blocks: range) -> str | None:
-    """Return a warning if blocks of MS ADPCM are none, or None.
+    """Return a warning if blocks of ADPCM are none, or None.
 
-    A block begins with the number of a predictor for each channel. Players leave out blocks that
-    begin with larger numbers, and libsndfile decodes them to noise.
+    A block of MS ADPCM begins with the number of a predictor for each channel, and one of IMA ADPCM
+    with a sample, the number of a step and a zero for each. Players leave out blocks with larger
+    numbers than there are, and libsndfile decodes them to noise.
 
     Args:
         content: the content of the file.
         form: where the body of the chunk `fmt ` begins.
         blocks: where the blocks begin.
     """
-    channels, predictors = content.number(form + 2, 2), content.number(form + 20, 2)
-    foreign = sum(max(content.at(at, channels), default=0) >= predictors for at in blocks)
+    channels = content.number(form + 2, 2)
+    if content.number(form, 2) == MS_ADPCM:
+        name, largest = "MS ADPCM", content.number(form + 20, 2) - 1
+        numbers = (content.at(at, channels) for at in blocks)
+    else:
+        name, largest = "IMA ADPCM", LARGEST_STEP
+        numbers = (content.at(at, 4 * channels)[2::4] for at in blocks)
+    foreign = sum(max(each, default=0) > largest for each in numbers)
     if not foreign:
         return None
     return (
-        f"{foreign} of its {len(blocks)} blocks are not MS ADPCM and were read as noise; is it "
+        f"{foreign} of its {len(blocks)} blocks are not {name} and were read as noise; is it "
         "damaged, or cut off before another file?"
     )
 
