@@ -219,6 +219,7 @@ def describe(checkpoint: Checkpoint) -> Bundle:
         | {"onnxruntime": onnxruntime.__version__},  # whose distribution has a name per flavor
         session_options={},
         precisions={},
+        original_labels=checkpoint.original_labels,
     )
 
 

@@ -22,6 +22,15 @@ from voxmood_export.checkpoint.files import CheckpointFiles
         (b"---\nlicense: mit\nmodel-index: 3\n---\n", "mit"),
         ("---\nlicense: mit\nauthor: François 🤗\n---\n".encode(), "mit"),
         (b"---\nlicense: mit\n---\n" + b"x" * (3 << 20), "mit"),
+        (b"---\nlicense: other\n---\n", "other"),
+        (b"---\nlicense: other\nlicense_name: model-license\n---\n", "model-license"),
+        (
+            b"---\nlicense: other\nlicense_name: model-license\n"
+            b"license_link: https://github.com/alibaba-damo-academy/FunASR\n---\n",
+            "model-license (https://github.com/alibaba-damo-academy/FunASR)",
+        ),
+        (b"---\nlicense: other\nlicense_name: 3\n---\n", "unknown"),
+        (b'---\nlicense: other\nlicense_name: a\nlicense_link: "b\\e"\n---\n', "unknown"),
         (b"---\nnotes: |\n  license: gpl\n---\n", "unknown"),
         (b"---\nlicense: [mit, gpl]\n---\n", "unknown"),
         (b"---\nlicense:\n---\n", "unknown"),

@@ -13,6 +13,7 @@ UNKNOWN = "unknown"
 def read_license(files: CheckpointFiles) -> str:
     """Return the license that a checkpoint's model card names, or "unknown".
 
+    Licenses of a hub's list have short names. Of another one the card says the name and the place.
     A card that is missing, damaged or without a license is no reason to refuse a checkpoint.
     """
     try:
@@ -20,7 +21,11 @@ def read_license(files: CheckpointFiles) -> str:
             text = file.read(MAX_CARD_BYTES).decode("utf-8", errors="replace")
         if not text.lstrip().startswith("---"):
             return UNKNOWN  # without metadata, which the parser would warn about
-        name = ModelCard(text, ignore_metadata_errors=True).data.license
+        data = ModelCard(text, ignore_metadata_errors=True).data
+        name = data.license
+        if name == "other" and data.get("license_name"):
+            link = data.get("license_link")
+            name = f"{data.license_name} ({link})" if link else data.license_name
     except Exception:  # whatever the parsers of cards and of YAML raise
         return UNKNOWN
     return name if isinstance(name, str) and name and name.isprintable() else UNKNOWN

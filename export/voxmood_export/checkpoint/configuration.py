@@ -212,7 +212,7 @@ def _labels(
             "or write 'regression' as the problem_type if the label is the name of a value.",
         )
     if names is not None:
-        labels = _renamed(files, labels, names)
+        labels = renamed(files, labels, names)
     if task == "regression" and any(UNNAMED.fullmatch(label) for label in labels):
         raise files.error(
             CONFIG,
@@ -223,10 +223,14 @@ def _labels(
     return labels
 
 
-def _renamed(
+def renamed(
     files: CheckpointFiles, labels: tuple[str, ...], names: Mapping[str, str]
 ) -> tuple[str, ...]:
-    """Return the labels by their other names, of which each label must have its own."""
+    """Return the labels by their other names.
+
+    Raises:
+        CheckpointError: the names are not one for each label, and all different.
+    """
 
     def wrong(what: str) -> CheckpointError:
         return CheckpointError(f"{files.source}: the new names of labels {what}.")

@@ -15,10 +15,15 @@ PROCESSOR = "processor_config.json"
 """Where transformers 5 keeps the settings of the feature extractor, with those of a tokenizer."""
 
 CARD = "README.md"
-SMALL_FILES = (CONFIG, EXTRACTOR, PROCESSOR, CARD)
+FUNASR_CONFIG = "config.yaml"
+FUNASR_WEIGHTS = "model.pt"
+TOKENS = "tokens.txt"
+"""The files of a checkpoint of FunASR."""
+
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 """The names of files of weights, the preferred one first. An index lists shards of them."""
 
+SMALL_FILES = (CONFIG, EXTRACTOR, PROCESSOR, CARD, FUNASR_CONFIG, TOKENS)
 SHARDS = ("model-*-of-*.safetensors", "pytorch_model-*-of-*.bin")
 TRAINING = (".ckpt", ".pt", ".pth")
 """Suffixes of the files in which other libraries save the state of a training."""
@@ -60,6 +65,12 @@ class CheckpointFiles:
     def has(self, file: str) -> bool:
         """Return whether the file exists."""
         return (self.folder / file).is_file()
+
+    @property
+    def of_funasr(self) -> bool:
+        """Whether FunASR wrote the checkpoint: it has files of FunASR and no weights of others."""
+        weights = [name for each in WEIGHTS for name in (each, index_of(each))]
+        return any(map(self.has, (FUNASR_CONFIG, TOKENS))) and not any(map(self.has, weights))
 
     def check(self, file: str) -> Path:
         """Return a file's path.
@@ -119,7 +130,7 @@ def find_files(source: str, revision: str | None) -> CheckpointFiles:
         raise CheckpointError(
             f"{source!r}: the folder's name holds characters that cannot be printed; rename it."
         )
-    if not files.has(CONFIG):
+    if not files.has(CONFIG) and not files.of_funasr:
         training = sorted(each.name for each in folder.iterdir() if each.suffix in TRAINING)
         if training:
             raise CheckpointError(
@@ -145,7 +156,12 @@ def _download(source: str, revision: str | None) -> CheckpointFiles:
     try:
         for weights, shards in zip(WEIGHTS, SHARDS, strict=True):
             folder = fetch([*SMALL_FILES, weights, index_of(weights), shards])
-            if (folder / weights).exists() or (folder / index_of(weights)).exists():
+            # The hub's cache names its folders by commit.
+            files = CheckpointFiles(source, folder, source, folder.name)
+            if files.of_funasr:
+                fetch([FUNASR_WEIGHTS])
+                break
+            if files.has(weights) or files.has(index_of(weights)):
                 break
     except HFValidationError as error:
         raise CheckpointError(
@@ -167,5 +183,4 @@ def _download(source: str, revision: str | None) -> CheckpointFiles:
         raise CheckpointError(
             f"{source}: no such folder exists, and downloading failed ({first_line(error)})."
         ) from error
-    # The hub's cache names its folders by commit.
-    return CheckpointFiles(source, folder, source, folder.name)
+    return files

@@ -13,11 +13,13 @@ from torch import Tensor
 from transformers import PreTrainedModel, Wav2Vec2FeatureExtractor
 
 from voxmood_export.checkpoint.card import read_license
-from voxmood_export.checkpoint.configuration import Settings, read_extractor, read_settings
+from voxmood_export.checkpoint.configuration import Settings, read_extractor, read_settings, renamed
 from voxmood_export.checkpoint.files import CONFIG, CheckpointFiles, find_files, first_line
+from voxmood_export.checkpoint.funasr import read_funasr
 from voxmood_export.checkpoint.weights import FLOATS, read_weights
 from voxmood_export.errors import CheckpointError
 from voxmood_export.heads import HEADS, Head
+from voxmood_export.network.emotion2vec import Emotion2vecFeatureExtractor
 from voxmood_export.network.original import OriginalNetwork
 
 TRAINING_ONLY = {"masked_spec_embed"}
@@ -35,6 +37,7 @@ class Checkpoint:
         name: the hub id or the folder's name.
         revision: the commit on the hub, or "" for a folder.
         license: the license that the model card names, or "unknown".
+        original_labels: the entries of FunASR's `tokens.txt` that the labels are made of.
     """
 
     model: OriginalNetwork
@@ -43,6 +46,7 @@ class Checkpoint:
     name: str
     revision: str
     license: str
+    original_labels: tuple[str, ...] = ()
 
 
 def load_checkpoint(
@@ -60,6 +64,8 @@ def load_checkpoint(
             not have these labels.
     """
     files = find_files(source, revision)
+    if files.of_funasr:
+        return _load_funasr(files, labels)
     settings = read_settings(files, labels)
     extractor = settings.extractor or read_extractor(files)
     state = read_weights(files)
@@ -112,6 +118,20 @@ def _differences(asked: set[str], found: set[str]) -> str:
     missing, extra = (_some(sorted(names)) for names in (asked - found, found - asked))
     return " and ".join(
         text for text in (missing and f"lacks {missing}", extra and f"has {extra}") if text
+    )
+
+
+def _load_funasr(files: CheckpointFiles, names: Mapping[str, str] | None) -> Checkpoint:
+    found = read_funasr(files)
+    labels = found.tokens.labels
+    return Checkpoint(
+        found.model,
+        Emotion2vecFeatureExtractor(do_normalize=found.do_normalize),
+        labels if names is None else renamed(files, labels, names),
+        files.name,
+        files.revision,
+        read_license(files),
+        found.tokens.originals,
     )
 
 

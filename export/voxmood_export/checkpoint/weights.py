@@ -50,14 +50,36 @@ def _read_shards(files: CheckpointFiles, index: str) -> dict[str, Tensor]:
 
 
 def _read(files: CheckpointFiles, name: str) -> dict[str, Tensor]:
+    remedy = "save the model with save_pretrained, which writes model.safetensors."
+    state = read_file(files, name, remedy)
+    if not isinstance(state, dict) or not all(isinstance(each, Tensor) for each in state.values()):
+        raise files.error(
+            name,
+            "is a training checkpoint, whose tensors are inside other objects; save the model "
+            "with save_pretrained.",
+        )
+    return {_modern(str(key)): tensor for key, tensor in state.items()}
+
+
+def read_file(files: CheckpointFiles, name: str, remedy: str) -> object:
+    """Return what a file of safetensors or PyTorch holds, without running anything in it.
+
+    Args:
+        files: the checkpoint's.
+        name: the file.
+        remedy: what to do about a file that holds more than tensors.
+
+    Raises:
+        CheckpointError: the file is missing or damaged, or holds more than tensors.
+    """
     path = files.check(name)
     try:
-        state = load_file(path) if path.suffix == ".safetensors" else _unpickle(path)
+        return load_file(path) if path.suffix == ".safetensors" else _unpickle(path)
     except pickle.UnpicklingError as error:
         raise files.error(
             name,
             "holds more than tensors or is not a file of PyTorch, and voxmood loads nothing else; "
-            "save the model with save_pretrained, which writes model.safetensors.",
+            f"{remedy}",
         ) from error
     except (SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
         kind = "safetensors" if path.suffix == ".safetensors" else "PyTorch"
@@ -66,13 +88,6 @@ def _read(files: CheckpointFiles, name: str) -> dict[str, Tensor]:
         ) from error
     except Exception as error:  # what else damaged pickles raise
         raise files.error(name, f"cannot be read as weights ({type(error).__name__}).") from error
-    if not isinstance(state, dict) or not all(isinstance(each, Tensor) for each in state.values()):
-        raise files.error(
-            name,
-            "is a training checkpoint, whose tensors are inside other objects; save the model "
-            "with save_pretrained.",
-        )
-    return {_modern(str(key)): tensor for key, tensor in state.items()}
 
 
 def _unpickle(path: Path) -> object:

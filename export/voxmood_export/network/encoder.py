@@ -114,7 +114,7 @@ class EncoderLayer(nn.Module):
         Args:
             x: the hidden states before, [B, T, D].
             attention_bias: [B, 1, 1, T], very negative at padded frames.
-            position_bias: [1, heads, T, T], of networks with relative positions.
+            position_bias: [1, heads, T, T], of networks with relative positions or ALiBi.
         """
         biases = attention_bias, position_bias
         if self.norm_first:
@@ -146,8 +146,11 @@ class Attention(nn.Module):
     ) -> Tensor:
         """Return [B, T, D] for an input [B, T, D] and the biases of `EncoderLayer.forward`."""
         if self.gate is not None:
-            gated = self.gate(x, position_bias)
-            attention_bias = gated if attention_bias is None else gated + attention_bias
+            position_bias = self.gate(x, position_bias)
+        if attention_bias is None:
+            attention_bias = position_bias
+        elif position_bias is not None:
+            attention_bias = position_bias + attention_bias
         arguments = (self.query(x), self.key(x), self.value(x), self.heads, attention_bias)
         attention: Any = FusedAttention.apply if self.fused else attend
         return cast(Tensor, self.out(attention(*arguments)))

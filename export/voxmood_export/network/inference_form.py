@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PretrainedConfig
 
+from voxmood_export.network.emotion2vec import Alibi, ExtraTokens, PositionalLayers
 from voxmood_export.network.encoder import EncoderLayer, PositionalEmbedding, RelativePositions
 from voxmood_export.network.feature_encoder import (
     FeatureEncoderLayer,
@@ -49,6 +50,9 @@ class InferenceForm(nn.Module):
         self.config: PretrainedConfig = model.config
         self.batched = batched
         self.do_normalize = do_normalize
+        self.normalization_epsilon: float = getattr(
+            model.config, "normalization_epsilon", NORMALIZATION_EPSILON
+        )
         self.geometry = Geometry(model.config)
 
         base = cast(Any, model.encoder)
@@ -68,7 +72,9 @@ class InferenceForm(nn.Module):
         norm = getattr(base.feature_projection, "layer_norm", nn.Identity())
         self.projection_norm = deepcopy(norm)
         self.projection = LinearLayer.from_torch(base.feature_projection.projection)
-        self.positional = PositionalEmbedding(base.encoder.pos_conv_embed, blocked=not batched)
+        emotion2vec = config.model_type == "emotion2vec"
+        positional = PositionalLayers if emotion2vec else PositionalEmbedding
+        self.positional = positional(base.encoder.pos_conv_embed, blocked=not batched)
         norm_first = config.do_stable_layer_norm
         norm = deepcopy(base.encoder.layer_norm)
         self.encoder_norm = nn.Identity() if norm_first else norm
@@ -77,9 +83,12 @@ class InferenceForm(nn.Module):
             for layer in base.encoder.layers
         )
         self.final_norm = norm if norm_first else nn.Identity()
-        self.relative_positions = None
+        self.extra_tokens = ExtraTokens(base.encoder.extra_tokens) if emotion2vec else None
+        self.relative_positions: nn.Module | None = None
         if config.model_type == "wavlm":
             self.relative_positions = RelativePositions(base.encoder.layers[0].attention)
+        elif emotion2vec:
+            self.relative_positions = Alibi(base.encoder.alibi_scale, config.extra_tokens)
         self.head = model.head.form(model.task)
         self.scaling = model.head.scaling()
         self.half_precision = half
@@ -123,7 +132,7 @@ class InferenceForm(nn.Module):
             valid, frame_valid = None, None
 
         if self.do_normalize:
-            waveform = normalize(waveform, lengths, valid)
+            waveform = normalize(waveform, lengths, valid, self.normalization_epsilon)
         else:
             if self.scaling is not None:
                 center, scale = self.scaling
@@ -150,7 +159,10 @@ class InferenceForm(nn.Module):
             pooling = pooling.half()
             attention_bias = None if attention_bias is None else attention_bias.half()
 
-        hidden = self.encoder_norm(hidden + self.positional(hidden, frame_valid))
+        hidden = hidden + self.positional(hidden, frame_valid)
+        if self.extra_tokens is not None:
+            hidden, pooling, attention_bias = self.extra_tokens(hidden, pooling, attention_bias)
+        hidden = self.encoder_norm(hidden)
         position_bias = None
         if self.relative_positions is not None:
             position_bias = self.relative_positions(hidden.shape[1])
@@ -211,7 +223,7 @@ class CheckedLengths(nn.Module):
         return table[torch.where(lengths >= self.min_samples, lengths, self.OUT_OF_TABLE)]
 
 
-def normalize(waveform: Tensor, lengths: Tensor, valid: Tensor | None) -> Tensor:
+def normalize(waveform: Tensor, lengths: Tensor, valid: Tensor | None, epsilon: float) -> Tensor:
     """Return clips with zero mean and unit variance over their valid samples, then zeros."""
     if valid is not None:
         waveform = torch.where(valid, waveform, 0.0)
@@ -220,4 +232,4 @@ def normalize(waveform: Tensor, lengths: Tensor, valid: Tensor | None) -> Tensor
     if valid is not None:
         centered = torch.where(valid, centered, 0.0)
     variance = (centered * centered).sum(1, keepdim=True) / count
-    return centered / torch.sqrt(variance + NORMALIZATION_EPSILON)
+    return centered / torch.sqrt(variance + epsilon)

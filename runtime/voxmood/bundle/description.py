@@ -101,6 +101,8 @@ class Bundle:
             `SESSION_OPTIONS` are allowed.
         precisions: the precisions in the bundle, by name; each is one of `PRECISIONS`.
         schema: the version of `bundle.json`.
+        original_labels: what the checkpoint has in place of the labels, in the same order, if they
+            are made of something longer, such as tokens in two languages; else empty.
     """
 
     name: str
@@ -118,6 +120,7 @@ class Bundle:
     session_options: Mapping[str, str]
     precisions: Mapping[str, Precision]
     schema: int = SCHEMA
+    original_labels: tuple[str, ...] = ()
 
     def metadata(self) -> dict[str, str]:
         """Return the `metadata_props` of each ONNX file, with which it can be used alone."""
@@ -138,6 +141,8 @@ class Bundle:
         content = {KEYS.get(name, name): value for name, value in asdict(self).items()}
         if self.schema == 1:
             del content["task"]
+        if not self.original_labels:
+            del content["original_labels"]
         content = {"schema": content.pop("schema"), **content}
         return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
@@ -231,6 +236,11 @@ def _parse(content: Any) -> Bundle:
     task = _get(content, "task", str) if schema > 1 else "classification"
     if task not in OUTPUTS:
         raise _InvalidFieldError(f"task {task!r} is not one of {', '.join(OUTPUTS)}")
+    originals = _get(content, "original_labels", list) if "original_labels" in content else []
+    if not all(isinstance(label, str) for label in originals):
+        raise _InvalidFieldError("original_labels must be a list of strings")
+    if originals and len(originals) != len(labels):
+        raise _InvalidFieldError("labels and original_labels must be of one length")
     bundle = Bundle(
         name=_get(content, "name", str),
         labels=tuple(labels),
@@ -250,6 +260,7 @@ def _parse(content: Any) -> Bundle:
             for name, entry in _get(content, "precisions", dict).items()
         },
         schema=schema,
+        original_labels=tuple(originals),
     )
     if bundle.normalization not in NORMALIZATIONS:
         raise _InvalidFieldError(f"{KEYS['normalization']} {bundle.normalization!r} is not known")
