@@ -86,6 +86,7 @@ def test_small(tmp_path: Path, tokens: Sequence[str], normalize: bool) -> None:
         answer = original.generate(wave)
         found = model.predict(wave, sampling_rate=RATE)
         alone.append(found.logits)
+        assert found.probabilities is not None
         assert answer["labels"] == [tokens[row] for row in used]
         assert list(found.probabilities) == [each.split("/")[-1] for each in answer["labels"]]
         assert found.logits == near(original.logits[used])

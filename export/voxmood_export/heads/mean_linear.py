@@ -1,4 +1,6 @@
-"""The head of emotion2vec: a linear layer on the mean over time of the last hidden states h [T, D]::
+"""The head of emotion2vec: a linear layer on the mean over time.
+
+With the last hidden states h [T, D]::
 
     logits = proj(mean over time of h)
 
