@@ -86,23 +86,29 @@ class _QuantizedTensors:
         return self._terms[value, count]
 
     def _quantized(self, after: ir.Node, value: ir.Value, count: int) -> list[_Term]:
+        if count == 2:
+            (first,) = self.terms(value, 1)  # which other layers may take alone
+            return [first, self._rest(value, first)]
         if after.op_type == "Gelu" and self.gelu_step:
             nodes, term = self._after_gelu(value)
         else:
             nodes = [ir.node("DynamicQuantizeLinear", [value], num_outputs=3)]
             term = _Term(*nodes[0].outputs)
-        terms = [term]
-        if count == 2:
-            rounded = ir.node("DequantizeLinear", list(term))
-            rest = ir.node("Sub", [value, rounded.outputs[0]])
-            # The rest after rounding is at most half a step, so its range is known.
-            scale = ir.node("Div", [term.scale, self.constant("254", np.float32(254))])
-            zero = self.constant("zero", ZERO)
-            quantized = ir.node("QuantizeLinear", [rest.outputs[0], scale.outputs[0], zero])
-            nodes += [rounded, rest, scale, quantized]
-            terms.append(_Term(quantized.outputs[0], scale.outputs[0], zero))
         self.graph.insert_after(after, nodes)
-        return terms
+        return [term]
+
+    def _rest(self, value: ir.Value, term: _Term) -> _Term:
+        """Return what a tensor's first term leaves."""
+        rounded = ir.node("DequantizeLinear", list(term))
+        rest = ir.node("Sub", [value, rounded.outputs[0]])
+        # The rest after rounding is at most half a step, so its range is known.
+        scale = ir.node("Div", [term.scale, self.constant("254", np.float32(254))])
+        zero = self.constant("zero", ZERO)
+        quantized = ir.node("QuantizeLinear", [rest.outputs[0], scale.outputs[0], zero])
+        last = term.bytes.producer()
+        assert last is not None
+        self.graph.insert_after(last, [rounded, rest, scale, quantized])
+        return _Term(quantized.outputs[0], scale.outputs[0], zero)
 
     def _after_gelu(self, value: ir.Value) -> tuple[list[ir.Node], _Term]:
         """Return nodes that quantize by a step of which GELU's minimum is a multiple.
