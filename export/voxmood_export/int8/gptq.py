@@ -24,7 +24,8 @@ BLOCK = 128  # rows after which the error reaches those beyond the block
 DAMPING = 0.01  # of the mean second moment, added to each, as in the paper
 
 Moments = Mapping[str, npt.NDArray[np.float64]]
-"""E[x xᵀ] of a linear layer's inputs, [in, in], by the name of its weight."""
+"""E[x xᵀ] of a linear layer's inputs, [in, in], by the name of its weight. A stack of matrices has
+one for each, [..., in, in]."""
 
 
 @torch.no_grad()
@@ -37,19 +38,21 @@ def second_moments(form: InferenceForm, recipe: Recipe, clips: Sequence[Waveform
             quiet rows count as much as loud ones, since a norm will make them as loud.
         clips: the recordings, over all frames of which the moments are means.
     """
+    layers = form.linear_layers()
     sums: dict[str, Tensor] = {}
     counts: dict[str, int] = {}
 
     def observe(name: str, x: Tensor) -> None:
-        x = x.flatten(0, -2)
+        if layers[name].matrix.ndim == 2:  # else each matrix of the stack has inputs of its own
+            x = x.flatten(0, -2)
         if recipe.layers[name].activations is Activations.PER_ROW:
             x = functional.normalize(x, dim=-1)
-        sums[name] = sums.get(name, torch.zeros(())) + x.T @ x
-        counts[name] = counts.get(name, 0) + len(x)
+        sums[name] = sums.get(name, torch.zeros(())) + x.mT @ x
+        counts[name] = counts.get(name, 0) + x.shape[-2]
 
     handles = [
         layer.register_forward_pre_hook(lambda _, inputs, name=name: observe(name, inputs[0]))
-        for name, layer in form.linear_layers().items()
+        for name, layer in layers.items()
         if name in recipe.layers and recipe.layers[name].gptq
     ]
     for clip in clips:

@@ -146,11 +146,13 @@ class _QuantizedTensors:
         producer = value.producer()
         assert producer is not None, "the waveform itself is never quantized"
         last = self.constant("last", np.array([-1]))
-        below = self.constant("below", -np.float32(ROW_ZERO))
-        above = self.constant("above", np.float32(255 - ROW_ZERO))
+        centered = producer.op_type == "LayerNormalization"  # else these are values of GELU
+        row_zero, kind = (ZERO, "row") if centered else (ROW_ZERO, "window")
+        below = self.constant(f"{kind}_below", -np.float32(row_zero))
+        above = self.constant(f"{kind}_above", np.float32(255 - row_zero))
         least = self.constant("least", np.float32(1e-30))  # so that a row of zeros has a scale
-        zero = self.constant("window_zero", ROW_ZERO)
-        fill = {"value": ir.tensor(np.array([ROW_ZERO]))}
+        zero = self.constant(f"{kind}_zero", row_zero)
+        fill = {"value": ir.tensor(np.array([row_zero]))}
         nodes = [
             top := ir.node("ReduceMax", [value, last]),
             bottom := ir.node("ReduceMin", [value, last]),

@@ -73,7 +73,6 @@ def choose_recipe(form: InferenceForm) -> Recipe:
     gates = [module for module in form.modules() if isinstance(module, PositionGate)]
     in_float = {part for module in (first, form.head, *gates) for part in module.modules()}
 
-    emotion2vec = form.config.model_type == "emotion2vec"
     # What follows amplifies the error of these layers, and their inputs are far off zero.
     special: dict[nn.Module, LayerRecipe] = {
         form.projection: LayerRecipe(Activations.TWO_TERMS, gptq=True)
@@ -84,20 +83,22 @@ def choose_recipe(form: InferenceForm) -> Recipe:
             # No norm follows these layers. A tensor's range is that of its loudest moment, and the
             # quiet moments, which the encoder's first norm makes as loud, would drown in rounding.
             activations = Activations.PER_ROW
-        elif number >= (2 if emotion2vec else FIRST_OF_TWO_TERMS):
+        elif number >= FIRST_OF_TWO_TERMS:
             activations = Activations.TWO_TERMS
         special[cast(FeatureEncoderLayer, layer).product] = LayerRecipe(activations, gptq=True)
     if not getattr(form.config, "feat_proj_layer_norm", True):
         # Without a norm before the projection, loud and quiet moments share a range here.
         positional = cast(BlockedGroupedConv, form.positional.conv)
         special[positional.product] = LayerRecipe(Activations.TWO_TERMS)
-    if emotion2vec:
-        # Its answer is the mean of the last states alone. They hardly vary over time, so the
-        # rounding of what the values of attention take errs the same way in every frame.
+    if form.config.model_type == "emotion2vec":
+        # Its answer is the mean of the last states alone. States hardly vary over time, so with one
+        # range for a tensor rounding errs the same way in every frame, and no mean over time helps.
         layers = cast(list[EncoderLayer], list(form.layers))
-        two_terms = [layer.attention.value for layer in layers]
-        two_terms += [conv.product for conv in cast(Any, form.positional).convs]
-        special |= dict.fromkeys(two_terms, LayerRecipe(Activations.TWO_TERMS))
+        for layer in layers:
+            special[layer.attention.value] = LayerRecipe(Activations.TWO_TERMS, gptq=True)
+            special[layer.expand] = LayerRecipe(Activations.PER_ROW, gptq=True)
+        for conv in cast(Any, form.positional).convs:
+            special[conv.product] = LayerRecipe(Activations.TWO_TERMS, gptq=True)
     return Recipe(
         {
             name: special.get(layer, LayerRecipe())

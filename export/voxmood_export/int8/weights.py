@@ -30,13 +30,15 @@ def quantize_weight(
 
     Args:
         matrix: [..., in, out].
-        moments: E[x xᵀ] of the inputs of a single matrix, [in, in], for GPTQ. None rounds to the
+        moments: E[x xᵀ] of the inputs of each matrix, [..., in, in], for GPTQ. None rounds to the
             nearest values.
     """
     scale = np.abs(matrix).max(axis=-2, keepdims=True) / np.float32(127)
     scale[scale == 0] = 1  # a column of zeros stays one
     if moments is None:
         values = np.rint(matrix / scale).astype(np.int8)
-    else:
+    elif matrix.ndim == 2:
         values = round_weight(matrix, scale, moments)
+    else:
+        values = np.stack(list(map(round_weight, matrix, scale, moments)))
     return QuantizedWeight(values, scale[0] if matrix.ndim == 2 else scale)
