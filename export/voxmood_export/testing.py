@@ -172,9 +172,8 @@ def make_checkpoint(
     model = _network(layout, config).eval()
     _randomize(model)
     extractor = Wav2Vec2FeatureExtractor(do_normalize=do_normalize, return_attention_mask=True)
-    for name in _scaled_layers(model.head):
-        layer = model.head.get_submodule(name)
-        _spread(model, layer, extractor, waveforms or generated_clips(RATE).waveforms)
+    label_layer = model.head.get_submodule(model.head.label_layer)
+    _spread(model, label_layer, extractor, waveforms or generated_clips(RATE).waveforms)
 
     prefix = layout.prefix or model.encoder.base_model_prefix
     state = {f"{prefix}.{name}": tensor for name, tensor in model.encoder.state_dict().items()}
@@ -221,17 +220,6 @@ def _randomize(model: nn.Module) -> None:
     for name, parameter in model.named_parameters():
         if name == "layer_weights" or "gru_rel_pos" in name or "rel_attn_embed" in name:
             nn.init.normal_(parameter)
-
-
-def _scaled_layers(head: Head) -> list[str]:
-    """Return the layers to scale: all on pooled vectors, but for SUPERB's first.
-
-    Activations of random weights hardly vary from clip to clip, or saturate tanh.
-    """
-    if isinstance(head, Superb):
-        return [head.label_layer]
-    linear = [name for name, each in head.named_modules() if isinstance(each, nn.Linear)]
-    return [name for name in linear if not name.startswith("pool_model")]
 
 
 def _spread(

@@ -61,7 +61,7 @@ class HeadForm(nn.Module):
     Attributes:
         every_layer: as in `Head`.
         corrected: an output of the graph that int8 shifts, and the bias in the head that shifts it
-            as well; int8 corrects the bias.
+            as well, or shifts what `before` makes of it; int8 corrects the bias.
         embedding_width: the size of the embedding, which is what the last layer takes.
     """
 
@@ -81,6 +81,10 @@ class HeadForm(nn.Module):
             weights: one over the number of the clip's frames, and 0 for padding, [B, 1, T].
         """
         return weights @ hidden
+
+    def before(self, output: Tensor) -> Tensor:
+        """Return what the corrected bias shifts, of the output that shows it."""
+        return output
 
     def answer(self, pooled: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Return logits [B, labels] and embedding [B, width] of what `pool` gave."""

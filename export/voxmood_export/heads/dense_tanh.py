@@ -28,6 +28,9 @@ from transformers import PretrainedConfig
 from voxmood_export.heads.base import Head, HeadForm
 from voxmood_export.network.linear import LinearLayer
 
+SATURATED = 1 - 2.0**-20
+"""What tanh is taken to be at most, so that it can be inverted."""
+
 POOLING = ("mean", "sum", "max")
 """The supported values of `pooling_mode`."""
 
@@ -92,8 +95,7 @@ class DenseOutput(DenseOutProj):
 class DenseTanhForm(HeadForm):
     """Compute two dense layers on the hidden states that were pooled over the valid frames."""
 
-    # What int8 adds to the embedding, tanh has bent; so the logits are corrected.
-    corrected = "logits", "out.bias"
+    corrected = "embedding", "dense.bias"
 
     def __init__(self, dense: nn.Linear, output: nn.Linear, pooling: str, task: str) -> None:
         super().__init__(task)
@@ -111,6 +113,10 @@ class DenseTanhForm(HeadForm):
             return valid.float() @ hidden.float()
         lowest = torch.finfo(hidden.dtype).min
         return torch.where(valid.transpose(1, 2), hidden, lowest).amax(1, keepdim=True)
+
+    def before(self, output: Tensor) -> Tensor:
+        """Return what `HeadForm.before` describes: what goes into tanh."""
+        return torch.atanh(output.clamp(-SATURATED, SATURATED))
 
     def answer(self, pooled: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Return what `HeadForm.answer` describes."""

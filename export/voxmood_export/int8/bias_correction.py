@@ -2,10 +2,10 @@
 
 Rounded weights times the mean of their inputs shift a network's output by nearly the same vector
 for every clip. The shift is measured once, on clips that verification does not use, and subtracted
-from a bias of the head, which costs nothing at run time: the one that shifts the embedding, or that
-of the last layer where something that is not linear stands between them. The method follows Nagel
-et al., "Data-Free Quantization Through Weight Equalization and Bias Correction" (ICCV 2019),
-section 4.2, applied to the network as a whole instead of layer by layer.
+from a bias of the head, which costs nothing at run time: the bias of the embedding, that of the layer
+before the embedding's tanh, or that of the last layer. The method follows Nagel et al., "Data-Free
+Quantization Through Weight Equalization and Bias Correction" (ICCV 2019), section 4.2, applied to the
+network as a whole instead of layer by layer.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from voxmood_export.network.inference_form import InferenceForm
 def output_shift(
     path: Path, form: InferenceForm, waveforms: list[Waveform]
 ) -> npt.NDArray[np.float32]:
-    """Return the mean over clips of the int8 graph's output minus the form's, [width].
+    """Return the mean over clips of how far int8 shifts what a bias shifts as well, [width].
 
-    The output is the one that `InferenceForm.corrected` says.
+    It shows at the output that `InferenceForm.corrected` says; see `HeadForm.before`.
     """
     session = create_session(
         path, providers=resolve_provider("cpu"), threads=None, config={}, int8=True
@@ -41,7 +41,9 @@ def output_shift(
         (found,) = session.run([name], inputs)
         with torch.inference_mode():
             expected = form(torch.from_numpy(waveform)[None], torch.from_numpy(lengths))[place]
-        differences.append(found[0] - expected[0].numpy())
+        before = form.head.before
+        difference = before(torch.from_numpy(found)) - before(expected)
+        differences.append(difference[0].numpy())
     shift: npt.NDArray[np.float32] = np.mean(differences, axis=0, dtype=np.float32)
     return shift
 
