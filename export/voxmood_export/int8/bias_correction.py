@@ -2,10 +2,10 @@
 
 Rounded weights times the mean of their inputs shift a network's output by nearly the same vector
 for every clip. The shift is measured once, on clips that verification does not use, and subtracted
-from a bias of the head, which costs nothing at run time: the bias of the embedding, that of the layer
-before the embedding's tanh, or that of the last layer. The method follows Nagel et al., "Data-Free
-Quantization Through Weight Equalization and Bias Correction" (ICCV 2019), section 4.2, applied to the
-network as a whole instead of layer by layer.
+from a bias of the head, which costs nothing at run time: that of the embedding, of the layer before
+the embedding's tanh, or of the last layer. The method follows Nagel et al., "Data-Free Quantization
+Through Weight Equalization and Bias Correction" (ICCV 2019), section 4.2, applied to the network as
+a whole instead of layer by layer.
 """
 
 from __future__ import annotations
