@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -82,12 +82,17 @@ class Verification:
     @classmethod
     def from_json(cls, measured: Mapping[str, Any]) -> Verification:
         """Return what `to_json` has written."""
-        content = dict(measured)
-        if "outliers" in content:
+        content = _with_none(cls, measured)
+        if content["outliers"] is not None:
             content["outliers"] = [Outliers(**each) for each in content["outliers"]]
-        if "without" in content:
-            content["without"] = PlainInt8(**content["without"])
+        if content["without"] is not None:
+            content["without"] = PlainInt8(**_with_none(PlainInt8, content["without"]))
         return cls(**content)
+
+
+def _with_none(kind: type, measured: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values by the names of a dataclass's fields; what `to_json` left out is None."""
+    return {each.name: measured.get(each.name) for each in fields(kind)}
 
 
 def reference_logits(checkpoint: Checkpoint, clips: Clips) -> Iterator[npt.NDArray[np.float32]]:

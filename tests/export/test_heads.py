@@ -241,6 +241,25 @@ def test_other_names_of_labels(checkpoint: Path, tmp_path: Path) -> None:
             main([*command, "--labels", wrong])
 
 
+@pytest.mark.parametrize("name", ["audeering", "ehcalabres"])
+@pytest.mark.parametrize("bounds", [[], ["--min-agreement", "0.99", "--min-sqnr", "30"]])
+def test_the_command_says_what_it_measured(
+    name: str, bounds: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from voxmood.cli import main
+
+    make_checkpoint(tmp_path / "checkpoint", LARGE | SMALL, architecture=name)
+    names = [str(tmp_path / each) for each in ("checkpoint", "bundle")]
+    assert main(["export", *names, *bounds, "--json", str(tmp_path / "facts.json")]) == 0
+    printed = capsys.readouterr().out
+    for precision in ("fp32", "int8"):
+        (line,) = [line for line in printed.splitlines() if line.startswith(precision)]
+        assert ("CCC arousal" if name == "audeering" else "same label on") in line
+    assert json.loads((tmp_path / "facts.json").read_text())["task"] == (
+        "regression" if name == "audeering" else "classification"
+    )
+
+
 def test_names_for_a_regression_without_them(tmp_path: Path) -> None:
     make_checkpoint(tmp_path, LARGE | SMALL, architecture="audeering")
     path = tmp_path / "config.json"
