@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from voxmood.commands.options import add_bounds, named, path
+from voxmood.commands.options import add_bounds, named, path, renamed
 
 if TYPE_CHECKING:
     from voxmood_export.verify import Verification
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_bounds(parser, None)
     parser.add_argument(
         "--labels",
-        type=_labels,
+        type=renamed,
         metavar="OLD=NEW,...",
         help="Another name for each label, such as LABEL_0=neutral,LABEL_1=angry (default: the "
         "names of the checkpoint).",
@@ -105,17 +105,6 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         write_whole(options.json, bundle.to_json())
     return 0
-
-
-def _labels(text: str) -> dict[str, str]:
-    """Return the new names of labels by the old ones."""
-    pairs = [pair.partition("=") for pair in text.split(",")]
-    if not all(old and new for old, _, new in pairs):
-        raise argparse.ArgumentTypeError("must be OLD=NEW,OLD=NEW and so on")
-    names = {old: new for old, _, new in pairs}
-    if len(names) < len(pairs):
-        raise argparse.ArgumentTypeError("names a label twice")
-    return names
 
 
 def _as_text(precision: str, size: int, measured: Verification) -> str:

@@ -2,6 +2,7 @@
 
 from voxmood.archive.batch import batch
 from voxmood.comparison.compare import Comparison, compare
+from voxmood.comparison.evaluation import Evaluation, evaluate
 from voxmood.errors import (
     AudioError,
     BundleError,
@@ -23,6 +24,7 @@ __all__ = [
     "BundleError",
     "ClusterError",
     "Comparison",
+    "Evaluation",
     "ForkError",
     "ManifestError",
     "MissingExtraError",
@@ -36,5 +38,6 @@ __all__ = [
     "VoxmoodError",
     "batch",
     "compare",
+    "evaluate",
     "load",
 ]

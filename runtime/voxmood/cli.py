@@ -49,6 +49,9 @@ COMMANDS = {
     "compare": Command(
         "voxmood.commands.compare", "Check that a model decides as a reference model does."
     ),
+    "evaluate": Command(
+        "voxmood.commands.evaluate", "Measure how well a model answers where the truth is known."
+    ),
     "export": Command(
         "voxmood_export.cli",
         "Make a bundle from a checkpoint.",

@@ -195,3 +195,31 @@ def test_schema_1_is_a_classification() -> None:
         assert model.bundle.task == "classification"
         assert json.loads(model.bundle.to_json())["schema"] == 1
         assert "task" not in json.loads(model.bundle.to_json())
+
+
+def test_evaluate(values: Path, several: Path, audio: Path, tmp_path: Path) -> None:
+    truth = np.random.default_rng(0).normal(size=(6, 3))
+    lines = [f"{i}.wav,s{i % 3},{','.join(map(str, row))}" for i, row in enumerate(truth)]
+    manifest = tmp_path / "values.csv"
+    manifest.write_text("\n".join([f"path,speaker,{','.join(NAMES)}", *lines]))
+    found = voxmood.evaluate(f"{values}@fp32", manifest=manifest, audio=audio)
+    model = voxmood.load(values, precision="fp32")
+    answers = [model.predict(path) for path in sorted(audio.glob("*.wav"))]
+    for i, name in enumerate(NAMES):
+        expected = ccc(truth[:, i], [answer.numbers[name] for answer in answers])
+        assert found.measures[f"CCC of {name}"].value == pytest.approx(expected, abs=1e-6)
+        assert found.measures[f"RMSE of {name}"].interval is not None
+    assert (found.accuracy, found.uar, found.labels) == (None, None, [])
+    manifest.write_text(manifest.read_text().replace(lines[0], "0.wav,s0,1,,nan"))
+    with pytest.raises(voxmood.ManifestError, match=r"'dominance  valence nan' \(1\)"):
+        voxmood.evaluate(values, manifest=manifest, audio=audio)
+    fewer = voxmood.evaluate(values, manifest=manifest, audio=audio, ignore_unknown=True)
+    assert fewer.recordings == 5
+    model = voxmood.load(several, precision="fp32")
+    answers = model.predict_batch(sorted(audio.glob("*.wav")))
+    sets = ["+".join(n for n, p in answer.numbers.items() if p > 0.5) for answer in answers]
+    lines = ["path,label", *(f"{i}.wav,{labels}" for i, labels in enumerate(sets))]
+    manifest.write_text("\n".join(lines))
+    perfect = voxmood.evaluate(f"{several}@fp32", manifest=manifest, audio=audio)
+    assert perfect.accuracy == 1
+    assert perfect.confusion == []

@@ -171,6 +171,17 @@ def write_report(report: Report, options: argparse.Namespace) -> int:
     return 0 if report.passed else 1
 
 
+def renamed(text: str) -> dict[str, str]:
+    """Return an argument OLD=NEW,OLD=NEW as the new names of labels by the old ones."""
+    pairs = [pair.partition("=") for pair in text.split(",")]
+    if not all(old and new for old, _, new in pairs):
+        raise argparse.ArgumentTypeError("must be OLD=NEW,OLD=NEW and so on")
+    names = {old: new for old, _, new in pairs}
+    if len(names) < len(pairs):
+        raise argparse.ArgumentTypeError("names a label twice")
+    return names
+
+
 def named(text: str) -> str:
     """Return an argument that is a name, after checking that it is not empty."""
     if not text:

@@ -14,11 +14,12 @@ import numpy.typing as npt
 from voxmood.audio.listing import Recording, choose_recordings, skipped_text
 from voxmood.bundle.locate import bundle_files, locate
 from voxmood.comparison import metrics
+from voxmood.comparison.answers import answer_all, number
 from voxmood.comparison.bounds import MIN_AGREEMENT, Measure, passed
 from voxmood.comparison.report import Report, Table
 from voxmood.engine.session import Provider
-from voxmood.errors import AudioError, BundleError, ManifestError
 from voxmood.files import check_outputs
+from voxmood.errors import BundleError, ManifestError
 from voxmood.model import Model, load
 from voxmood.results import Prediction
 
@@ -195,28 +196,14 @@ def compare(
     elif models[0].bundle.task == "regression":
         _check_values(str(manifest), recordings, models[0].labels)
 
-    from tqdm import tqdm  # imported late, since `import voxmood` must be quick
-
     compared: list[Recording] = []
-    answers: list[tuple[Prediction, Prediction]] = []
+    answers: list[list[Prediction]] = []
     unreadable: dict[str, str] = {}
-    # With disable=None, tqdm shows a bar only on a terminal, and none in the log of a CI job.
-    for recording in tqdm(recordings, unit="recording", disable=None if progress else True):
-        try:
-            first, second = (model.predict(recording.path) for model in models)
-        except (AudioError, OSError, MemoryError) as error:
-            cause = str(error).removeprefix(f"{recording.path}: ") or type(error).__name__
-            listed = f" [{recording.listed}]" if recording.listed else ""
-            unreadable[recording.name] = cause + listed
-        else:
-            compared.append(recording)
-            answers.append((first, second))
-    if not compared:
-        name, cause = next(iter(unreadable.items()))
-        raise AudioError(
-            f"{place}: none of {len(recordings)} recordings can be read; for example, "
-            f"{name}: {cause}"
-        )
+    for recording, both in answer_all(
+        models, recordings, unreadable, place=place, progress=progress
+    ):
+        compared.append(recording)
+        answers.append(both)
     by_model = list(zip(*answers, strict=True))
     task, labels = models[0].bundle.task, models[0].labels
     logits = [np.stack([answer.logits for answer in each]) for each in by_model]
@@ -257,7 +244,7 @@ def compare(
         candidate=names[1],
         audio=place,
         recordings=len(compared),
-        seconds=sum(first.duration for first, _ in answers),
+        seconds=sum(both[0].duration for both in answers),
         measures={measure.name: measure for measure in measures},
         changed=sorted(changed, key=lambda change: -change.margin),
         unreadable=unreadable,
@@ -367,18 +354,10 @@ def _check_values(manifest: str, recordings: Sequence[Recording], names: Sequenc
     for recording in recordings:
         for name in names:
             text = recording.columns.get(name)
-            if text is not None and _number(text) is None:
+            if text is not None and number(text) is None:
                 raise ManifestError(
                     f"{manifest}: {recording.name} has {text[:40]!r} as its {name}; write a number."
                 )
-
-
-def _number(text: str) -> float | None:
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return number if np.isfinite(number) else None
 
 
 def _against_values(
@@ -387,7 +366,7 @@ def _against_values(
     """Return the measures of the values that every recording states in a column of their name."""
     measures = []
     for index, name in enumerate(names):
-        truth = [_number(recording.columns.get(name, "")) for recording in recordings]
+        truth = [number(recording.columns.get(name, "")) for recording in recordings]
         if None in truth:
             continue
         for model, found in zip(("reference", "candidate"), values, strict=True):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -144,3 +146,182 @@ def mcnemar(reference: npt.ArrayLike, candidate: npt.ArrayLike) -> float:
     count = sum(only)
     tail = sum(math.comb(count, wins) for wins in range(only[0] + 1))
     return float(min(1, 2 * tail / 2**count))
+
+
+BINS = 15
+"""Bins of equal width in which confidences are compared with what came true."""
+
+RESAMPLES = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class ClassSums:
+    """Sums over clips, from which every figure about labels follows.
+
+    Attributes:
+        clips: the number of clips.
+        exact: the number of clips with all labels right.
+        true: how often each label is true [labels].
+        called: how often each label is predicted [labels].
+        hits: how often each label is predicted and true [labels].
+        bins: the number of answers, the sum of their confidences, and the number of right ones
+            among them, in each bin of confidence [3, BINS].
+    """
+
+    clips: float
+    exact: float
+    true: npt.NDArray[np.float64]
+    called: npt.NDArray[np.float64]
+    hits: npt.NDArray[np.float64]
+    bins: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(cls, sums: npt.NDArray[np.float64]) -> ClassSums:
+        """Return the sums of rows of `class_rows`, [columns], by their names."""
+        labels = (len(sums) - 2 - 3 * BINS) // 3
+        true, called, hits = sums[2 : 2 + 3 * labels].reshape(3, labels)
+        bins = sums[2 + 3 * labels :].reshape(3, BINS)
+        return cls(sums[0], sums[1], true, called, hits, bins)
+
+    @property
+    def accuracy(self) -> float:
+        """The share of clips with all labels right."""
+        return float(self.exact / self.clips)
+
+    @property
+    def recalls(self) -> npt.NDArray[np.float64]:
+        """The recall of each label [labels]; NaN where it is never true."""
+        return _ratio(self.hits, self.true)
+
+    @property
+    def precisions(self) -> npt.NDArray[np.float64]:
+        """The precision of each label [labels]; NaN where it is never predicted."""
+        return _ratio(self.hits, self.called)
+
+    @property
+    def f1(self) -> npt.NDArray[np.float64]:
+        """F1 of each label [labels]; NaN where it is neither true nor predicted."""
+        return _ratio(2 * self.hits, self.true + self.called)
+
+    @property
+    def calibration_error(self) -> float:
+        """The expected calibration error (Guo et al., ICML 2017).
+
+        It is |confidence - share of right answers| in each bin, weighted by the answers in it.
+        """
+        count, confidence, right = self.bins
+        return float(np.abs(confidence - right).sum() / count.sum())
+
+    def figures(self) -> npt.NDArray[np.float64]:
+        """Return accuracy, UAR, mean F1, calibration error, and F1 of each label."""
+        means = [_mean(each) for each in (self.recalls, self.f1)]
+        return np.array([self.accuracy, *means, self.calibration_error, *self.f1])
+
+
+def class_rows(
+    truth: npt.NDArray[np.bool_], predicted: npt.NDArray[np.bool_], chances: npt.ArrayLike
+) -> npt.NDArray[np.float64]:
+    """Return a row for each clip, the sum of which `ClassSums` reads.
+
+    Args:
+        truth: which labels are true [clips, labels].
+        predicted: which labels are predicted [clips, labels].
+        chances: the probability of each answer of a clip [clips, answers]: of the predicted label,
+            or of a multilabel model of each label.
+
+    Returns:
+        [clips, 2 + 3 labels + 3 BINS].
+    """
+    confidence = np.asarray(chances, np.float64)
+    right = truth == predicted
+    if confidence.shape != truth.shape:  # one answer for a clip
+        right = right.all(axis=1, keepdims=True)
+    else:
+        confidence = np.maximum(confidence, 1 - confidence)
+    inside = np.searchsorted(np.linspace(0, 1, BINS + 1)[1:-1], confidence)
+    bins = (inside[..., np.newaxis] == np.arange(BINS)).astype(np.float64)
+    parts = [
+        np.ones(len(truth)),
+        (truth == predicted).all(axis=1),
+        truth,
+        predicted,
+        truth & predicted,
+        bins.sum(axis=1),
+        (bins * confidence[..., np.newaxis]).sum(axis=1),
+        (bins * right[..., np.newaxis]).sum(axis=1),
+    ]
+    return np.column_stack(parts).astype(np.float64)
+
+
+def value_rows(truth: npt.ArrayLike, found: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Return a row for each clip, the sum of which `value_figures` reads.
+
+    Args:
+        truth: true values [clips, names].
+        found: the model's values [clips, names].
+    """
+    x, y = np.asarray(truth, np.float64), np.asarray(found, np.float64)
+    middle = x.mean(axis=0)  # without it, sums of squares would lose digits
+    x, y = x - middle, y - middle
+    return np.stack([np.ones_like(x), x, y, x * x, y * y, x * y], axis=1).reshape(len(x), -1)
+
+
+def value_figures(sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the CCC (see `ccc`) of each value, and its root mean square error, [2 names]."""
+    count, *others = sums.reshape(6, -1)
+    x, y, xx, yy, xy = (each / count for each in others)
+    squares = np.maximum(xx - 2 * xy + yy, 0)
+    together = 2 * (xy - x * y)
+    apart = squares + together  # var x + var y + (mean x - mean y)^2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        concordance = np.where(apart > 0, together / apart, 1.0)
+    return np.concatenate([np.where(count < 2, np.nan, concordance), np.sqrt(squares)])
+
+
+def bootstrap(
+    rows: npt.NDArray[np.float64],
+    groups: npt.ArrayLike,
+    figures: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]],
+) -> npt.NDArray[np.float64]:
+    """Return 95 % intervals of figures, by the percentiles of 1000 resamples of whole groups.
+
+    What one speaker says is alike, so resampling clip by clip would give too narrow intervals.
+
+    Args:
+        rows: what is summed over the clips [clips, columns].
+        groups: the group, such as the speaker, of each clip [clips].
+        figures: returns figures [figures] of a sum of rows [columns].
+
+    Returns:
+        The lower and the upper ends [2, figures]; NaN where there are fewer than two groups.
+    """
+    names, index = np.unique(np.asarray(groups), return_inverse=True)
+    sums = np.zeros((len(names), rows.shape[1]))
+    np.add.at(sums, index, rows)
+    random = np.random.default_rng(0)
+    drawn = []
+    for _ in range(RESAMPLES):
+        counts = np.bincount(random.integers(len(names), size=len(names)), minlength=len(names))
+        drawn.append(figures(counts @ sums))
+    found = np.array(drawn)
+    if len(names) < 2:
+        return np.full((2, found.shape[1]), np.nan)
+    ends = np.full((2, found.shape[1]), np.nan)
+    for column, values in enumerate(found.T):  # a label may be missing in some resamples
+        defined = values[~np.isnan(values)]
+        if len(defined):
+            ends[:, column] = np.quantile(defined, (0.025, 0.975))
+    return ends
+
+
+def _ratio(
+    part: npt.NDArray[np.float64], whole: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    ratio = np.full(len(whole), np.nan)
+    np.divide(part, whole, out=ratio, where=whole > 0)
+    return ratio
+
+
+def _mean(values: npt.NDArray[np.float64]) -> float:
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if len(defined) else math.nan

@@ -120,7 +120,7 @@ def _cells(measure: Measure) -> tuple[str, ...]:
 
 def _columns(rows: Any) -> list[str]:
     """Return rows as lines of text, in which each cell is as wide as the widest of its column."""
-    cells = [[_printable(cell) for cell in row] for row in rows]
+    cells = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return ["  " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in cells]
 
@@ -133,7 +133,7 @@ def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _escaped(text: str) -> str:
-    return re.sub(r"([|\\`*_<\[])", r"\\\1", _printable(text))
+    return re.sub(r"([|\\`*_<\[])", r"\\\1", printable(text))
 
 
 def _left_out(table: Table) -> list[str]:
@@ -141,7 +141,7 @@ def _left_out(table: Table) -> list[str]:
     return [f"  and {more} more; the JSON report lists all"] if more > 0 else []
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Return text on one line that every terminal and XML parser accepts, with the rest escaped."""
     escaped = text.encode("utf-8", "backslashreplace").decode()
     return re.sub(r"[\x00-\x1f\x7f-\x9f\ufffe\uffff]", lambda found: repr(found[0])[1:-1], escaped)

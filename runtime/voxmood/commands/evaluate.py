@@ -1,0 +1,97 @@
+"""`voxmood evaluate` measures how well a model answers for recordings whose truth is known."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+
+from voxmood.audio.listing import choose_recordings
+from voxmood.bundle.locate import bundle_files
+from voxmood.commands.options import (
+    add_provider,
+    add_report,
+    add_threads,
+    count,
+    named,
+    path,
+    renamed,
+    write_report,
+)
+from voxmood.commands.terminal.console import quiet_libraries
+from voxmood.files import check_outputs, write_whole
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command to its parser."""
+    parser.epilog = (
+        "Exit status: 0 if the model is evaluated, 1 if an input is bad or more recordings are "
+        "unreadable than allowed."
+    )
+    parser.add_argument(
+        "model", metavar="MODEL", type=named, help="The model as BUNDLE[@PRECISION]."
+    )
+    parser.add_argument(
+        "--manifest",
+        type=path,
+        metavar="CSV",
+        required=True,
+        help="CSV file with the columns path and label, and speaker if it is known; for a "
+        "regression, with a column for each of its values.",
+    )
+    parser.add_argument(
+        "--audio",
+        type=path,
+        metavar="DIR",
+        help="Folder that the paths are relative to (default: the folder of the CSV file).",
+    )
+    parser.add_argument(
+        "--labels",
+        type=renamed,
+        metavar="OLD=NEW,...",
+        help="The model's labels for those that have other names in the CSV file.",
+    )
+    parser.add_argument(
+        "--ignore-unknown",
+        action="store_true",
+        help="Leave out and count recordings whose label the model does not have.",
+    )
+    parser.add_argument(
+        "--max-unreadable",
+        type=count,
+        default=0,
+        metavar="N",
+        help="Number of recordings that may be unreadable (default: %(default)s).",
+    )
+    add_provider(parser)
+    add_threads(parser)
+    add_report(parser)
+    parser.add_argument(
+        "--html", type=path, metavar="FILE", help="Also write the report as one page with plots."
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Evaluate the model and return the exit status."""
+    from voxmood.comparison.evaluation import evaluate
+    from voxmood.comparison.page import as_html
+
+    outputs = [each for each in (options.junit, options.markdown, options.html) if each]
+    if outputs:
+        recordings = choose_recordings(options.audio, options.manifest, Counter())
+        inputs = [recording.path for recording in recordings]
+        check_outputs(outputs, [*inputs, options.manifest, *bundle_files(options.model)])
+    with quiet_libraries():
+        evaluation = evaluate(
+            options.model,
+            manifest=options.manifest,
+            audio=options.audio,
+            labels=options.labels,
+            ignore_unknown=options.ignore_unknown,
+            max_unreadable=options.max_unreadable,
+            provider=options.provider,
+            threads=options.threads,
+            progress=True,
+        )
+    if options.html:
+        write_whole(options.html, as_html(evaluation))
+    return write_report(evaluation.report(), options)
