@@ -24,7 +24,15 @@ LAYERS = [
     {"voxmood.audio"},
     {"voxmood.bundle"},
     {"voxmood.engine"},
-    {"voxmood.model", "voxmood.results", "voxmood.timeline", "voxmood.stream", "voxmood.plot"},
+    {
+        "voxmood.model",
+        "voxmood.results",
+        "voxmood.timeline",
+        "voxmood.stream",
+        "voxmood.plot",
+        "voxmood.given",
+    },
+    {"voxmood.annotations"},
     {"voxmood.comparison", "voxmood.archive"},
     {"voxmood", "voxmood.api"},
     {"voxmood.commands"},
@@ -41,6 +49,8 @@ COMMAND_LINE = ("voxmood.commands", "voxmood.cli", "voxmood.__main__", "voxmood.
 
 LEAN = {"voxmood", "numpy", "onnxruntime", "soundfile", "soxr", "tqdm", *sys.stdlib_module_names}
 EXTRAS = {
+    "voxmood.annotations.elan": {"pympi"},
+    "voxmood.annotations.praat": {"praatio"},
     "voxmood.archive.ray": {"ray", "pyarrow"},
     "voxmood.archive.storage": {"pyarrow"},
     "voxmood.audio.pyav": {"av"},

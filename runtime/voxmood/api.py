@@ -4,6 +4,7 @@ from voxmood.archive.batch import batch
 from voxmood.comparison.compare import Comparison, compare
 from voxmood.comparison.evaluation import Evaluation, evaluate
 from voxmood.errors import (
+    AnnotationError,
     AudioError,
     BundleError,
     ClusterError,
@@ -16,10 +17,11 @@ from voxmood.errors import (
     VoxmoodError,
 )
 from voxmood.model import Model, load
-from voxmood.results import Prediction, Segment
+from voxmood.results import Prediction, Segment, Span
 from voxmood.stream import Stream
 
 __all__ = [
+    "AnnotationError",
     "AudioError",
     "BundleError",
     "ClusterError",
@@ -34,6 +36,7 @@ __all__ = [
     "Prediction",
     "ProviderError",
     "Segment",
+    "Span",
     "Stream",
     "VoxmoodError",
     "batch",

@@ -25,6 +25,10 @@ class ManifestError(VoxmoodError, ValueError):
     """The list of recordings cannot be used."""
 
 
+class AnnotationError(VoxmoodError, ValueError):
+    """The list of segments cannot be used."""
+
+
 class OutputError(VoxmoodError, OSError):
     """The output already exists, belongs to another run, or cannot be written."""
 

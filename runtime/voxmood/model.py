@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from functools import partial
+from itertools import islice
+from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from voxmood.audio import AudioReader, AudioSource, Waveform
+from voxmood.audio import AudioReader, AudioSource, Channel, Waveform
+from voxmood.audio.channels import check_channel
 from voxmood.audio.sources import name_of
 from voxmood.audio.speech import GATE_DBFS, speech_samples
-from voxmood.audio.windows import Windows
+from voxmood.audio.windows import Lanes, Piece, Windows
 from voxmood.bundle.description import (
     DESCRIPTION,
     OUTPUTS,
@@ -35,7 +38,8 @@ from voxmood.engine.session import (
     run_options,
 )
 from voxmood.errors import AudioError, BundleError, ForkError, ProviderError
-from voxmood.results import Prediction, Segment
+from voxmood.given import Given, label_spans
+from voxmood.results import Prediction, Segment, Span
 from voxmood.timeline import Timeline
 
 INPUTS = ["waveform", "lengths"]
@@ -58,14 +62,7 @@ class Clip:
 
     waveform: Waveform
     warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class LongRecording:
-    """A recording that needs several passes: its reader, and all blocks of its waveform."""
-
-    reader: AudioReader
-    blocks: Iterator[Waveform]
+    channel: int | None = None
 
 
 class Model:
@@ -150,7 +147,27 @@ class Model:
         """
         return nodes_by_provider(self._session)
 
-    def predict(self, source: AudioSource, *, sampling_rate: int | None = None) -> Prediction:
+    @overload
+    def predict(
+        self,
+        source: AudioSource,
+        *,
+        sampling_rate: int | None = None,
+        channel: int | Literal["mix"] = "mix",
+    ) -> Prediction: ...
+
+    @overload
+    def predict(
+        self, source: AudioSource, *, sampling_rate: int | None = None, channel: Literal["each"]
+    ) -> list[Prediction]: ...
+
+    def predict(
+        self,
+        source: AudioSource,
+        *,
+        sampling_rate: int | None = None,
+        channel: Channel = "mix",
+    ) -> Prediction | list[Prediction]:
         """Label one recording.
 
         A recording of up to 30 s is labeled in one pass. A longer one is cut into windows of 10 s,
@@ -164,16 +181,34 @@ class Model:
                 [frames, channels], as an array, a tensor or a list, together with `sampling_rate`,
                 or as `(samples, rate)` or `{"array": samples, "sampling_rate": rate}`.
             sampling_rate: the sampling rate of samples, in Hz; files state their own.
+            channel: what of several channels to label: `mix`, their mean; the number of one, from
+                1; or `each`, every one by itself, while the recording is decoded once.
 
         Returns:
-            The prediction. `voxmood.audio` lists which audio gets a warning and which an error.
+            The prediction, or for `each` a list with one for each channel. `voxmood.audio` lists
+            which audio gets a warning and which an error.
 
         Raises:
-            AudioError: the source is not audio, is empty or too short, or has unusable samples.
+            AudioError: the source is not audio, is empty or too short, has unusable samples, or
+                does not have the channel.
             MissingFileError: the path does not exist.
         """
-        read = self._read(source, sampling_rate)
-        return self._run([read])[0] if isinstance(read, Clip) else self._run_windows(read)
+        answers = self.predict_channels(source, sampling_rate=sampling_rate, channel=channel)
+        return answers if channel == "each" else answers[0]
+
+    def predict_channels(
+        self,
+        source: AudioSource,
+        *,
+        sampling_rate: int | None = None,
+        channel: Channel = "each",
+    ) -> list[Prediction]:
+        """Label one recording as `predict` does, and always return a list.
+
+        The arguments and errors are those of `predict`.
+        """
+        read = self._read(source, sampling_rate, channel)
+        return [self._run([each])[0] if isinstance(each, Clip) else each for each in read]
 
     def timeline(
         self,
@@ -182,6 +217,7 @@ class Model:
         hop: float = 1.0,
         *,
         sampling_rate: int | None = None,
+        channel: Channel = "mix",
     ) -> Timeline:
         """Label a recording of any length, window by window.
 
@@ -194,6 +230,8 @@ class Model:
             window: the length of a segment, in seconds.
             hop: the time from the start of one segment to the start of the next, in seconds.
             sampling_rate: the sampling rate of samples, in Hz; files state their own.
+            channel: which channel, as `predict` takes it; of `each`, the segments that are known at
+                the same time come in the order of the channels.
 
         Returns:
             An iterator that yields each `Segment` as soon as it is known. It raises AudioError if
@@ -203,13 +241,102 @@ class Model:
             AudioError: the source is not audio, or the model does not take such a window.
             MissingFileError: the path does not exist.
         """
-        windows = Windows(window, hop, self.bundle)
-        reader = AudioReader(source, rate=self.bundle.sampling_rate, sampling_rate=sampling_rate)
-        return Timeline(reader, windows, self.label_window, self._check_length)
+        Windows(window, hop, self.bundle)  # raises now if the model does not take them
+        lanes = Lanes(lambda: Windows(window, hop, self.bundle))
+        reader = self._reader(source, sampling_rate, channel)
+        return Timeline(reader, lanes, self.label_window, self._check_length)
+
+    def predict_segments(
+        self,
+        source: AudioSource,
+        segments: Iterable[Span | tuple[float, float]],
+        *,
+        sampling_rate: int | None = None,
+        channel: Channel = "mix",
+    ) -> list[Segment]:
+        """Label given stretches of a recording, each as `predict` labels it cut out.
+
+        The recording is decoded once, and memory does not grow with its length. The stretches may
+        overlap and come in any order. `voxmood.annotations.reading.read_spans` reads them from
+        CSV, RTTM, TextGrid and ELAN files.
+
+        Args:
+            source: the recording, as `predict` takes it.
+            segments: the stretches: `Span`, or (start, end) in seconds.
+            sampling_rate: the sampling rate of samples, in Hz; files state their own.
+            channel: the channel of stretches that name none, as `predict` takes it.
+
+        Returns:
+            A segment for each stretch, in their order; of `each`, one for each channel. Its `error`
+            says why a stretch has no answer: it reaches beyond the end, is shorter than the model
+            takes or reversed, or its channel is not there.
+
+        Raises:
+            AudioError: the source is not audio, is empty, or has unusable samples; or a segment is
+                something else.
+            MissingFileError: the path does not exist.
+        """
+        given = self.predict_spans(
+            source,
+            [_as_span(each) for each in segments],
+            sampling_rate=sampling_rate,
+            channel=channel,
+        )
+        return [each.segment() for each in given]
+
+    def predict_spans(
+        self,
+        source: AudioSource,
+        spans: Sequence[Span],
+        *,
+        sampling_rate: int | None = None,
+        channel: Channel = "mix",
+    ) -> list[Given]:
+        """Label stretches as `predict_segments` does, and return their whole predictions.
+
+        The arguments and errors are those of `predict_segments`.
+        """
+        reader = AudioReader(
+            source,
+            rate=self.bundle.sampling_rate,
+            sampling_rate=sampling_rate,
+            chosen=[check_channel(channel)],
+            optional=sorted({span.channel for span in spans if span.channel is not None}),
+        )
+        return label_spans(
+            reader,
+            spans,
+            channel,
+            partial(_Labeling, self),
+            rate=self.bundle.sampling_rate,
+            min_samples=self.bundle.min_samples,
+        )
+
+    @overload
+    def predict_batch(
+        self,
+        sources: Iterable[AudioSource],
+        *,
+        sampling_rate: int | None = None,
+        channel: int | Literal["mix"] = "mix",
+    ) -> list[Prediction]: ...
+
+    @overload
+    def predict_batch(
+        self,
+        sources: Iterable[AudioSource],
+        *,
+        sampling_rate: int | None = None,
+        channel: Literal["each"],
+    ) -> list[list[Prediction]]: ...
 
     def predict_batch(
-        self, sources: Iterable[AudioSource], *, sampling_rate: int | None = None
-    ) -> list[Prediction]:
+        self,
+        sources: Iterable[AudioSource],
+        *,
+        sampling_rate: int | None = None,
+        channel: Channel = "mix",
+    ) -> list[Prediction] | list[list[Prediction]]:
         """Label several recordings; each gets the answer that `predict` would give it.
 
         Float models run clips of similar length together. An int8 model runs them one by one: it
@@ -218,9 +345,10 @@ class Model:
         Args:
             sources: the recordings, each as `predict` takes it.
             sampling_rate: the sampling rate of samples, in Hz; files state their own.
+            channel: which channel, as `predict` takes it.
 
         Returns:
-            The predictions, in the order of the sources.
+            The predictions, in the order of the sources; of `each`, a list for each source.
 
         Raises:
             AudioError: the first source that fails cannot be labeled.
@@ -232,31 +360,39 @@ class Model:
             )
         if not isinstance(sources, Iterable):
             raise AudioError(f"a {type(sources).__name__} is no list of recordings.")
+        answers = self._predict_all(sources, sampling_rate, channel)
+        return answers if channel == "each" else [answer for (answer,) in answers]
+
+    def _predict_all(
+        self, sources: Iterable[AudioSource], sampling_rate: int | None, channel: Channel
+    ) -> list[list[Prediction]]:
+        """Return the predictions of the channels of each source."""
         if self.precision == "int8":
-            return [self.predict(source, sampling_rate=sampling_rate) for source in sources]
-        predictions: list[Prediction] = []
+            return [
+                self.predict_channels(source, sampling_rate=sampling_rate, channel=channel)
+                for source in sources
+            ]
+        predictions: list[list[Prediction]] = []
         remaining = iter(sources)
         # A few batches at a time: enough to sort by length, without all audio in memory.
         while group := list(islice(remaining, 4 * BATCH_CLIPS)):
-            clips = dict[int, Clip]()
-            done = dict[int, Prediction]()
-            for index, source in enumerate(group):
-                read = self._read(source, sampling_rate)
-                if isinstance(read, Clip):
-                    clips[index] = read
-                else:
-                    done[index] = self._run_windows(read)
+            read = [self._read(source, sampling_rate, channel) for source in group]
+            clips = [each for one in read for each in one if isinstance(each, Clip)]
+            answers = dict[Clip, Prediction]()
             for batch in self._batches(clips):
-                done |= zip(batch, self._run([clips[index] for index in batch]), strict=True)
-            predictions += [done[index] for index in range(len(group))]
+                answers |= zip(batch, self._run(batch), strict=True)
+            predictions += [
+                [answers[each] if isinstance(each, Clip) else each for each in one] for one in read
+            ]
         return predictions
 
-    def label_window(self, start: int, waveform: Waveform) -> Segment:
+    def label_window(self, start: int, waveform: Waveform, channel: int | None = None) -> Segment:
         """Label a window of a recording.
 
         Args:
             start: where the window begins in the recording, in samples at the model's rate.
             waveform: the window, float32 [samples] at the model's rate.
+            channel: the number of its channel; None is the mean of all.
         """
         rate = self.bundle.sampling_rate
         prediction = self._run([Clip(waveform)])[0]
@@ -267,6 +403,7 @@ class Model:
             probabilities=prediction.probabilities,
             silent=not speech_samples(waveform, rate),
             values=prediction.values,
+            channel=channel,
         )
 
     def _check_length(self, reader: AudioReader) -> None:
@@ -278,56 +415,41 @@ class Model:
                 f"{self.bundle.min_samples / rate:.4f} s that the model needs."
             )
 
-    def _batches(self, clips: Mapping[int, Clip]) -> Iterator[list[int]]:
+    def _batches(self, clips: Sequence[Clip]) -> Iterator[list[Clip]]:
         limit = BATCH_SECONDS * self.bundle.sampling_rate
-        batch: list[int] = []
-        for index in sorted(clips, key=lambda index: len(clips[index].waveform)):
+        batch: list[Clip] = []
+        for clip in sorted(clips, key=lambda clip: len(clip.waveform)):
             # The lengths ascend, so the newest clip is what all are padded to.
-            length = len(clips[index].waveform)
-            if len(batch) == BATCH_CLIPS or (len(batch) + 1) * length > limit:
+            if len(batch) == BATCH_CLIPS or (len(batch) + 1) * len(clip.waveform) > limit:
                 if batch:
                     yield batch
                 batch = []
-            batch.append(index)
+            batch.append(clip)
         if batch:
             yield batch
 
-    def _read(self, source: AudioSource, sampling_rate: int | None) -> Clip | LongRecording:
-        """Return a recording that was read, or begun where it needs several passes."""
-        rate = self.bundle.sampling_rate
-        reader = AudioReader(source, rate=rate, sampling_rate=sampling_rate)
-        blocks = iter(reader)
-        begun: list[Waveform] = []
-        for block in blocks:
-            begun.append(block)
-            if reader.samples > min(LONG_SECONDS * rate, self.bundle.max_samples):
-                return LongRecording(reader, chain(begun, blocks))
-        self._check_length(reader)
-        waveform = np.concatenate(begun)
-        silent = () if speech_samples(waveform, rate) else (SILENT,)
-        return Clip(waveform, reader.warnings + silent)
-
-    def _run_windows(self, recording: LongRecording) -> Prediction:
-        """Return the mean of the answers for the windows, weighted by what is not silent."""
-        reader = recording.reader
-        rate = self.bundle.sampling_rate
-        window = min(LONG_WINDOW_SECONDS, self.bundle.max_samples / rate)
-        windows = Windows(window, window, self.bundle)
-        parts: list[Prediction] = []
-        speech: list[int] = []
-        for _, waveform in windows.over(recording.blocks):
-            parts += self._run([Clip(waveform)])
-            speech.append(speech_samples(waveform, rate))
-        weights = speech if any(speech) else [part.duration for part in parts]
-        logits = np.average([part.logits for part in parts], axis=0, weights=weights)
-        embedding = np.average([part.embedding for part in parts], axis=0, weights=weights)
-        return self._prediction(
-            logits.astype(np.float32),
-            self._probabilities(logits),
-            embedding.astype(np.float32),
-            duration=reader.samples / rate,
-            warnings=reader.warnings + (() if any(speech) else (SILENT,)),
+    def _reader(
+        self, source: AudioSource, sampling_rate: int | None, channel: Channel
+    ) -> AudioReader:
+        return AudioReader(
+            source,
+            rate=self.bundle.sampling_rate,
+            sampling_rate=sampling_rate,
+            chosen=[check_channel(channel)],
         )
+
+    def _read(
+        self, source: AudioSource, sampling_rate: int | None, channel: Channel
+    ) -> list[Clip | Prediction]:
+        """Return for each channel the clip, or the answer where it needed several passes."""
+        reader = self._reader(source, sampling_rate, channel)
+        labelings: list[_Labeling] = []
+        for tracks in reader.tracks():
+            labelings = labelings or [_Labeling(self, number) for number in reader.numbers]
+            for labeling, samples in zip(labelings, tracks, strict=True):
+                labeling.push(samples)
+        self._check_length(reader)
+        return [labeling.close(reader.warnings) for labeling in labelings]
 
     def _probabilities(self, logits: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
         """Return what the graph would make of logits [labels]: probabilities, if it has any."""
@@ -346,6 +468,7 @@ class Model:
         *,
         duration: float,
         warnings: tuple[str, ...],
+        channel: int | None,
     ) -> Prediction:
         """Return the prediction of logits [labels], probabilities [labels] and embedding."""
         regression = probabilities is None
@@ -359,6 +482,7 @@ class Model:
             embedding=embedding,
             duration=duration,
             warnings=warnings,
+            channel=channel,
         )
 
     def _run(self, clips: list[Clip]) -> list[Prediction]:
@@ -395,11 +519,87 @@ class Model:
                 vector,
                 duration=len(clip.waveform) / self.bundle.sampling_rate,
                 warnings=clip.warnings,
+                channel=clip.channel,
             )
             for row, chances, vector, clip in zip(
                 logits, probabilities, embedding, clips, strict=True
             )
         ]
+
+
+def _as_span(segment: object) -> Span:
+    if isinstance(segment, Span):
+        return segment
+    if isinstance(segment, (tuple, list)) and len(segment) == 2:
+        start, end = segment
+        if isinstance(start, Real) and isinstance(end, Real):
+            return Span(float(start), float(end))
+    raise AudioError(f"a segment is {segment!r}; pass (start, end) in seconds, or a Span.")
+
+
+class _Labeling:
+    """The labeling of a waveform that arrives in blocks, as `Model.predict` describes it.
+
+    Args:
+        model: the model.
+        channel: the number of the waveform's channel; None is the mean of all.
+    """
+
+    def __init__(self, model: Model, channel: int | None) -> None:
+        self._model = model
+        self._channel = channel
+        self._samples = 0
+        self._begun: list[Waveform] = []
+        self._windows: Windows | None = None  # once it is too long for one pass
+        self._parts: list[Prediction] = []
+        self._speech: list[int] = []
+
+    def push(self, samples: Waveform) -> None:
+        """Add samples, and run the windows that they complete."""
+        bundle = self._model.bundle
+        rate = bundle.sampling_rate
+        self._samples += len(samples)
+        self._begun.append(samples)
+        if self._windows is None:
+            if self._samples <= min(LONG_SECONDS * rate, bundle.max_samples):
+                return
+            window = min(LONG_WINDOW_SECONDS, bundle.max_samples / rate)
+            self._windows = Windows(window, window, bundle)
+        begun, self._begun = self._begun, []
+        for each in begun:
+            self._run(self._windows.push(each))
+
+    def close(self, warnings: tuple[str, ...] = ()) -> Clip | Prediction:
+        """Return the answer, or the clip if all of it takes one pass, with warnings about it."""
+        model = self._model
+        if self._windows is None:
+            waveform = np.concatenate(self._begun)
+            silent = not speech_samples(waveform, model.bundle.sampling_rate)
+            return Clip(waveform, warnings + silent * (SILENT,), self._channel)
+        self._run(self._windows.close())
+        silent = not any(self._speech)
+        weights = [part.duration for part in self._parts] if silent else self._speech
+        logits = np.average([part.logits for part in self._parts], axis=0, weights=weights)
+        embedding = np.average([part.embedding for part in self._parts], axis=0, weights=weights)
+        return model._prediction(
+            logits.astype(np.float32),
+            model._probabilities(logits),
+            embedding.astype(np.float32),
+            duration=self._samples / model.bundle.sampling_rate,
+            warnings=warnings + silent * (SILENT,),
+            channel=self._channel,
+        )
+
+    def answer(self) -> Prediction:
+        """Return the answer."""
+        closed = self.close()
+        return self._model._run([closed])[0] if isinstance(closed, Clip) else closed
+
+    def _run(self, pieces: Iterable[Piece]) -> None:
+        for piece in pieces:
+            self._parts += self._model._run([Clip(piece.waveform)])
+            rate = self._model.bundle.sampling_rate
+            self._speech.append(speech_samples(piece.waveform, rate))
 
 
 def load(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from voxmood.audio import AudioReader, AudioSource
+from voxmood.audio import AudioReader, AudioSource, Channel
 from voxmood.errors import MissingExtraError
 from voxmood.files import write_whole
 from voxmood.results import Segment
@@ -32,7 +32,12 @@ COLUMNS = 2000  # of the envelope; more than the picture is pixels wide
 
 
 def save(
-    path: Path, source: AudioSource, segments: Sequence[Segment], rate: int, title: str
+    path: Path,
+    source: AudioSource,
+    segments: Sequence[Segment],
+    rate: int,
+    title: str,
+    channel: Channel = "mix",
 ) -> None:
     """Draw a timeline and write the picture whole or not at all.
 
@@ -42,16 +47,24 @@ def save(
         segments: the segments of the timeline, at least one.
         rate: the model's sampling rate, in Hz.
         title: the text above the picture.
+        channel: the channel whose waveform to draw.
 
     Raises:
         VoxmoodError: the picture cannot be written.
     """
     picture = io.BytesIO()
-    draw(source, segments, rate, title).savefig(picture, format=path.suffix[1:].lower(), dpi=150)
+    figure = draw(source, segments, rate, title, channel)
+    figure.savefig(picture, format=path.suffix[1:].lower(), dpi=150)
     write_whole(path, picture.getvalue())
 
 
-def draw(source: AudioSource, segments: Sequence[Segment], rate: int, title: str) -> Figure:
+def draw(
+    source: AudioSource,
+    segments: Sequence[Segment],
+    rate: int,
+    title: str,
+    channel: Channel = "mix",
+) -> Figure:
     """Return a figure with the answers over time, and the waveform below them.
 
     Probabilities that sum to one are stacked bands; other numbers are a line each. Both are blank
@@ -61,7 +74,7 @@ def draw(source: AudioSource, segments: Sequence[Segment], rate: int, title: str
     figure = Figure(figsize=(12, 4.8), layout="constrained")
     bands, wave = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     _draw_answers(bands, segments)
-    step, low, high = envelope(source, rate)
+    step, low, high = envelope(source, rate, channel)
     times = (np.arange(len(low)) + 0.5) * step
     wave.fill_between(times, low, high, color=WAVE, linewidth=0.3)
     peak = max(float(np.abs([low, high]).max()), 1e-3)
@@ -116,13 +129,14 @@ def _draw_answers(axes: Axes, segments: Sequence[Segment]) -> None:
 
 
 def envelope(
-    source: AudioSource, rate: int
+    source: AudioSource, rate: int, channel: Channel = "mix"
 ) -> tuple[float, npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Return the lowest and the highest sample in each of many steps of equal length.
 
     Args:
         source: the recording.
         rate: the sampling rate to convert it to, in Hz.
+        channel: which channel.
 
     Returns:
         The length of a step in seconds, then the lowest and the highest samples, float32 [steps].
@@ -130,7 +144,7 @@ def envelope(
     size = round(ENVELOPE_SECONDS * rate)
     lows, highs = list[npt.NDArray[np.float32]](), list[npt.NDArray[np.float32]]()
     rest = np.zeros(0, np.float32)
-    for block in AudioReader(source, rate=rate):
+    for block in AudioReader(source, rate=rate, chosen=[channel]):
         samples = np.concatenate([rest, block])
         whole = len(samples) // size * size
         rows, rest = samples[:whole].reshape(-1, size), samples[whole:]

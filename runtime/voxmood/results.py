@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ class Prediction:
             leads to the logits of this prediction.
         duration: the length of the recording in seconds.
         warnings: what is unusual about the recording, such as a missing end.
+        channel: the number of the channel that was labeled, from 1; None if it is the mean of all.
     """
 
     label: str | None
@@ -37,11 +38,35 @@ class Prediction:
     duration: float
     warnings: tuple[str, ...] = ()
     values: Mapping[str, float] | None = None
+    channel: int | None = None
 
     @property
     def numbers(self) -> Mapping[str, float]:
         """The probabilities by label, or the values of a regression by name."""
         return _numbers(self)
+
+
+@dataclass(frozen=True)
+class Span:
+    """A stretch of a recording that the caller gives, such as an utterance.
+
+    Attributes:
+        start: where it begins, in seconds from the beginning of the audio.
+        end: where it ends, in seconds from the beginning of the audio.
+        speaker: who speaks, if it is known.
+        label: what its annotation says, if it has one.
+        channel: the number of its channel; None leaves it to the call.
+        listed: the file and the line that list it, for messages.
+        columns: all other cells of its line, by column.
+    """
+
+    start: float
+    end: float
+    speaker: str | None = None
+    label: str | None = None
+    channel: int | None = None
+    listed: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -57,6 +82,9 @@ class Segment:
             (`voxmood.audio.speech.GATE_DBFS`). The model answers for silence, too, but its answer
             then means nothing.
         values: the values of a regression by name, as in `Prediction`.
+        channel: the number of the channel, as in `Prediction`.
+        span: the stretch that the caller gave, if this is the answer for one.
+        error: why there is no answer, for a stretch that cannot be labeled.
     """
 
     start: float
@@ -65,6 +93,14 @@ class Segment:
     probabilities: Mapping[str, float] | None
     silent: bool
     values: Mapping[str, float] | None = None
+    channel: int | None = None
+    span: Span | None = None
+    error: str | None = None
+
+    @property
+    def speaker(self) -> str | None:
+        """Who speaks, if the caller said so."""
+        return self.span.speaker if self.span else None
 
     @property
     def numbers(self) -> Mapping[str, float]:

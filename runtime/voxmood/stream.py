@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import numpy.typing as npt
 
-from voxmood.audio.converter import Converter
+from voxmood.audio.channels import Channel, Channels, check_channel
 from voxmood.audio.decoders import BLOCK_SAMPLES
-from voxmood.audio.sources import Waveform, as_frames, as_rate, to_float
-from voxmood.audio.windows import Windows
+from voxmood.audio.sources import as_frames, as_rate, to_float
+from voxmood.audio.windows import Lanes, Piece, Windows
 from voxmood.errors import AudioError
 from voxmood.results import Segment
 
@@ -30,9 +31,10 @@ class Stream:
         sampling_rate: the sampling rate of the chunks, in Hz.
         window: the length of a segment, in seconds.
         hop: the time from the start of one segment to the start of the next, in seconds.
+        channel: which channel to label; see `voxmood.audio.Channel`.
         newest_only: whether to label only the last of the windows that a push completes. The
             earlier ones are dropped and counted in `dropped`. This is for live use, where all that
-            was recorded while a window was being labeled is pushed at once.
+            was recorded while a window was being labeled is pushed at once. It takes one channel.
 
     Attributes:
         dropped: the number of windows that were dropped so far.
@@ -48,6 +50,7 @@ class Stream:
         window: float = 5.0,
         hop: float = 1.0,
         *,
+        channel: Channel = "mix",
         newest_only: bool = False,
     ) -> None:
         if not hasattr(model, "label_window"):
@@ -56,10 +59,11 @@ class Stream:
             )
         self._model = model
         self._channels = 0  # of the first chunk
-        self._converter = Converter(
-            "stream", as_rate(sampling_rate, "stream"), model.bundle.sampling_rate
-        )
-        self._windows = Windows(window, hop, model.bundle)
+        chosen = check_channel(channel, each=not newest_only)
+        self._rate = as_rate(sampling_rate, "stream")
+        self._tracks = Channels("stream", self._rate, model.bundle.sampling_rate, [chosen])
+        Windows(window, hop, model.bundle)  # raises now if the model does not take them
+        self._lanes = Lanes(lambda: Windows(window, hop, model.bundle))
         self._newest_only = newest_only
         self._closed = False
         self.dropped = 0
@@ -67,18 +71,18 @@ class Stream:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What was unusual about the audio so far, one sentence each."""
-        return self._converter.warnings
+        return self._tracks.warnings
 
     def push(self, chunk: npt.NDArray[Any]) -> list[Segment]:
         """Add samples to the stream and return the segments that they complete, often none.
 
         Args:
             chunk: floats from -1 to 1, or int16 or int32 PCM; mono as [samples], or as
-                [frames, channels], as sounddevice and soundfile return them. Channels are averaged.
+                [frames, channels], as sounddevice and soundfile return them.
 
         Raises:
             AudioError: the chunk has another type or shape, or samples that are NaN, infinite or
-                far too large; or the stream is closed.
+                far too large, or not the chosen channel; or the stream is closed.
         """
         if self._closed:
             raise AudioError("the stream is closed; open another one.")
@@ -90,11 +94,9 @@ class Stream:
                 f"{self._channels}; push [frames, channels]."
             )
         return self._label(
-            window
+            piece
             for start in range(0, len(frames), BLOCK_SAMPLES)
-            for window in self._windows.push(
-                self._converter.push(to_float(frames[start : start + BLOCK_SAMPLES]))
-            )
+            for piece in self._push(to_float(frames[start : start + BLOCK_SAMPLES]))
         )
 
     def close(self) -> list[Segment]:
@@ -105,12 +107,19 @@ class Stream:
         if self._closed:
             return []
         self._closed = True
-        rest = self._converter.close()
-        return self._label(chain(self._windows.push(rest), self._windows.close()))
+        rest = self._tracks.close()
+        return self._label(chain(self._lanes.push(self._tracks.numbers, rest), self._lanes.close()))
 
-    def _label(self, windows: Iterable[tuple[int, Waveform]]) -> list[Segment]:
+    def _push(self, frames: npt.NDArray[np.float32]) -> Iterator[tuple[int | None, Piece]]:
+        tracks = self._tracks.push(frames, self._rate)
+        return self._lanes.push(self._tracks.numbers, tracks)
+
+    def _label(self, pieces: Iterable[tuple[int | None, Piece]]) -> list[Segment]:
         if self._newest_only:
-            due = list(windows)
+            due = list(pieces)
             self.dropped += max(0, len(due) - 1)
-            windows = due[-1:]
-        return [self._model.label_window(*window) for window in windows]
+            pieces = due[-1:]
+        return [
+            self._model.label_window(piece.start, piece.waveform, number)
+            for number, piece in pieces
+        ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from voxmood.audio import AudioReader, Waveform
-from voxmood.audio.windows import Windows
+from voxmood.audio.windows import Lanes
 from voxmood.results import Segment
 
 
@@ -16,9 +16,9 @@ class Timeline(Iterator[Segment]):
 
     Args:
         reader: reads the recording.
-        windows: cuts its waveform into windows.
-        label: returns the segment of a window, given the number of its first sample and its
-            waveform.
+        lanes: cuts its waveforms into pieces.
+        label: returns the segment of a piece, given the number of its first sample, its waveform
+            and the number of its channel.
         check: is called at the end, and raises if the recording is too short for the model.
 
     Attributes:
@@ -29,13 +29,13 @@ class Timeline(Iterator[Segment]):
     def __init__(
         self,
         reader: AudioReader,
-        windows: Windows,
-        label: Callable[[int, Waveform], Segment],
+        lanes: Lanes,
+        label: Callable[[int, Waveform, int | None], Segment],
         check: Callable[[AudioReader], None],
     ) -> None:
         self.duration = reader.duration
         self._reader = reader
-        self._segments = _segments(reader, windows, label, check)
+        self._segments = _segments(reader, lanes, label, check)
 
     def __next__(self) -> Segment:
         return next(self._segments)
@@ -48,10 +48,10 @@ class Timeline(Iterator[Segment]):
 
 def _segments(
     reader: AudioReader,
-    windows: Windows,
-    label: Callable[[int, Waveform], Segment],
+    lanes: Lanes,
+    label: Callable[[int, Waveform, int | None], Segment],
     check: Callable[[AudioReader], None],
 ) -> Iterator[Segment]:
-    for start, waveform in windows.over(reader):
-        yield label(start, waveform)
+    for number, piece in lanes.over(reader, reader.tracks()):
+        yield label(piece.start, piece.waveform, number)
     check(reader)

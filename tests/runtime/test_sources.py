@@ -19,7 +19,7 @@ import soundfile
 import torch
 
 import voxmood
-from voxmood import AudioError, ForkError, Model, ProviderError, Stream
+from voxmood import AudioError, ForkError, Model, Prediction, ProviderError, Stream
 
 RATE = 16000
 HELLO = Path(__file__).parents[2] / "runtime/examples/hello.wav"
@@ -34,7 +34,8 @@ def model() -> Model:
 
 
 def logits(model: Model, source: Any, **options: Any) -> np.ndarray:
-    return model.predict(source, **options).logits
+    prediction: Prediction = model.predict(source, **options)
+    return prediction.logits
 
 
 def gradient() -> torch.Tensor:

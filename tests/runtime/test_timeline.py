@@ -12,6 +12,7 @@ import subprocess
 import sys
 import textwrap
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import librosa
@@ -61,11 +62,15 @@ def test_where_windows_lie(
     bundle = read_bundle(shipped_bundle())
     waveform = noise(seconds)[:, 0]
     for piece in (1600, 70_001, len(waveform)):
-        pieces = (waveform[at : at + piece] for at in range(0, len(waveform), piece))
-        found = list(Windows(window, hop, bundle).over(pieces))
-        assert [(start / RATE, (start + len(samples)) / RATE) for start, samples in found] == spans
-        for start, samples in found:
-            assert np.array_equal(samples, waveform[start : start + len(samples)])
+        windows = Windows(window, hop, bundle)
+        pushed = (windows.push(waveform[at : at + piece]) for at in range(0, len(waveform), piece))
+        found = [*chain.from_iterable(pushed), *windows.close()]
+        ends = [each.start + len(each.waveform) for each in found]
+        assert ends == [each.ready for each in found]
+        starts = [each.start for each in found]
+        assert [(s / RATE, e / RATE) for s, e in zip(starts, ends, strict=True)] == spans
+        for start, end, each in zip(starts, ends, found, strict=True):
+            assert np.array_equal(each.waveform, waveform[start:end])
 
 
 def test_timeline_equals_predictions_of_its_windows(model: Model, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from voxmood.archive.job import Job
 
 if TYPE_CHECKING:
     from voxmood.archive.sources import Tally
+    from voxmood.audio import Channel
     from voxmood.engine.session import Provider
 
 
@@ -23,6 +24,7 @@ def batch(
     threads: int | None = None,
     low_memory: bool = False,
     windows: tuple[float, float] | None = None,
+    channel: Channel = "mix",
     resume: bool = False,
     force: bool = False,
     engine: Literal["local", "ray"] = "local",
@@ -42,6 +44,8 @@ def batch(
         low_memory: save memory, as `voxmood.load` does.
         windows: length and hop of windows in seconds, which get one row each; None labels whole
             recordings.
+        channel: which channel, as `voxmood.Model.predict` takes it; of `each`, every channel of a
+            recording has rows of its own.
         resume: continue a run that was stopped. The rows that it has written stay as they are,
             also where the values in a manifest have changed since.
         force: replace the output.
@@ -73,6 +77,7 @@ def batch(
         threads=threads,
         low_memory=low_memory,
         windows=windows,
+        channel=channel,
         resume=resume,
         force=force,
     )

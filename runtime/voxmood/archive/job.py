@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from voxmood.archive.rows import Labeler
+    from voxmood.audio import Channel
     from voxmood.engine.session import Provider
 
 
@@ -26,19 +27,21 @@ class Job:
     threads: int | None = None
     low_memory: bool = False
     windows: tuple[float, float] | None = None
+    channel: Channel = "mix"
     resume: bool = False
     force: bool = False
 
-    def labeler(self, columns: tuple[str, ...], threads: int) -> Labeler:
+    def labeler(self, columns: tuple[str, ...], threads: int, *, given: bool = False) -> Labeler:
         """Load the model and return a labeler that uses it.
 
         Args:
             columns: columns of the manifests, which the rows repeat.
             threads: number of threads for one recording.
+            given: whether stretches of recordings are listed.
 
         Raises:
             BundleError, ProviderError: the model does not load.
-            AudioError: the model does not take such windows.
+            AudioError: the model does not take such windows, or the channel is none.
         """
         from voxmood.archive.rows import Labeler
         from voxmood.model import load
@@ -50,7 +53,7 @@ class Job:
             threads=threads,
             low_memory=self.low_memory,
         )
-        return Labeler(model, self.windows, columns)
+        return Labeler(model, self.windows, columns, self.channel, given)
 
     def model_files(self) -> list[Path]:
         """Return the files of the bundle if it is on this machine; no output may replace them."""

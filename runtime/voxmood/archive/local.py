@@ -48,7 +48,7 @@ def run(job: Job, search: Search, progress: Progress = silent) -> Tally:
             check_output(each, (Path(entry.path) for entry in listing))
     threads = job.threads or default_threads()
     workers = min(threads, len(listing))
-    labeler = job.labeler(listing.columns, threads // workers)
+    labeler = job.labeler(listing.columns, threads // workers, given=listing.given)
     tally = Tally()
     with TableFile(output, labeler.fields, labeler.labels) as table:
         if job.resume:
@@ -60,5 +60,6 @@ def run(job: Job, search: Search, progress: Progress = silent) -> Tally:
         done, total = tally.recordings, tally.recordings + len(listing)
         for rows in progress(label_all(labeler, listing, workers), done, total):
             table.write(rows)
-            tally.add(rows[0]["path"], rows[0]["error"])
+            errors = (row["error"] for row in rows if row["error"])
+            tally.add(rows[0]["path"], next(errors, None))
     return tally

@@ -25,6 +25,7 @@ from voxmood.archive.table import already_exists, check_same
 from voxmood.engine.threads import default_threads
 from voxmood.errors import (
     ClusterError,
+    ManifestError,
     MissingExtraError,
     MissingFileError,
     OutputError,
@@ -133,6 +134,7 @@ def schema(labeler: Labeler) -> pyarrow.Schema:
         **dict.fromkeys(BY_LABEL, by_label),
         "warnings": pyarrow.list_(text),
         "silent": pyarrow.bool_(),
+        **({} if "channel" in labeler.carried else {"channel": pyarrow.int64()}),
         **dict.fromkeys(("start", "end", "duration_s"), number),
     }
     return pyarrow.schema([(name, types.get(name, text)) for name in labeler.fields])
@@ -158,6 +160,10 @@ def run(job: Job, search: Search, address: str | None = None) -> Tally:
             raise already_exists(job.output)
         entries = (find_entries(source, search) for source in job.sources)
         listing = Listing(chain.from_iterable(entries))
+        if listing.given:
+            raise ManifestError(
+                "--engine ray labels whole recordings; leave out the columns start and end."
+            )
         # Load the model on this machine too, so that an error in it is reported at once.
         labeler = job.labeler(listing.columns, threads=1)
         if existing and job.resume:

@@ -6,14 +6,15 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
-from voxmood.audio import AudioSource
+from voxmood.audio import AudioSource, Channel
+from voxmood.audio.channels import check_channel
 from voxmood.audio.windows import Windows
-from voxmood.errors import VoxmoodError
-from voxmood.model import Model
-from voxmood.results import ANSWER_FIELDS, Segment, answer_fields, segment_fields
+from voxmood.errors import ManifestError, VoxmoodError
+from voxmood.model import SILENT, Model
+from voxmood.results import ANSWER_FIELDS, Prediction, Segment, Span, answer_fields, segment_fields
 
 Row: TypeAlias = dict[str, Any]
 """The values of a row by the name of their column; see `Labeler`."""
@@ -35,11 +36,13 @@ class Entry:
         path: path as it was given, or URI; the rows name the recording by it.
         columns: values of the other columns of its manifest, by column.
         listed: the manifest with the line number and the name in it; empty without a manifest.
+        spans: the stretches of it to label; empty to label all of it.
     """
 
     path: str
     columns: Mapping[str, str] = field(default_factory=dict)
     listed: str = ""
+    spans: Sequence[Span] = ()
 
 
 class Labeler:
@@ -47,7 +50,9 @@ class Labeler:
 
     A row has `path`, `label`, `probabilities` by label, `duration_s`, `warnings` and `error`. Of a
     regression it has `values` by name instead of `label` and `probabilities`. With windows, a row
-    describes a segment and has `start`, `end` and `silent` instead of `duration_s`.
+    describes a segment and has `start`, `end` and `silent` instead of `duration_s`. Where each
+    channel is labeled by itself, every channel has rows of its own, and `channel` says which.
+    Where stretches are given, each of them has a row, with the times and the columns of its line.
     The columns of manifests follow. A recording with an error has one row, in which the values
     that the model would have given are None.
 
@@ -58,9 +63,11 @@ class Labeler:
         columns: columns of the manifests. A column that has the name of another column or of a
             label gets `manifest_` in front of its name. In CSV, where each label or value has a
             column, one that is called as another column gets `probability_` or `value_` in front.
+        channel: which channel, as `Model.predict` takes it.
+        given: whether there are recordings with given stretches.
 
     Raises:
-        AudioError: the model does not take such windows.
+        AudioError: the model does not take such windows, or the channel is none.
     """
 
     def __init__(
@@ -68,14 +75,25 @@ class Labeler:
         model: Model,
         windows: tuple[float, float] | None = None,
         columns: Iterable[str] = (),
+        channel: Channel = "mix",
+        given: bool = False,
     ) -> None:
         self._model = model
         self._windows = windows
+        self._channel = check_channel(channel)
+        self._given = given
+        if windows and given:
+            raise ManifestError(
+                "a manifest has the columns start and end, so there is no timeline to make; leave "
+                "out one of both."
+            )
         if windows:
             Windows(*windows, model.bundle)
         answers = ANSWER_FIELDS[model.bundle.task]
-        answers = ("start", "end", *answers, "silent") if windows else (*answers, "duration_s")
-        own = ("path", *answers, "warnings", "error")
+        times = windows or given
+        answers = ("start", "end", *answers, "silent") if times else (*answers, "duration_s")
+        named = ("channel",) if channel == "each" else ()
+        own = ("path", *named, *answers, "warnings", "error")
         (prefix,) = (prefix for name, prefix in BY_LABEL.items() if name in own)
         of_labels = _free_names(prefix, model.labels, {*own}).values()
         self._carried = _free_names("manifest_", columns, {*own, *of_labels})
@@ -92,21 +110,35 @@ class Labeler:
         source = entry.path if source is None else source
         try:
             if self._windows:
-                timeline = self._model.timeline(source, *self._windows)
+                timeline = self._model.timeline(source, *self._windows, channel=self._channel)
                 segments = list(timeline)
                 return [self.segment(entry, each, timeline.warnings) for each in segments]
-            prediction = self._model.predict(source)
+            if entry.spans:
+                given = self._model.predict_segments(source, entry.spans, channel=self._channel)
+                return [self.segment(entry, each, ()) for each in given]
+            predictions = self._model.predict_channels(source, channel=self._channel)
         except FAILURES as error:
             return [self.failed(entry, error)]
+        return [self._prediction(entry, each) for each in predictions]
+
+    def _prediction(self, entry: Entry, prediction: Prediction) -> Row:
         answers = {
             **answer_fields(prediction),
             "duration_s": round(prediction.duration, 3),
         }
-        return [self._row(entry, answers, prediction.warnings)]
+        if self._given:
+            silent = SILENT in prediction.warnings
+            answers |= {"start": 0.0, "end": answers.pop("duration_s"), "silent": silent}
+        return self._row(entry, answers, prediction.warnings, channel=prediction.channel)
 
     def segment(self, entry: Entry, segment: Segment, warnings: Sequence[str]) -> Row:
         """Return the row of a segment of a recording."""
-        return self._row(entry, segment_fields(segment), warnings)
+        answers = segment_fields(segment)
+        if segment.error:
+            answers = {key: answers[key] for key in ("start", "end")}
+        columns = segment.span.columns if segment.span else {}
+        of_span = replace(entry, columns={**entry.columns, **columns})
+        return self._row(of_span, answers, warnings, segment.error, segment.channel)
 
     def failed(self, entry: Entry, error: Exception) -> Row:
         """Return the row of a recording that has no label."""
@@ -125,8 +157,11 @@ class Labeler:
         answers: Mapping[str, Any],
         warnings: Sequence[str],
         error: str | None = None,
+        channel: int | None = None,
     ) -> Row:
         row: Row = dict.fromkeys(self.fields)
+        if self._channel == "each":
+            row["channel"] = channel
         row |= {"path": entry.path, **answers, "warnings": list(warnings), "error": error}
         return row | {name: entry.columns.get(column) for column, name in self._carried.items()}
 
@@ -150,6 +185,7 @@ class Labeler:
             "sha256": {name: file.sha256 for name, file in files.items()},
             "windows": list(self._windows) if self._windows else None,
             "columns": list(self.carried),
+            **({} if self._channel == "mix" else {"channel": self._channel}),
         }
 
 

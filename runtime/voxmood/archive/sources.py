@@ -10,8 +10,10 @@ import sqlite3
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 
+from voxmood.annotations.reading import span_of_row
 from voxmood.archive.rows import Entry, Labeler, Row
 from voxmood.audio.hints import is_url, missing_file_hint
 from voxmood.audio.listing import (
@@ -23,9 +25,13 @@ from voxmood.audio.listing import (
     walk,
 )
 from voxmood.errors import AudioError, ManifestError, MissingFileError
+from voxmood.results import Span
 
 AHEAD = 64
 """Recordings that each worker may be ahead of the next row to write; only their rows are kept."""
+
+SPANS = "spans"
+"""What the listing says of a recording of which stretches are labeled."""
 
 MOST_CAUSES = 3
 """The most causes of errors that the summary of a run names."""
@@ -81,7 +87,10 @@ class Search:
             for recording in manifest_lines(path, folder_of(path)):
                 listed = f"{recording.listed}: {recording.name}"
                 place = recording.name if is_url(recording.name) else str(recording.path)
-                yield Entry(place, recording.columns, listed)
+                if recording.times:
+                    yield Entry(place, {}, listed, (span_of_row(recording.columns, listed),))
+                else:
+                    yield Entry(place, recording.columns, listed)
         elif exists:
             yield Entry(str(path))
         else:
@@ -104,6 +113,7 @@ class Listing(Iterable[Entry]):
 
     Attributes:
         columns: the columns of all manifests, in the order in which they appeared.
+        given: whether stretches of recordings are listed.
     """
 
     def __init__(self, entries: Iterable[Entry]) -> None:
@@ -114,10 +124,24 @@ class Listing(Iterable[Entry]):
         """
         self._table = sqlite3.connect("")
         self._table.execute("CREATE TABLE listing (path BLOB PRIMARY KEY, more) WITHOUT ROWID")
+        self._table.execute("CREATE TABLE spans (path BLOB, span)")
+        self._table.execute("CREATE INDEX by_path ON spans (path)")
         columns = dict[str, None]()
+        self.given = False
         for entry in entries:
             columns |= dict.fromkeys(entry.columns)
+            if entry.spans:
+                self.given = True
+                for span in entry.spans:
+                    columns |= dict.fromkeys(span.columns)
+                    text = json.dumps(asdict(span))
+                    values = (os.fsencode(entry.path), text)
+                    self._table.execute("INSERT INTO spans VALUES (?, ?)", values)
+                if self._of_path(entry.path) == SPANS:
+                    continue
+                entry = Entry(entry.path, {}, SPANS)
             more = json.dumps([entry.columns, entry.listed]) if entry.listed else None
+            more = SPANS if entry.listed == SPANS else more
             try:
                 self._table.execute(
                     "INSERT INTO listing VALUES (?, ?)", (os.fsencode(entry.path), more)
@@ -136,7 +160,17 @@ class Listing(Iterable[Entry]):
 
     def __iter__(self) -> Iterator[Entry]:
         for path, more in self._table.execute("SELECT path, more FROM listing ORDER BY path"):
-            yield Entry(os.fsdecode(path), *(json.loads(more) if more else ()))
+            if more == SPANS:
+                found = self._table.execute("SELECT span FROM spans WHERE path = ?", (path,))
+                spans = [Span(**json.loads(text)) for (text,) in found]
+                yield Entry(os.fsdecode(path), spans=spans)
+            else:
+                yield Entry(os.fsdecode(path), *(json.loads(more) if more else ()))
+
+    def _of_path(self, path: str) -> str | None:
+        query = "SELECT more FROM listing WHERE path = ?"
+        found = self._table.execute(query, (os.fsencode(path),)).fetchone()
+        return found[0] if found else None
 
     def discard(self, path: str) -> bool:
         """Remove a recording and return whether it was listed."""

@@ -71,7 +71,7 @@ class TableFile:
         self._path = path
         self._description = description_of(path)
         self._csv = path.suffix.lower() == ".csv"
-        self._windowed = "start" in fields
+        self._several = "start" in fields or "channel" in fields  # rows of one recording
         self._labels = labels
         self._fields = list(fields)
         # Counted from the end, because the labels come before it and have a column each.
@@ -107,7 +107,8 @@ class TableFile:
         """Continue the existing table, and yield the recordings in it with the error of each.
 
         After the last of them, the table is cut off behind it: a row that was written in part is
-        removed, and with windows all rows of the last recording, because some may be missing.
+        removed, and where a recording has several rows all those of the last one, because some may
+        be missing.
 
         Args:
             run: description of this run.
@@ -129,8 +130,10 @@ class TableFile:
                 if last:
                     yield last
                 start, last = end, (path, error)
+            elif last and not last[1]:
+                last = (path, error)
             end = stop
-        if last and not self._windowed:
+        if last and not self._several:
             yield last
             start = end
         self._file.truncate(start)

@@ -16,6 +16,7 @@ Unusual audio is treated as follows. Warnings are those of the prediction; error
 | samples beyond ±1 | taken as they are; from ±2 on with a warning, since lossy codecs overshoot |
 | silence, or a constant (DC) | labeled, with a warning that the answer means nothing |
 | stereo whose channels cancel each other when averaged | labeled, with a warning |
+| stereo whose channels are rarely loud together | labeled, with a warning |
 | one sample, or fewer than the model takes | error |
 | an empty file, or a header without samples | error |
 | cut off, if the format shows it | labeled, with a warning |
@@ -30,8 +31,9 @@ Unusual audio is treated as follows. Warnings are those of the prediction; error
 | an archive, a web page, text, or samples without a header | error that says what the file is |
 """
 
+from voxmood.audio.channels import Channel
 from voxmood.audio.converter import Converter
 from voxmood.audio.reader import AudioReader, read_waveform
 from voxmood.audio.sources import AudioSource, Waveform
 
-__all__ = ["AudioReader", "AudioSource", "Converter", "Waveform", "read_waveform"]
+__all__ = ["AudioReader", "AudioSource", "Channel", "Converter", "Waveform", "read_waveform"]

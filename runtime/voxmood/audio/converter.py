@@ -17,6 +17,29 @@ MAX_PEAK = 2.0**31  # integers that were taken for floats reach it; nothing beyo
 CANCELED = 0.03  # of the power of the channels is left in their mean; half, if they are unrelated
 
 
+def check_rate(name: str, sampling_rate: int) -> None:
+    """Raise AudioError if the sampling rate of some audio, in Hz, is out of range."""
+    if not MIN_RATE <= sampling_rate <= MAX_RATE:
+        raise AudioError(
+            f"{name}: its sampling rate of {sampling_rate} Hz is not one for speech "
+            f"({MIN_RATE} to {MAX_RATE} Hz); correct the header or sampling_rate=."
+        )
+
+
+def check_samples(name: str, block: npt.NDArray[np.float32]) -> float:
+    """Return the largest absolute sample of a block.
+
+    Raises:
+        AudioError: a sample is not finite, or too large for audio.
+    """
+    peak = float(np.abs(block).max(initial=0))
+    if not math.isfinite(peak):
+        raise AudioError(f"{name}: has NaN or infinite samples; write the file again.")
+    if peak > MAX_PEAK:
+        raise AudioError(f"{name}: has samples of {peak:.3g}, which is not audio; 1 is full scale.")
+    return peak
+
+
 class Converter:
     """A converter turns blocks of samples at one sampling rate into mono at another one.
 
@@ -37,11 +60,7 @@ class Converter:
     """
 
     def __init__(self, name: str, sampling_rate: int, rate: int) -> None:
-        if not MIN_RATE <= sampling_rate <= MAX_RATE:
-            raise AudioError(
-                f"{name}: its sampling rate of {sampling_rate} Hz is not one for speech "
-                f"({MIN_RATE} to {MAX_RATE} Hz); correct the header or sampling_rate=."
-            )
+        check_rate(name, sampling_rate)
         self.name = name
         self.sampling_rate = sampling_rate
         self._ratio = float(rate) / sampling_rate
@@ -63,14 +82,7 @@ class Converter:
         Raises:
             AudioError: a sample is not finite, or too large for audio; the block is then ignored.
         """
-        peak = float(np.abs(block).max(initial=0))
-        if not math.isfinite(peak):
-            raise AudioError(f"{self.name}: has NaN or infinite samples; write the file again.")
-        if peak > MAX_PEAK:
-            raise AudioError(
-                f"{self.name}: has samples of {peak:.3g}, which is not audio; 1 is full scale."
-            )
-        self._peak = max(self._peak, peak)
+        self._peak = max(self._peak, check_samples(self.name, block))
         mono: Waveform = block[:, 0]
         if block.shape[1] > 1:
             # This sums as librosa.to_mono does; another order would give other last bits.

@@ -6,7 +6,7 @@ import csv
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from voxmood.audio.formats import SUFFIXES
@@ -28,6 +28,8 @@ class Recording:
         speaker: who speaks, if the manifest states it.
         columns: all other cells of its line in the manifest, by the name of the column.
         listed: the manifest and the line that list it; empty if it was found in a folder.
+        times: where its stretch starts and ends, as the manifest's columns `start` and `end` say;
+            None if all of it is meant.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Recording:
     speaker: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict, hash=False)
     listed: str = ""
+    times: tuple[float, float] | None = None
 
 
 def choose_recordings(
@@ -181,20 +184,39 @@ def read_manifest(manifest: Path, folder: Path) -> list[Recording]:
 
     Args:
         manifest: the CSV file, in UTF-8 and separated by commas. Its first line names the columns:
-            `path` and, if they are known, `label` and `speaker`. Other columns are kept.
+            `path` and, if they are known, `label` and `speaker`. Where it has the columns `start`
+            and `end`, in seconds, a line is about this stretch alone. Other columns are kept.
         folder: the folder that the paths are relative to.
 
     Raises:
         MissingFileError: the file does not exist.
         ManifestError: the file is not CSV, has no column `path`, lists an empty path or one path
-            twice, or lists nothing.
+            twice, has a time that is no number, or lists nothing.
     """
     recordings: dict[str, Recording] = {}
     for recording in manifest_lines(manifest, folder):
+        if recording.times:
+            start, end = recording.times
+            recording = replace(recording, name=f"{recording.name} [{start:g} to {end:g} s]")
         if recording.name in recordings:
             raise ManifestError(f"{recording.listed} lists {recording.name} a second time.")
         recordings[recording.name] = recording
     return list(recordings.values())
+
+
+def _times(row: Mapping[str, str], listed: str) -> tuple[float, float] | None:
+    """Return the times of a line; if both cells are empty or missing, there are none."""
+    cells = [row.get(column, "") for column in ("start", "end")]
+    if not any(cells):
+        return None
+    try:
+        start, end = map(float, cells)
+    except ValueError:
+        raise ManifestError(
+            f"{listed}: has {cells[0][:40]!r} and {cells[1][:40]!r} as its start and end; write "
+            "seconds, such as 12.5, or leave both empty."
+        ) from None
+    return start, end
 
 
 def manifest_lines(manifest: Path, folder: Path) -> Iterator[Recording]:
@@ -234,13 +256,15 @@ def manifest_lines(manifest: Path, folder: Path) -> Iterator[Recording]:
                         f"{manifest}: line {line} does not have a cell for each of "
                         f"{','.join(columns)}."
                     )
+                listed = f"{manifest}, line {line}"
                 yield Recording(
                     name,
                     folder / name,
                     row.get("label"),
                     row.get("speaker"),
                     row,
-                    f"{manifest}, line {line}",
+                    listed,
+                    _times(row, listed),
                 )
     except (csv.Error, UnicodeDecodeError) as error:
         raise ManifestError(f"{manifest}: is not a CSV file in UTF-8 ({error}).") from None

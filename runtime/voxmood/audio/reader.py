@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
 
 import numpy as np
 
+from voxmood.audio.channels import Channel, Channels
 from voxmood.audio.content import CallersFile, Content
-from voxmood.audio.converter import Converter
 from voxmood.audio.decoders import BLOCK_SAMPLES, Block, Decoder, UnreadableError
 from voxmood.audio.formats import coded_audio, is_audio, is_wav, other_kind, refusal
 from voxmood.audio.libsndfile import LibsndfileDecoder
@@ -50,13 +50,15 @@ def read_waveform(
 class AudioReader:
     """A reader yields a recording as blocks of its waveform, float32 [samples].
 
-    It can be iterated over once. Iterating raises AudioError if the recording turns out to be empty
-    or to have unusable samples.
+    It can be iterated over once, by itself or by `tracks`. This raises AudioError if the recording
+    turns out to be empty, to have unusable samples, or not to have a chosen channel.
 
     Args:
         source: the recording; see `AudioSource`.
         rate: the sampling rate of the waveform, in Hz.
         sampling_rate: the sampling rate of samples, in Hz; files state their own.
+        chosen: which channels `tracks` yields.
+        optional: the numbers of channels that it yields, too, if the recording has them.
 
     Attributes:
         name: the name of the recording in messages.
@@ -67,10 +69,17 @@ class AudioReader:
         MissingFileError: the path does not exist.
     """
 
-    def __init__(self, source: AudioSource, *, rate: int, sampling_rate: int | None = None) -> None:
+    def __init__(
+        self,
+        source: AudioSource,
+        *,
+        rate: int,
+        sampling_rate: int | None = None,
+        chosen: Sequence[Channel] = ("mix",),
+        optional: Sequence[int] = (),
+    ) -> None:
         self.name = name_of(source)
         self.duration: float | None
-        self._rate = rate
         self._decoder: Decoder | None = None
         self._callers: CallersFile | None = None
         self._blocks: Generator[Block, None, None]
@@ -78,7 +87,7 @@ class AudioReader:
         if isinstance(resolved, Samples):
             self.duration = len(resolved.frames) / resolved.rate if resolved.rate else None
             self._blocks = _sample_blocks(resolved)
-            self._converters = [Converter(self.name, resolved.rate, rate)]
+            self._channels = Channels(self.name, resolved.rate, rate, chosen, optional)
             return
         with ExitStack() as stack:
             if hasattr(resolved, "close"):  # a file object of the caller stays open
@@ -93,36 +102,42 @@ class AudioReader:
                 raise AudioError(f"{self.name}: cannot be read ({error.strerror}).") from error
             finally:
                 self._check_callers()
-            self._converters = [Converter(self.name, decoder.rate, rate)]
+            self._channels = Channels(self.name, decoder.rate, rate, chosen, optional)
             self.duration = decoder.duration
             self._decoder = decoder
             self._blocks = self._file_blocks(content, decoder, stack.pop_all())
 
     def __iter__(self) -> Iterator[Waveform]:
+        for waveform, *_ in self.tracks():
+            yield waveform
+
+    def tracks(self) -> Iterator[list[Waveform]]:
+        """Yield blocks of the waveforms of all chosen channels; `numbers` says which they are."""
         empty = True
         with closing(self._blocks):
             for block in self._blocks:
                 empty = False
-                if block.rate != self._converters[-1].sampling_rate:
-                    yield self._converters[-1].close()
-                    self._converters.append(Converter(self.name, block.rate, self._rate))
-                yield self._converters[-1].push(block.frames)
+                yield self._channels.push(block.frames, block.rate)
         self._check_callers()
         if empty:
             raise AudioError(f"{self.name}: has no samples; was the recording cut off?")
-        yield self._converters[-1].close()
+        yield self._channels.close()
+
+    @property
+    def numbers(self) -> tuple[int | None, ...]:
+        """The number of the channel of each track, or None for the mean; known with a block."""
+        return self._channels.numbers
 
     @property
     def samples(self) -> int:
-        """The number of samples of the waveform that have been yielded so far."""
-        return sum(converter.given for converter in self._converters)
+        """The number of samples of each waveform that have been yielded so far."""
+        return self._channels.samples
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What is unusual about the recording; complete after the last block."""
-        of_samples = (warning for each in self._converters for warning in each.warnings)
         of_file = self._decoder.warnings if self._decoder else ()
-        return tuple(dict.fromkeys([*of_samples, *of_file]))
+        return tuple(dict.fromkeys([*self._channels.warnings, *of_file]))
 
     def _check_callers(self) -> None:
         """Raise AudioError if a file object of the caller failed, where libsndfile saw an end."""

@@ -2,14 +2,90 @@
 
 from __future__ import annotations
 
+import heapq
 import numbers
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-from voxmood.audio import Waveform
+from voxmood.audio import AudioReader, Waveform
 from voxmood.errors import AudioError
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Piece:
+    """A piece of a recording that is labeled by itself.
+
+    Attributes:
+        start: where it begins, in samples from the beginning.
+        waveform: its samples, float32 [samples].
+        ready: the number of samples of the recording after which it was known.
+    """
+
+    start: int
+    waveform: Waveform
+    ready: int
+
+
+class Cutter(Protocol):
+    """Cuts a waveform that arrives in any blocks into pieces, always the same ones."""
+
+    def push(self, samples: Waveform) -> Iterator[Piece]:
+        """Add samples, and yield the pieces that they complete, by `ready`."""
+        ...
+
+    def close(self) -> Iterator[Piece]:
+        """Yield the pieces that the end of the waveform completes."""
+        ...
+
+
+class Lanes:
+    """A cutter for each channel of a recording. The order of the pieces is always the same, too.
+
+    Args:
+        make: returns a new cutter.
+    """
+
+    def __init__(self, make: Callable[[], Cutter]) -> None:
+        self._make = make
+        self._cutters: dict[int | None, Cutter] = {}
+
+    def push(
+        self, numbers: Iterable[int | None], tracks: Iterable[Waveform]
+    ) -> Iterator[tuple[int | None, Piece]]:
+        """Add samples of each channel, and yield the pieces that they complete.
+
+        Args:
+            numbers: the number of each channel, or None for the mean of all.
+            tracks: the samples of each channel, equally many.
+        """
+        pushed = []
+        for number, samples in zip(numbers, tracks, strict=True):
+            if number not in self._cutters:
+                self._cutters[number] = self._make()
+            pushed.append(_named(number, self._cutters[number].push(samples)))
+        # Of pieces that are ready at the same time, those of the first channel come first.
+        yield from heapq.merge(*pushed, key=lambda each: each[1].ready)
+
+    def close(self) -> Iterator[tuple[int | None, Piece]]:
+        """Yield the pieces that the end of the recording completes."""
+        for number, cutter in self._cutters.items():
+            yield from _named(number, cutter.close())
+
+    def over(
+        self, reader: AudioReader, blocks: Iterable[list[Waveform]]
+    ) -> Iterator[tuple[int | None, Piece]]:
+        """Yield all pieces of a recording, which is read from blocks of its tracks."""
+        for tracks in blocks:
+            yield from self.push(reader.numbers, tracks)
+        yield from self.close()
+
+
+def _named(number: int | None, pieces: Iterable[Piece]) -> Iterator[tuple[int | None, Piece]]:
+    for piece in pieces:
+        yield number, piece
 
 
 class Limits(Protocol):
@@ -60,8 +136,8 @@ class Windows:
         self._skip = 0  # samples still to come before the next window
         self._reached = 0  # where the last window ended
 
-    def push(self, samples: Waveform) -> Iterator[tuple[int, Waveform]]:
-        """Add samples, and yield the start and the samples of each window that they complete."""
+    def push(self, samples: Waveform) -> Iterator[Piece]:
+        """Add samples, and yield each window that they complete."""
         skipped = min(self._skip, len(samples))
         self._skip -= skipped
         self._pieces.append(samples[skipped:])
@@ -70,21 +146,16 @@ class Windows:
             return
         held = np.concatenate(self._pieces)
         while len(held) >= self._length:
-            yield self._start, held[: self._length]
             self._reached = self._start + self._length
+            yield Piece(self._start, held[: self._length], self._reached)
             self._start += self._hop
             self._skip = max(0, self._hop - len(held))
             held = held[self._hop :]
         self._pieces = [held.copy()]  # a view would keep the whole array in memory
         self._held = len(held)
 
-    def close(self) -> Iterator[tuple[int, Waveform]]:
+    def close(self) -> Iterator[Piece]:
         """Yield the window that the end of the waveform cuts short, if there is one."""
         if self._held >= self._shortest and self._start + self._held > self._reached:
-            yield self._start, np.concatenate(self._pieces)
-
-    def over(self, pieces: Iterable[Waveform]) -> Iterator[tuple[int, Waveform]]:
-        """Yield the start and the samples of each window of a whole waveform."""
-        for piece in pieces:
-            yield from self.push(piece)
-        yield from self.close()
+            end = self._start + self._held
+            yield Piece(self._start, np.concatenate(self._pieces), end)

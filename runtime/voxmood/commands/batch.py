@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 
-from voxmood.commands.options import add_model, add_windows, named
+from voxmood.commands.options import add_channel, add_model, add_windows, named
 from voxmood.commands.terminal.console import quiet_libraries
 from voxmood.commands.terminal.progress import progress
 
@@ -46,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_windows(parser)
     add_model(parser)
+    add_channel(parser)
     parser.add_argument(
         "--engine",
         choices=("local", "ray"),
@@ -74,6 +75,7 @@ def run(options: argparse.Namespace) -> int:
         threads=options.threads,
         low_memory=options.low_memory,
         windows=(options.window, options.hop) if options.timeline else None,
+        channel=options.channel,
         resume=options.resume,
         force=options.force,
     )

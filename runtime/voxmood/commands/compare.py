@@ -6,6 +6,7 @@ import argparse
 
 from voxmood.commands.options import (
     add_bounds,
+    add_channel,
     add_provider,
     add_report,
     add_threads,
@@ -57,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="Number of recordings that may be unreadable (default: %(default)s).",
     )
     add_provider(parser)
+    add_channel(parser)
     add_threads(parser)
     add_report(parser)
 
@@ -79,6 +81,7 @@ def run(options: argparse.Namespace) -> int:
             max_unreadable=options.max_unreadable,
             provider=options.provider,
             device=options.device,
+            channel=options.channel,
             threads=options.threads,
             progress=True,
             outputs=[output for output in (options.junit, options.markdown) if output],

@@ -8,6 +8,7 @@ from collections import Counter
 from voxmood.audio.listing import choose_recordings
 from voxmood.bundle.locate import bundle_files
 from voxmood.commands.options import (
+    add_channel,
     add_provider,
     add_report,
     add_threads,
@@ -63,6 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="Number of recordings that may be unreadable (default: %(default)s).",
     )
     add_provider(parser)
+    add_channel(parser)
     add_threads(parser)
     add_report(parser)
     parser.add_argument(
@@ -88,6 +90,7 @@ def run(options: argparse.Namespace) -> int:
             labels=options.labels,
             ignore_unknown=options.ignore_unknown,
             max_unreadable=options.max_unreadable,
+            channel=options.channel,
             provider=options.provider,
             threads=options.threads,
             progress=True,

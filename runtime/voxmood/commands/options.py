@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 import voxmood
 from voxmood.comparison.report import Report
 from voxmood.engine.providers import DEVICES, SHORT_NAMES
+from voxmood.errors import AudioError
 from voxmood.files import write_whole
 
 if TYPE_CHECKING:
+    from voxmood.audio import Channel
     from voxmood.model import Model
 
 
@@ -74,6 +76,28 @@ def add_windows(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="Time from the start of one segment to the next in seconds (default: 1).",
     )
+
+
+def add_channel(parser: argparse.ArgumentParser) -> None:
+    """Add the option that chooses a channel."""
+    parser.add_argument(
+        "--channel",
+        type=channel,
+        default="mix",
+        metavar="mix|N|each",
+        help="What to label of several channels: their mean, one of them from 1 on, or each by "
+        "itself, with a column channel (default: %(default)s).",
+    )
+
+
+def channel(text: str) -> Channel:
+    """Return an argument that chooses a channel."""
+    from voxmood.audio.channels import check_channel  # late, since --help must not need NumPy
+
+    try:
+        return check_channel(int(text) if text.isdecimal() else text)
+    except AudioError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def load(options: argparse.Namespace) -> Model:

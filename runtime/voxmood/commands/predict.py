@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from voxmood.commands.options import add_model, load, named, open_source
+from voxmood.commands.options import add_channel, add_model, load, named, open_source
 from voxmood.commands.terminal.console import complain, quiet_libraries
 from voxmood.commands.terminal.display import bars, numbers
 
@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="A recording to label; - is standard input.",
     )
     add_model(parser)
+    add_channel(parser)
     parser.add_argument(
         "--json", action="store_true", help="Print one JSON object per line instead of text."
     )
@@ -36,25 +37,26 @@ def run(options: argparse.Namespace) -> int:
     """Label the recordings and return the exit status."""
     from voxmood.archive.rows import Entry, Labeler, as_json
 
-    labeler = Labeler(load(options))
+    labeler = Labeler(load(options), channel=options.channel)
     status = 0
     with quiet_libraries():
         for file in options.files:
-            (row,) = labeler(Entry(file), open_source(file))
-            if row["error"]:
-                complain(row["error"])
-                status = 1
-            if options.json:
-                print(as_json(row), end="", flush=True)
-            elif not row["error"]:
-                print(_as_text(row), flush=True)
+            for row in labeler(Entry(file), open_source(file)):
+                if row["error"]:
+                    complain(row["error"])
+                    status = 1
+                if options.json:
+                    print(as_json(row), end="", flush=True)
+                elif not row["error"]:
+                    print(_as_text(row), flush=True)
     return status
 
 
 def _as_text(row: Row) -> str:
     seconds = f"({row['duration_s']:.1f} s)"
+    path = row["path"] + (f" [channel {row['channel']}]" if "channel" in row else "")
     if "values" in row:
-        lines = [f"{row['path']}: {seconds}", *numbers(row["values"])]
+        lines = [f"{path}: {seconds}", *numbers(row["values"])]
     else:
-        lines = [f"{row['path']}: {row['label']} {seconds}", *bars(row["probabilities"])]
+        lines = [f"{path}: {row['label']} {seconds}", *bars(row["probabilities"])]
     return "\n".join([*lines, *(f"  warning: {warning}" for warning in row["warnings"])])

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from voxmood.audio.pipes import seekable
 from voxmood.bundle.locate import bundle_files
 from voxmood.commands.options import (
+    add_channel,
     add_model,
     add_windows,
     load,
@@ -23,12 +24,13 @@ from voxmood.commands.options import (
     path,
 )
 from voxmood.commands.terminal.console import complain, quiet_libraries
-from voxmood.commands.terminal.display import segment_text
+from voxmood.commands.terminal.display import row_text, segment_text
+from voxmood.errors import AnnotationError
 from voxmood.files import check_outputs
 
 if TYPE_CHECKING:
     from voxmood.archive.rows import Row
-    from voxmood.results import Segment
+    from voxmood.results import Segment, Span
     from voxmood.timeline import Timeline
 
 BAR = "{percentage:3.0f}% |{bar}| {n:.0f} of {total:.0f} s, {remaining} to go"
@@ -36,6 +38,7 @@ BAR = "{percentage:3.0f}% |{bar}| {n:.0f} of {total:.0f} s, {remaining} to go"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command to its parser."""
+    parser.set_defaults(wrong_usage=parser.error)
     parser.epilog = (
         "Exit status: 0 if the recording is labeled, 1 if it is bad or nothing could be done."
     )
@@ -43,7 +46,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "file", type=named, metavar="FILE", help="The recording to label; - is standard input."
     )
     add_windows(parser)
+    parser.add_argument(
+        "--segments",
+        type=path,
+        metavar="FILE",
+        help="Label the segments that a .csv, .rttm, .TextGrid or .eaf file lists, instead of "
+        "windows (the last two need the extra annotations).",
+    )
+    parser.add_argument(
+        "--tier", help="Read only this tier of a TextGrid or an ELAN file (default: all)."
+    )
     add_model(parser)
+    add_channel(parser)
     form = parser.add_mutually_exclusive_group()
     form.add_argument(
         "--json", action="store_true", help="Print one JSON object per line instead of text."
@@ -64,13 +78,32 @@ def run(options: argparse.Namespace) -> int:
     from voxmood.archive.rows import FAILURES, Entry, Labeler, as_csv, as_json, csv_head
 
     if options.plot:
+        if options.channel == "each":
+            options.wrong_usage("--plot draws one channel; choose it by --channel")
         import voxmood.plot  # first, so that a missing extra is reported before the work begins
 
         recording = Path("/dev/stdin" if options.file == "-" else options.file)
         check_outputs([options.plot], [recording, *bundle_files(options.model)])
+    spans: list[Span] | None = None
+    if options.segments:
+        if options.plot:
+            options.wrong_usage("--plot draws windows, and not given segments")
+        from voxmood.annotations.reading import read_spans
+
+        spans = read_spans(options.segments, tier=options.tier, recording=Path(options.file).stem)
+        if not spans:
+            raise AnnotationError(f"{options.segments}: lists no segments.")
+    elif options.tier is not None:
+        options.wrong_usage("--tier names a tier of --segments")
     model = load(options)
-    labeler = Labeler(model, (options.window, options.hop))
-    entry = Entry(options.file)
+    labeler = Labeler(
+        model,
+        None if spans else (options.window, options.hop),
+        dict.fromkeys(column for span in spans or () for column in span.columns),
+        options.channel,
+        given=spans is not None,
+    )
+    entry = Entry(options.file, spans=spans or ())
 
     def show(row: Row, text: str | None) -> None:
         """Print a row as CSV or JSON, or else the text, if there is one."""
@@ -91,10 +124,19 @@ def run(options: argparse.Namespace) -> int:
 
     if options.csv:
         print(csv_head(labeler.fields, model.labels), end="", flush=True)
+    if spans:
+        status = 0
+        with quiet_libraries():
+            for row in labeler(entry, open_source(options.file)):
+                show(row, row_text(row))
+                if row["error"]:
+                    complain(row["error"])
+                    status = 1
+        return status
     with quiet_libraries(), ExitStack() as opened:
         try:
             source = _open(options, opened)
-            timeline = model.timeline(source, options.window, options.hop)
+            timeline = model.timeline(source, options.window, options.hop, channel=options.channel)
         except FAILURES as error:
             return fail(error)
         segments: list[Segment] = []
@@ -110,7 +152,7 @@ def run(options: argparse.Namespace) -> int:
                 if isinstance(segment, Exception):
                     return fail(segment)
                 show(labeler.segment(entry, segment, timeline.warnings), segment_text(segment))
-                progress.update(segment.end - progress.n)
+                progress.update(max(0, segment.end - progress.n))
                 summary.add(segment)
                 if options.plot:
                     segments.append(segment)
@@ -122,7 +164,14 @@ def run(options: argparse.Namespace) -> int:
             if not isinstance(source, str):
                 source.seek(0)
             name = Path(options.file).name
-            voxmood.plot.save(options.plot, source, segments, model.bundle.sampling_rate, name)
+            voxmood.plot.save(
+                options.plot,
+                source,
+                segments,
+                model.bundle.sampling_rate,
+                name,
+                options.channel,
+            )
     return 0
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
+from voxmood.annotations.reading import span_of_row
+from voxmood.audio import Channel
 from voxmood.audio.listing import Recording
 from voxmood.errors import AudioError
 from voxmood.model import Model
@@ -16,15 +19,17 @@ def answer_all(
     recordings: Sequence[Recording],
     unreadable: dict[str, str],
     *,
+    channel: Channel,
     place: str,
     progress: bool,
 ) -> Iterator[tuple[Recording, list[Prediction]]]:
-    """Yield each recording that can be read, with the answer of each model.
+    """Yield each recording that can be read, or each channel of it, with the models' answers.
 
     Args:
         models: the models.
         recordings: the recordings.
         unreadable: receives the cause for each recording that cannot be read, by name.
+        channel: which channel, as `Model.predict` takes it.
         place: the name of the list or the folder of the recordings, for messages.
         progress: show a progress bar on standard error, if that is a terminal.
 
@@ -34,21 +39,53 @@ def answer_all(
     from tqdm import tqdm  # imported late, since `import voxmood` must be quick
 
     # With disable=None, tqdm shows a bar only on a terminal, and none in the log of a CI job.
-    for recording in tqdm(recordings, unit="recording", disable=None if progress else True):
-        try:
-            answers = [model.predict(recording.path) for model in models]
-        except (AudioError, OSError, MemoryError) as error:
-            cause = str(error).removeprefix(f"{recording.path}: ") or type(error).__name__
-            listed = f" [{recording.listed}]" if recording.listed else ""
-            unreadable[recording.name] = cause + listed
-        else:
-            yield recording, answers
+    groups: dict[tuple[Path, bool], list[Recording]] = {}
+    for recording in recordings:  # of one file, which is decoded once for all its stretches
+        groups.setdefault((recording.path, recording.times is not None), []).append(recording)
+    with tqdm(total=len(recordings), unit="recording", disable=None if progress else True) as bar:
+        for listed in groups.values():
+            try:
+                answers = [_answers(model, listed, channel) for model in models]
+            except (AudioError, OSError, MemoryError) as error:
+                for recording in listed:
+                    unreadable[recording.name] = _cause(recording, str(error), error)
+                bar.update(len(listed))
+                continue
+            for recording, *each in zip(listed, *answers, strict=True):
+                for both in zip(*each, strict=True):
+                    found = [one for one in both if isinstance(one, Prediction)]
+                    if len(found) == len(models):
+                        yield recording, found
+                    else:
+                        unreadable[recording.name] = str(
+                            next(e for e in both if isinstance(e, str))
+                        )
+                bar.update()
     if len(unreadable) == len(recordings):
         name, cause = next(iter(unreadable.items()))
         raise AudioError(
             f"{place}: none of {len(recordings)} recordings can be read; for example, "
             f"{name}: {cause}"
         )
+
+
+def _answers(
+    model: Model, recordings: Sequence[Recording], channel: Channel
+) -> list[list[Prediction | str]]:
+    """Return for each recording of one file the answers for its channels, or why there is none."""
+    path = recordings[0].path
+    spans = [span_of_row(each.columns, each.listed) for each in recordings if each.times]
+    if not spans:
+        return [[*model.predict_channels(path, channel=channel)]]
+    found: list[list[Prediction | str]] = [[] for _ in recordings]
+    for each in model.predict_spans(path, spans, channel=channel):
+        found[each.order[0]].append(each.answer or each.error or "")
+    return found
+
+
+def _cause(recording: Recording, message: str, error: Exception | None = None) -> str:
+    cause = message.removeprefix(f"{recording.path}: ") or type(error).__name__
+    return cause + (f" [{recording.listed}]" if recording.listed else "")
 
 
 def number(text: str) -> float | None:

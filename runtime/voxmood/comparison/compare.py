@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from voxmood.audio import Channel
 from voxmood.audio.listing import Recording, choose_recordings, skipped_text
 from voxmood.bundle.locate import bundle_files, locate
 from voxmood.comparison import metrics
@@ -18,8 +19,8 @@ from voxmood.comparison.answers import answer_all, number
 from voxmood.comparison.bounds import MIN_AGREEMENT, Measure, passed
 from voxmood.comparison.report import Report, Table
 from voxmood.engine.session import Provider
-from voxmood.files import check_outputs
 from voxmood.errors import BundleError, ManifestError
+from voxmood.files import check_outputs
 from voxmood.model import Model, load
 from voxmood.results import Prediction
 
@@ -143,6 +144,7 @@ def compare(
     max_unreadable: int = 0,
     provider: Provider = "cpu",
     device: str | None = None,
+    channel: Channel = "mix",
     threads: int | None = None,
     progress: bool = False,
     outputs: Sequence[str | os.PathLike[str]] = (),
@@ -169,6 +171,8 @@ def compare(
         provider: the execution provider of the candidate, as `voxmood.load` takes it; the reference
             runs on the CPU.
         device: the type of hardware that the candidate must run on, as `voxmood.load` takes it.
+        channel: which channel, as `voxmood.Model.predict` takes it; of `each`, every channel counts
+            as a recording.
         threads: number of threads of each model; None takes all processors of this process.
         progress: show a progress bar on standard error, if that is a terminal.
         outputs: files that the caller will write the result to; none of them may be an input.
@@ -200,7 +204,7 @@ def compare(
     answers: list[list[Prediction]] = []
     unreadable: dict[str, str] = {}
     for recording, both in answer_all(
-        models, recordings, unreadable, place=place, progress=progress
+        models, recordings, unreadable, channel=channel, place=place, progress=progress
     ):
         compared.append(recording)
         answers.append(both)
@@ -394,10 +398,15 @@ def _against_truth(
     ]
 
 
+def _name(recording: Recording, answer: Prediction) -> str:
+    name = recording.name
+    return name if answer.channel is None else f"{name} [channel {answer.channel}]"
+
+
 def _changed(recording: Recording, reference: Prediction, candidate: Prediction) -> Changed:
     top = sorted(reference.numbers.values())[-2:]
     return Changed(
-        file=recording.name,
+        file=_name(recording, reference),
         reference=reference.label or "",
         candidate=candidate.label or "",
         reference_probabilities=reference.numbers,
@@ -413,7 +422,7 @@ def _changed_set(recording: Recording, reference: Prediction, candidate: Predict
     sets = [[label for label, p in each.items() if p > 0.5] for each in (first, second)]
     changed = {*sets[0]} ^ {*sets[1]}
     return Changed(
-        file=recording.name,
+        file=_name(recording, reference),
         reference=JOIN.join(sets[0]),
         candidate=JOIN.join(sets[1]),
         reference_probabilities=first,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from voxmood.audio import Channel
 from voxmood.audio.listing import Recording, choose_recordings
 from voxmood.bundle.locate import locate
 from voxmood.comparison import metrics
@@ -164,6 +165,7 @@ def evaluate(
     labels: Mapping[str, str] | None = None,
     ignore_unknown: bool = False,
     max_unreadable: int = 0,
+    channel: Channel = "mix",
     provider: Provider = "cpu",
     threads: int | None = None,
     progress: bool = False,
@@ -185,6 +187,8 @@ def evaluate(
         ignore_unknown: leave out, and count, recordings whose label the model does not have, or
             that do not state a number. Otherwise they are an error.
         max_unreadable: number of recordings that may be missing or unreadable.
+        channel: which channel, as `voxmood.Model.predict` takes it; of `each`, every channel counts
+            as a recording.
         provider: the execution provider, as `voxmood.load` takes it.
         threads: number of threads; None takes all processors of this process.
         progress: show a progress bar on standard error, if that is a terminal.
@@ -207,7 +211,12 @@ def evaluate(
     found: list[list[float]] = []
     seconds = 0.0
     for recording, (answer,) in answer_all(
-        [loaded], list(known), unreadable, place=os.fspath(manifest), progress=progress
+        [loaded],
+        list(known),
+        unreadable,
+        channel=channel,
+        place=os.fspath(manifest),
+        progress=progress,
     ):
         used.append(recording)
         found.append(list(answer.numbers.values()))

@@ -1,0 +1,1 @@
+"""Lists of segments in the files of other programs: Praat, ELAN, diarizers, tables, subtitles."""

@@ -1,0 +1,62 @@
+"""ELAN files, which pympi-ling reads and writes (extra `annotations`)."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from xml.parsers import expat
+
+from voxmood.errors import AnnotationError, MissingExtraError
+from voxmood.results import Span
+
+try:
+    from pympi.Elan import Eaf
+except ModuleNotFoundError as error:
+    raise MissingExtraError(
+        "an ELAN file needs pympi-ling, which is not installed: pip install 'voxmood[annotations]'."
+    ) from error
+
+
+def read_eaf(path: Path) -> Mapping[str, list[Span]]:
+    """Return the annotations with a text and times of each tier by its name.
+
+    Raises:
+        AnnotationError: the file is not one of ELAN, or declares entities, which ELAN never does
+            and which can expand without end.
+    """
+    _refuse_entities(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a newer version of the format
+            eaf = Eaf(str(path))
+        tiers: dict[str, list[Span]] = {}
+        for name in eaf.get_tier_names():
+            spans = tiers[name] = []
+            aligned = eaf.get_annotation_data_for_tier(name)
+            for number, (start, end, text, *_) in enumerate(sorted(aligned), 1):
+                if not text.strip():
+                    continue
+                listed = f"{path}, tier {name!r}, annotation {number}"
+                columns = {"speaker": name, "label": text}
+                spans.append(Span(start / 1000, end / 1000, name, text, None, listed, columns))
+    except OSError:
+        raise
+    except Exception as error:  # pympi raises errors of many kinds for damaged files
+        raise AnnotationError(
+            f"{path}: is not an ELAN file that can be read ({type(error).__name__}: {error})."
+        ) from error
+    return tiers
+
+
+def _refuse_entities(path: Path) -> None:
+    def refuse(*_: object) -> None:
+        raise AnnotationError(f"{path}: declares a document type, which ELAN files never do.")
+
+    parser = expat.ParserCreate()
+    parser.StartDoctypeDeclHandler = refuse
+    try:
+        with path.open("rb") as file:
+            parser.ParseFile(file)
+    except expat.ExpatError as error:
+        raise AnnotationError(f"{path}: is not XML ({error}).") from None
