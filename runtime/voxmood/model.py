@@ -18,6 +18,7 @@ from voxmood.audio import AudioReader, AudioSource, Channel, Waveform
 from voxmood.audio.channels import check_channel
 from voxmood.audio.sources import name_of
 from voxmood.audio.speech import GATE_DBFS, speech_samples
+from voxmood.audio.stretches import Detectors, cutters
 from voxmood.audio.windows import Lanes, Piece, Windows
 from voxmood.bundle.description import (
     DESCRIPTION,
@@ -218,8 +219,10 @@ class Model:
         *,
         sampling_rate: int | None = None,
         channel: Channel = "mix",
+        speech: bool | Detectors = False,
+        run_silence: bool = False,
     ) -> Timeline:
-        """Label a recording of any length, window by window.
+        """Label a recording of any length, window by window, or only where somebody speaks.
 
         The recording is decoded and resampled in blocks, so that memory does not grow with its
         length. The last segment ends where the recording ends and may be shorter than the others.
@@ -232,6 +235,11 @@ class Model:
             sampling_rate: the sampling rate of samples, in Hz; files state their own.
             channel: which channel, as `predict` takes it; of `each`, the segments that are known at
                 the same time come in the order of the channels.
+            speech: label stretches of speech of one second up to `window` instead of windows, and
+                nothing else (extra `vad`). A function without arguments stands for another detector
+                than Silero's: it returns a function that takes the next 32 ms of the waveform,
+                float32 [samples], and returns the probability of speech.
+            run_silence: also run the model on silent windows. Otherwise their label is None.
 
         Returns:
             An iterator that yields each `Segment` as soon as it is known. It raises AudioError if
@@ -240,11 +248,12 @@ class Model:
         Raises:
             AudioError: the source is not audio, or the model does not take such a window.
             MissingFileError: the path does not exist.
+            MissingExtraError: speech is wanted, and the extra `vad` is not installed.
         """
-        Windows(window, hop, self.bundle)  # raises now if the model does not take them
-        lanes = Lanes(lambda: Windows(window, hop, self.bundle))
+        lanes = Lanes(cutters(window, hop, speech, self.bundle))
         reader = self._reader(source, sampling_rate, channel)
-        return Timeline(reader, lanes, self.label_window, self._check_length)
+        label = partial(self.label_window, run_silence=run_silence)
+        return Timeline(reader, lanes, label, self._check_length)
 
     def predict_segments(
         self,
@@ -386,22 +395,34 @@ class Model:
             ]
         return predictions
 
-    def label_window(self, start: int, waveform: Waveform, channel: int | None = None) -> Segment:
+    def label_window(
+        self,
+        start: int,
+        waveform: Waveform,
+        channel: int | None = None,
+        *,
+        run_silence: bool = False,
+    ) -> Segment:
         """Label a window of a recording.
 
         Args:
             start: where the window begins in the recording, in samples at the model's rate.
             waveform: the window, float32 [samples] at the model's rate.
             channel: the number of its channel; None is the mean of all.
+            run_silence: run the model also if the window is silent.
         """
         rate = self.bundle.sampling_rate
+        times = start / rate, (start + len(waveform)) / rate
+        silent = not speech_samples(waveform, rate)
+        if silent and not run_silence:
+            values: dict[str, float] | None = {} if self.bundle.task == "regression" else None
+            return Segment(*times, None, None, silent=True, values=values, channel=channel)
         prediction = self._run([Clip(waveform)])[0]
         return Segment(
-            start=start / rate,
-            end=(start + len(waveform)) / rate,
+            *times,
             label=prediction.label,
             probabilities=prediction.probabilities,
-            silent=not speech_samples(waveform, rate),
+            silent=silent,
             values=prediction.values,
             channel=channel,
         )

@@ -96,9 +96,11 @@ def _draw_answers(axes: Axes, segments: Sequence[Segment]) -> None:
     middles = np.array([(segment.start + segment.end) / 2 for segment in segments])
     between = (middles[1:] + middles[:-1]) / 2
     edges = np.concatenate([[segments[0].start], between, [segments[-1].end]])
-    first = segments[0]
+    # Silent segments have no answer; if all are silent, there is nothing to draw.
+    first = next((segment for segment in segments if segment.numbers), segments[0])
     labels = list(first.numbers)
-    values = np.array([list(segment.numbers.values()) for segment in segments])
+    none = dict.fromkeys(labels, 1 / max(1, len(labels)))
+    values = np.array([list((segment.numbers or none).values()) for segment in segments])
     stacked = first.values is None and np.allclose(values.sum(axis=1), 1, atol=1e-3)
     loud = np.array([[not segment.silent] for segment in segments], float)
     merged = np.arange(0, len(segments), -(-len(segments) // MAX_STEPS))

@@ -76,12 +76,13 @@ class Segment:
     Attributes:
         start: where the window begins, in seconds from the beginning of the audio.
         end: where the window ends, in seconds from the beginning of the audio.
-        label: the most probable label, as in `Prediction`.
+        label: the most probable label, as in `Prediction`; None if the model was not run.
         probabilities: the probability of each label, as in `Prediction`.
         silent: whether the window never gets louder than -60 dBFS
-            (`voxmood.audio.speech.GATE_DBFS`). The model answers for silence, too, but its answer
-            then means nothing.
-        values: the values of a regression by name, as in `Prediction`.
+            (`voxmood.audio.speech.GATE_DBFS`). The model is then not run, unless it was asked
+            for; its answer for silence means nothing.
+        values: the values of a regression by name, as in `Prediction`; empty if the model was not
+            run.
         channel: the number of the channel, as in `Prediction`.
         span: the stretch that the caller gave, if this is the answer for one.
         error: why there is no answer, for a stretch that cannot be labeled.
@@ -112,8 +113,8 @@ def answer_fields(answer: Prediction | Segment) -> dict[str, Any]:
     """Return what the model answered as JSON output shows it, with six decimals."""
     rounded = {name: round(number, 6) for name, number in answer.numbers.items()}
     if answer.values is not None:
-        return {"values": rounded}
-    return {"label": answer.label, "probabilities": rounded}
+        return {"values": rounded or None}
+    return {"label": answer.label, "probabilities": rounded or None}
 
 
 ANSWER_FIELDS = {

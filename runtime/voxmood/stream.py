@@ -12,7 +12,8 @@ import numpy.typing as npt
 from voxmood.audio.channels import Channel, Channels, check_channel
 from voxmood.audio.decoders import BLOCK_SAMPLES
 from voxmood.audio.sources import as_frames, as_rate, to_float
-from voxmood.audio.windows import Lanes, Piece, Windows
+from voxmood.audio.stretches import Detectors, cutters
+from voxmood.audio.windows import Lanes, Piece
 from voxmood.errors import AudioError
 from voxmood.results import Segment
 
@@ -32,6 +33,8 @@ class Stream:
         window: the length of a segment, in seconds.
         hop: the time from the start of one segment to the start of the next, in seconds.
         channel: which channel to label; see `voxmood.audio.Channel`.
+        speech: whether to label stretches of speech instead of windows, as `Model.timeline` does.
+        run_silence: also run the model on silent windows.
         newest_only: whether to label only the last of the windows that a push completes. The
             earlier ones are dropped and counted in `dropped`. This is for live use, where all that
             was recorded while a window was being labeled is pushed at once. It takes one channel.
@@ -51,6 +54,8 @@ class Stream:
         hop: float = 1.0,
         *,
         channel: Channel = "mix",
+        speech: bool | Detectors = False,
+        run_silence: bool = False,
         newest_only: bool = False,
     ) -> None:
         if not hasattr(model, "label_window"):
@@ -62,8 +67,8 @@ class Stream:
         chosen = check_channel(channel, each=not newest_only)
         self._rate = as_rate(sampling_rate, "stream")
         self._tracks = Channels("stream", self._rate, model.bundle.sampling_rate, [chosen])
-        Windows(window, hop, model.bundle)  # raises now if the model does not take them
-        self._lanes = Lanes(lambda: Windows(window, hop, model.bundle))
+        self._lanes = Lanes(cutters(window, hop, speech, model.bundle))
+        self._run_silence = run_silence
         self._newest_only = newest_only
         self._closed = False
         self.dropped = 0
@@ -120,6 +125,8 @@ class Stream:
             self.dropped += max(0, len(due) - 1)
             pieces = due[-1:]
         return [
-            self._model.label_window(piece.start, piece.waveform, number)
+            self._model.label_window(
+                piece.start, piece.waveform, number, run_silence=self._run_silence
+            )
             for number, piece in pieces
         ]

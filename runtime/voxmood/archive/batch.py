@@ -24,6 +24,7 @@ def batch(
     threads: int | None = None,
     low_memory: bool = False,
     windows: tuple[float, float] | None = None,
+    speech: bool = False,
     channel: Channel = "mix",
     resume: bool = False,
     force: bool = False,
@@ -44,6 +45,8 @@ def batch(
         low_memory: save memory, as `voxmood.load` does.
         windows: length and hop of windows in seconds, which get one row each; None labels whole
             recordings.
+        speech: whether to label stretches of speech instead of windows, as `Model.timeline` does
+            (extra `vad`); their longest length is that of the windows.
         channel: which channel, as `voxmood.Model.predict` takes it; of `each`, every channel of a
             recording has rows of its own.
         resume: continue a run that was stopped. The rows that it has written stay as they are,
@@ -77,6 +80,7 @@ def batch(
         threads=threads,
         low_memory=low_memory,
         windows=windows,
+        speech=speech,
         channel=channel,
         resume=resume,
         force=force,

@@ -27,6 +27,7 @@ class Job:
     threads: int | None = None
     low_memory: bool = False
     windows: tuple[float, float] | None = None
+    speech: bool = False
     channel: Channel = "mix"
     resume: bool = False
     force: bool = False
@@ -53,7 +54,7 @@ class Job:
             threads=threads,
             low_memory=self.low_memory,
         )
-        return Labeler(model, self.windows, columns, self.channel, given)
+        return Labeler(model, self.windows, columns, self.channel, given, self.speech)
 
     def model_files(self) -> list[Path]:
         """Return the files of the bundle if it is on this machine; no output may replace them."""

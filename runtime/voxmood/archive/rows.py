@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from voxmood.audio import AudioSource, Channel
 from voxmood.audio.channels import check_channel
-from voxmood.audio.windows import Windows
+from voxmood.audio.stretches import cutters
 from voxmood.errors import ManifestError, VoxmoodError
 from voxmood.model import SILENT, Model
 from voxmood.results import ANSWER_FIELDS, Prediction, Segment, Span, answer_fields, segment_fields
@@ -65,6 +65,7 @@ class Labeler:
             column, one that is called as another column gets `probability_` or `value_` in front.
         channel: which channel, as `Model.predict` takes it.
         given: whether there are recordings with given stretches.
+        speech: whether to label stretches of speech instead of windows.
 
     Raises:
         AudioError: the model does not take such windows, or the channel is none.
@@ -77,18 +78,20 @@ class Labeler:
         columns: Iterable[str] = (),
         channel: Channel = "mix",
         given: bool = False,
+        speech: bool = False,
     ) -> None:
         self._model = model
         self._windows = windows
         self._channel = check_channel(channel)
         self._given = given
+        self._speech = speech
         if windows and given:
             raise ManifestError(
                 "a manifest has the columns start and end, so there is no timeline to make; leave "
                 "out one of both."
             )
         if windows:
-            Windows(*windows, model.bundle)
+            cutters(*windows, speech, model.bundle)  # raises now what is wrong with them
         answers = ANSWER_FIELDS[model.bundle.task]
         times = windows or given
         answers = ("start", "end", *answers, "silent") if times else (*answers, "duration_s")
@@ -110,7 +113,9 @@ class Labeler:
         source = entry.path if source is None else source
         try:
             if self._windows:
-                timeline = self._model.timeline(source, *self._windows, channel=self._channel)
+                timeline = self._model.timeline(
+                    source, *self._windows, channel=self._channel, speech=self._speech
+                )
                 segments = list(timeline)
                 return [self.segment(entry, each, timeline.warnings) for each in segments]
             if entry.spans:
@@ -184,6 +189,7 @@ class Labeler:
             "precision": self._model.precision,
             "sha256": {name: file.sha256 for name, file in files.items()},
             "windows": list(self._windows) if self._windows else None,
+            **({"speech": True} if self._speech else {}),
             "columns": list(self.carried),
             **({} if self._channel == "mix" else {"channel": self._channel}),
         }

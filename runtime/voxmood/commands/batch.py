@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 
-from voxmood.commands.options import add_channel, add_model, add_windows, named
+from voxmood.commands.options import add_channel, add_model, add_speech, add_windows, named
 from voxmood.commands.terminal.console import quiet_libraries
 from voxmood.commands.terminal.progress import progress
 
@@ -45,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--timeline", action="store_true", help="Write a row for each window of each recording."
     )
     add_windows(parser)
+    add_speech(parser)
     add_model(parser)
     add_channel(parser)
     parser.add_argument(
@@ -74,7 +75,8 @@ def run(options: argparse.Namespace) -> int:
         device=options.device,
         threads=options.threads,
         low_memory=options.low_memory,
-        windows=(options.window, options.hop) if options.timeline else None,
+        windows=(options.window, options.hop) if options.timeline or options.speech else None,
+        speech=options.speech,
         channel=options.channel,
         resume=options.resume,
         force=options.force,

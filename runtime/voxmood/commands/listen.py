@@ -6,15 +6,16 @@ import argparse
 import math
 import queue
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from voxmood.commands.options import add_model, add_windows, load
+from voxmood.commands.options import add_model, add_silence, add_speech, add_windows, load
 from voxmood.commands.terminal.display import bars, numbers, segment_json, segment_text, span
 from voxmood.errors import AudioError, MissingExtraError
 
@@ -121,7 +122,13 @@ class Microphone:
 
 
 def segments(
-    model: Model, microphone: Microphone, window: float, hop: float
+    model: Model,
+    microphone: Microphone,
+    window: float,
+    hop: float,
+    *,
+    speech: bool = False,
+    run_silence: bool = False,
 ) -> Iterator[tuple[Segment, int]]:
     """Yield segments without end, each with the number of hops dropped so far.
 
@@ -133,18 +140,23 @@ def segments(
         microphone: the microphone, which is open.
         window: length of a window in seconds.
         hop: time from the start of one window to the next in seconds.
+        speech: whether to label stretches of speech instead of windows.
+        run_silence: whether to run the model on silent windows.
     """
     from voxmood.stream import Stream
 
     rate = microphone.sampling_rate
-    stream = Stream(model, rate, window, hop, newest_only=True)
+    begin = partial(
+        Stream, model, rate, window, hop, speech=speech, run_silence=run_silence, newest_only=True
+    )
+    stream = begin()
     heard = begun = 0  # frames that came so far, and that came before the stream began
     dropped = 0  # hops that were dropped before the stream began
     while True:
         samples, lost = microphone.read()
         if lost:
             dropped += stream.dropped + math.ceil(lost / rate / hop)
-            stream = Stream(model, rate, window, hop, newest_only=True)
+            stream = begin()
             begun = heard + lost
             heard += lost
         heard += len(samples)
@@ -163,6 +175,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "system's default microphone).",
     )
     add_windows(parser)
+    add_speech(parser)
+    add_silence(parser)
     add_model(parser)
     parser.add_argument(
         "--json", action="store_true", help="Print one JSON object per line instead of text."
@@ -183,9 +197,16 @@ def run(options: argparse.Namespace) -> int:
             print(
                 f"{microphone.name}, {microphone.sampling_rate} Hz; Ctrl-C stops.", file=sys.stderr
             )
-            for segment, dropped in segments(model, microphone, options.window, options.hop):
+            for segment, dropped in segments(
+                model,
+                microphone,
+                options.window,
+                options.hop,
+                speech=options.speech,
+                run_silence=options.run_silence,
+            ):
                 if live:
-                    panel = _panel(segment, dropped)
+                    panel = _panel(segment, dropped, model.labels)
                     if height:  # move up and clear the panel before
                         print(f"\x1b[{height}F\x1b[J", end="")
                     print("\n".join(panel), flush=True)
@@ -203,7 +224,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _panel(segment: Segment, dropped: int) -> list[str]:
+def _panel(segment: Segment, dropped: int, labels: Sequence[str]) -> list[str]:
     """Return the lines of the display; in silence all bars are empty, and values are left out."""
     mood = "silence" if segment.silent else segment.label or ""
     head = f"{span(segment)}  {mood}".rstrip()
@@ -211,7 +232,7 @@ def _panel(segment: Segment, dropped: int) -> list[str]:
         lines = [head, *([] if segment.silent else numbers(segment.values))]
     else:
         probabilities = segment.probabilities or {}
-        empty = dict.fromkeys(probabilities, 0.0)
+        empty = dict.fromkeys(labels, 0.0)
         lines = [head, *bars(empty if segment.silent else probabilities)]
     if dropped:
         lines.append(_behind(dropped))

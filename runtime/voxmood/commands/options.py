@@ -78,6 +78,25 @@ def add_windows(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_speech(parser: argparse.ArgumentParser) -> None:
+    """Add the option that labels speech instead of windows."""
+    parser.add_argument(
+        "--speech",
+        action="store_true",
+        help="Label stretches of speech of 1 s up to the window instead of windows, and nothing "
+        "else (needs the extra vad).",
+    )
+
+
+def add_silence(parser: argparse.ArgumentParser) -> None:
+    """Add the option that runs the model on silence, too."""
+    parser.add_argument(
+        "--run-silence",
+        action="store_true",
+        help="Run the model also on silent windows, for which its answer means nothing.",
+    )
+
+
 def add_channel(parser: argparse.ArgumentParser) -> None:
     """Add the option that chooses a channel."""
     parser.add_argument(

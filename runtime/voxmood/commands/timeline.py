@@ -17,6 +17,8 @@ from voxmood.bundle.locate import bundle_files
 from voxmood.commands.options import (
     add_channel,
     add_model,
+    add_silence,
+    add_speech,
     add_windows,
     load,
     named,
@@ -46,6 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "file", type=named, metavar="FILE", help="The recording to label; - is standard input."
     )
     add_windows(parser)
+    add_speech(parser)
+    add_silence(parser)
     parser.add_argument(
         "--segments",
         type=path,
@@ -86,6 +90,8 @@ def run(options: argparse.Namespace) -> int:
         check_outputs([options.plot], [recording, *bundle_files(options.model)])
     spans: list[Span] | None = None
     if options.segments:
+        if options.speech:
+            options.wrong_usage("--speech finds segments, and --segments names them; choose one")
         if options.plot:
             options.wrong_usage("--plot draws windows, and not given segments")
         from voxmood.annotations.reading import read_spans
@@ -102,6 +108,7 @@ def run(options: argparse.Namespace) -> int:
         dict.fromkeys(column for span in spans or () for column in span.columns),
         options.channel,
         given=spans is not None,
+        speech=options.speech,
     )
     entry = Entry(options.file, spans=spans or ())
 
@@ -136,7 +143,14 @@ def run(options: argparse.Namespace) -> int:
     with quiet_libraries(), ExitStack() as opened:
         try:
             source = _open(options, opened)
-            timeline = model.timeline(source, options.window, options.hop, channel=options.channel)
+            timeline = model.timeline(
+                source,
+                options.window,
+                options.hop,
+                channel=options.channel,
+                speech=options.speech,
+                run_silence=options.run_silence,
+            )
         except FAILURES as error:
             return fail(error)
         segments: list[Segment] = []
