@@ -51,6 +51,7 @@ LEAN = {"voxmood", "numpy", "onnxruntime", "soundfile", "soxr", "tqdm", *sys.std
 EXTRAS = {
     "voxmood.annotations.elan": {"pympi"},
     "voxmood.annotations.praat": {"praatio"},
+    "voxmood.annotations.tables": {"audformat"},
     "voxmood.archive.ray": {"ray", "pyarrow"},
     "voxmood.archive.storage": {"pyarrow"},
     "voxmood.audio.pyav": {"av"},

@@ -123,9 +123,9 @@ def test_a_slow_machine_drops_hops_and_says_so(
 ) -> None:
     label = Model.label_window
 
-    def slow(self: Model, *window: Any) -> Any:
+    def slow(self: Model, *window: Any, **options: Any) -> Any:
         wait_for(lambda: hasattr(sounddevice, "done"))  # all else comes in the meantime
-        return label(self, *window)
+        return label(self, *window, **options)
 
     monkeypatch.setattr(Model, "label_window", slow)
     main(["listen", "--json", "--window", "1", "--hop", "0.5", "--threads", "1"])
@@ -173,7 +173,7 @@ def test_a_full_queue_loses_audio_and_no_window_spans_the_gap(
 def test_ctrl_c_ends_it(
     sounddevice: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(self: Model, *window: Any) -> Any:
+    def interrupted(self: Model, *window: Any, **options: Any) -> Any:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Model, "label_window", interrupted)

@@ -267,7 +267,7 @@ def test_command(
     assert main(command) == 1
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2
-    assert lines[0].endswith("Zoë")
+    assert "  Zoë:  " in lines[0]
     assert main([*command, "--csv", "--channel", "each"]) == 1
     table = list(csv.DictReader(capsys.readouterr().out.splitlines()))
     assert [row["channel"] for row in table] == ["1", "2"] * 3

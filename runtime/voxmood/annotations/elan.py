@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from xml.parsers import expat
 
+from voxmood.annotations.writing import Tier, numbers_of, text_of
 from voxmood.errors import AnnotationError, MissingExtraError
 from voxmood.results import Span
 
@@ -60,3 +62,26 @@ def _refuse_entities(path: Path) -> None:
             parser.ParseFile(file)
     except expat.ExpatError as error:
         raise AnnotationError(f"{path}: is not XML ({error}).") from None
+
+
+def as_eaf(tiers: Sequence[Tier], media: str) -> str:
+    """Return an ELAN file with a tier of labels, and one of numbers, for each speaker or channel.
+
+    Args:
+        tiers: the tiers.
+        media: the file name of the recording.
+    """
+    eaf = Eaf(author="voxmood")
+    eaf.remove_tier("default")
+    eaf.add_linked_file(media, mimetype="audio/x-wav")
+    for tier in tiers:
+        for name, text in ((tier.name, text_of), (f"{tier.name}: numbers", numbers_of)):
+            eaf.add_tier(name)
+            for start, end, segment in tier.parts:
+                begin, stop = round(1000 * start), round(1000 * end)
+                if begin < stop:
+                    eaf.add_annotation(name, begin, stop, text(segment))
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "a.eaf")
+        eaf.to_file(str(path))
+        return path.read_text("utf-8")

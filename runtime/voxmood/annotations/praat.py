@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from voxmood.annotations.writing import Tier, numbers_of, text_of
 from voxmood.errors import AnnotationError, MissingExtraError
 from voxmood.results import Span
 
@@ -38,3 +40,21 @@ def read_textgrid(path: Path) -> Mapping[str, list[Span]]:
                 columns = {"speaker": name, "label": text}
                 spans.append(Span(float(start), float(end), name, text, None, listed, columns))
     return tiers
+
+
+def as_textgrid(tiers: Sequence[Tier], duration: float) -> str:
+    """Return a TextGrid with a tier of labels, and one of numbers, for each speaker or channel.
+
+    Args:
+        tiers: the tiers.
+        duration: the length of the recording in seconds.
+    """
+    grid = textgrid.Textgrid(0, duration)
+    for tier in tiers:
+        for name, text in ((tier.name, text_of), (f"{tier.name}: numbers", numbers_of)):
+            entries = [(start, end, text(segment)) for start, end, segment in tier.parts]
+            grid.addTier(textgrid.IntervalTier(name, entries, 0, duration))
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "a.TextGrid")
+        grid.save(str(path), "long_textgrid", includeBlankSpaces=True)
+        return path.read_text("utf-8")

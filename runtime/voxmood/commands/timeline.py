@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -26,14 +27,19 @@ from voxmood.commands.options import (
     path,
 )
 from voxmood.commands.terminal.console import complain, quiet_libraries
-from voxmood.commands.terminal.display import row_text, segment_text
+from voxmood.commands.terminal.display import segment_text
 from voxmood.errors import AnnotationError
-from voxmood.files import check_outputs
+from voxmood.files import check_outputs, write_whole
 
 if TYPE_CHECKING:
     from voxmood.archive.rows import Row
+    from voxmood.model import Model
     from voxmood.results import Segment, Span
     from voxmood.timeline import Timeline
+
+TEXTS = ("textgrid", "eaf", "rttm", "srt")
+MODULES = {"textgrid": "praat", "eaf": "elan", "audformat": "tables"}
+"""The modules that need an extra, by the form that they write."""
 
 BAR = "{percentage:3.0f}% |{bar}| {n:.0f} of {total:.0f} s, {remaining} to go"
 
@@ -64,10 +70,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_channel(parser)
     form = parser.add_mutually_exclusive_group()
     form.add_argument(
-        "--json", action="store_true", help="Print one JSON object per line instead of text."
+        "--format",
+        choices=("text", "json", "csv", *TEXTS, "audformat"),
+        default="text",
+        help="Form of the output: text, JSON lines or CSV as soon as they are known; or a Praat "
+        "TextGrid, an ELAN file, RTTM, subtitles or a folder of audformat at the end (textgrid, "
+        "eaf and audformat need the extra annotations; default: %(default)s).",
     )
     form.add_argument(
-        "--csv", action="store_true", help="Print CSV with a header line instead of text."
+        "--json", dest="format", action="store_const", const="json", help="As --format json."
+    )
+    form.add_argument(
+        "--csv", dest="format", action="store_const", const="csv", help="As --format csv."
+    )
+    parser.add_argument(
+        "--output",
+        type=path,
+        metavar="FILE",
+        help="File, or folder of audformat, to write the output to instead of printing it.",
     )
     parser.add_argument(
         "--plot",
@@ -81,13 +101,21 @@ def run(options: argparse.Namespace) -> int:
     """Print the segments and return the exit status."""
     from voxmood.archive.rows import FAILURES, Entry, Labeler, as_csv, as_json, csv_head
 
+    if options.format == "audformat" and not options.output:
+        options.wrong_usage("--format audformat is a folder; name it by --output")
+    if options.output and options.format not in (*TEXTS, "audformat"):
+        options.wrong_usage(f"--output is for {', '.join(TEXTS)} and audformat")
+    if options.format in MODULES:  # first, so that a missing extra is reported before the work
+        import_module(f"voxmood.annotations.{MODULES[options.format]}")
+    outputs = [each for each in (options.plot, options.output) if each]
+    recording = Path("/dev/stdin" if options.file == "-" else options.file)
+    listed = [options.segments] if options.segments else []
+    if outputs:
+        check_outputs(outputs, [recording, *listed, *bundle_files(options.model)])
     if options.plot:
         if options.channel == "each":
             options.wrong_usage("--plot draws one channel; choose it by --channel")
         import voxmood.plot  # first, so that a missing extra is reported before the work begins
-
-        recording = Path("/dev/stdin" if options.file == "-" else options.file)
-        check_outputs([options.plot], [recording, *bundle_files(options.model)])
     spans: list[Span] | None = None
     if options.segments:
         if options.speech:
@@ -115,10 +143,12 @@ def run(options: argparse.Namespace) -> int:
     def show(row: Row, text: str | None) -> None:
         """Print a row as CSV or JSON, or else the text, if there is one."""
         line = text
-        if options.csv:
+        if options.format == "csv":
             line = as_csv(row, model.labels)
-        elif options.json:
+        elif options.format == "json":
             line = as_json(row)
+        elif options.format != "text":
+            line = None
         if line is not None:
             tqdm.write(line.removesuffix("\n"))
             sys.stdout.flush()
@@ -129,16 +159,23 @@ def run(options: argparse.Namespace) -> int:
         complain(row["error"])
         return 1
 
-    if options.csv:
+    if options.format == "csv":
         print(csv_head(labeler.fields, model.labels), end="", flush=True)
     if spans:
         status = 0
         with quiet_libraries():
-            for row in labeler(entry, open_source(options.file)):
-                show(row, row_text(row))
-                if row["error"]:
-                    complain(row["error"])
-                    status = 1
+            try:
+                given = model.predict_segments(
+                    open_source(options.file), spans, channel=options.channel
+                )
+            except FAILURES as error:
+                return fail(error)
+        for each in given:
+            show(labeler.segment(entry, each, ()), None if each.error else segment_text(each))
+            if each.error:
+                complain(each.error)
+                status = 1
+        _write(options, given, model)
         return status
     with quiet_libraries(), ExitStack() as opened:
         try:
@@ -168,10 +205,11 @@ def run(options: argparse.Namespace) -> int:
                 show(labeler.segment(entry, segment, timeline.warnings), segment_text(segment))
                 progress.update(max(0, segment.end - progress.n))
                 summary.add(segment)
-                if options.plot:
+                if options.plot or options.format in (*TEXTS, "audformat"):
                     segments.append(segment)
-        if not (options.json or options.csv):
+        if options.format == "text":
             print(summary.text())
+        _write(options, segments, model)
         for warning in timeline.warnings:
             complain(f"{options.file}: warning: {warning}")
         if options.plot:
@@ -187,6 +225,24 @@ def run(options: argparse.Namespace) -> int:
                 options.channel,
             )
     return 0
+
+
+def _write(options: argparse.Namespace, segments: Sequence[Segment], model: Model) -> None:
+    """Write the segments in a form that is known only at the end, if one was chosen."""
+    name = Path(options.file).name
+    if options.format == "audformat":
+        from voxmood.annotations.tables import write_audformat
+
+        write_audformat(options.output, segments, name=name, model=model.bundle.name)
+    elif options.format in TEXTS:
+        from voxmood.annotations.writing import write_text
+
+        duration = max((segment.end for segment in segments), default=0.0)
+        text = write_text(options.format, segments, name=name, duration=duration)
+        if options.output:
+            write_whole(options.output, text)
+        else:
+            print(text, end="")
 
 
 def _open(options: argparse.Namespace, opened: ExitStack) -> str | BinaryIO:

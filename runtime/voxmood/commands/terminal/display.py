@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
 
-from voxmood.results import Segment, Span, segment_fields
+from voxmood.results import Segment, segment_fields
 
 BAR_WIDTH = 30
 """Length of the bar of probability 1, in characters."""
@@ -41,28 +40,11 @@ def segment_text(segment: Segment) -> str:
     return f"{span(segment)}  {_bar(label, width, probabilities[label])}"
 
 
-def row_text(row: Mapping[str, Any]) -> str | None:
-    """Return the row of a given segment as one line for people to read; None if it has none."""
-    if row["error"]:
-        return None
-    of_span = Span(row["start"], row["end"])
-    segment = Segment(
-        row["start"],
-        row["end"],
-        row.get("label"),
-        row.get("probabilities"),
-        row["silent"],
-        row.get("values"),
-        row.get("channel"),
-        of_span,
-    )
-    return "  ".join(filter(None, [segment_text(segment), row.get("speaker")]))
-
-
 def span(segment: Segment) -> str:
-    """Return the start and the end of a segment as text, with its channel if there are several."""
-    channel = "" if segment.channel is None else f"  {segment.channel}:"
-    return f"{clock(segment.start)} - {clock(segment.end)}{channel}"
+    """Return the start and the end of a segment as text, with speaker and channel if known."""
+    who = [segment.speaker or "", "" if segment.channel is None else str(segment.channel)]
+    named = " ".join(filter(None, who))
+    return f"{clock(segment.start)} - {clock(segment.end)}" + (f"  {named}:" if named else "")
 
 
 def clock(seconds: float) -> str:
