@@ -16,7 +16,8 @@ import soundfile
 
 from voxmood import Segment, Span
 from voxmood.annotations.reading import read_spans
-from voxmood.annotations.writing import TEXTS, tiers, write_text
+from voxmood.annotations.tiers import tiers
+from voxmood.annotations.writing import TEXTS, write_text
 from voxmood.bundle.locate import shipped_bundle
 from voxmood.cli import main
 from voxmood_export.clips import speech_like

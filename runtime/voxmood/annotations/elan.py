@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from xml.parsers import expat
 
-from voxmood.annotations.writing import Tier, numbers_of, text_of
+from voxmood.annotations.tiers import Tier, numbers_of, text_of
 from voxmood.errors import AnnotationError, MissingExtraError
 from voxmood.results import Span
 

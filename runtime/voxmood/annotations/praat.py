@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from voxmood.annotations.writing import Tier, numbers_of, text_of
+from voxmood.annotations.tiers import Tier, numbers_of, text_of
 from voxmood.errors import AnnotationError, MissingExtraError
 from voxmood.results import Span
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from voxmood.annotations.writing import columns_of
 from voxmood.errors import MissingExtraError
 from voxmood.results import Segment
 
@@ -35,9 +34,21 @@ def write_audformat(folder: Path, segments: Sequence[Segment], *, name: str, mod
             [f"{segment.end}s" for segment in answered],
         )
     )
-    for column, cells in columns_of(answered).items():
+    for column, cells in _columns(answered).items():
         kind = {"speaker": "str", "channel": "int", "label": "str"}.get(column, "float")
         database.schemes[column] = audformat.Scheme(kind)
         table[column] = audformat.Column(scheme_id=column)
         table[column].set(cells)
     database.save(str(folder), storage_format="csv")
+
+
+def _columns(segments: Sequence[Segment]) -> Mapping[str, Sequence[object]]:
+    """Return speaker, channel, label and numbers of segments as columns, without unused ones."""
+    names = list(dict.fromkeys(name for segment in segments for name in segment.numbers))
+    columns: dict[str, list[object]] = {
+        "speaker": [segment.speaker for segment in segments],
+        "channel": [segment.channel for segment in segments],
+        "label": [segment.label for segment in segments],
+    }
+    used = {name: cells for name, cells in columns.items() if any(cells)}
+    return used | {name: [segment.numbers.get(name) for segment in segments] for name in names}

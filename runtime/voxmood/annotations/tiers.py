@@ -1,0 +1,81 @@
+"""Segments as tiers: what is said of one speaker or channel, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from voxmood.results import Segment
+
+
+@dataclass
+class Tier:
+    """What is said of one speaker or channel, in the order of time and without overlaps.
+
+    Attributes:
+        name: the name of the speaker or the channel.
+        parts: start and end in seconds, and the segment.
+    """
+
+    name: str
+    parts: list[tuple[float, float, Segment]] = field(default_factory=list)
+
+
+def text_of(segment: Segment) -> str:
+    """Return the label of a segment, or its values by name."""
+    return numbers_of(segment) if segment.label is None else segment.label
+
+
+def numbers_of(segment: Segment) -> str:
+    """Return the probabilities or values of a segment by name, as a text."""
+    return " ".join(f"{name} {number:.3f}" for name, number in segment.numbers.items())
+
+
+def tiers(segments: Iterable[Segment]) -> list[Tier]:
+    """Return the segments as tiers, one for each speaker and channel.
+
+    Windows that overlap get the time that is nearest to their middles. Given segments keep their
+    times; where they overlap, there is another tier for the same speaker.
+    """
+    lanes: dict[tuple[str | None, int | None], list[Segment]] = {}
+    for segment in segments:
+        lanes.setdefault((segment.speaker, segment.channel), []).append(segment)
+    speakers = [speaker for speaker, _ in lanes]
+    found: dict[str, Tier] = {}
+
+    def tier(name: str) -> Tier:
+        unique, number = name, 2
+        while unique in found:
+            unique, number = f"{name} ({number})", number + 1
+        return found.setdefault(unique, Tier(unique))
+
+    for (speaker, channel), lane in lanes.items():
+        named = speaker if channel is None else f"channel {channel}"
+        if speaker is not None and speakers.count(speaker) > 1:
+            named = f"{speaker} [channel {channel}]"
+        elif speaker is not None:
+            named = speaker
+        lane.sort(key=lambda segment: (segment.start, segment.end))
+        if all(segment.span is None for segment in lane):
+            tier(named or "voxmood").parts = _apart(lane)
+            continue
+        own: list[Tier] = []
+        for segment in lane:
+            free = [each for each in own if each.parts[-1][1] <= segment.start]
+            if not free:
+                own.append(tier(named or "voxmood"))
+                free = own[-1:]
+            free[0].parts.append((segment.start, segment.end, segment))
+    return list(found.values())
+
+
+def _apart(lane: Sequence[Segment]) -> list[tuple[float, float, Segment]]:
+    """Return segments, sorted by time, with the boundaries of overlapping ones in the middle."""
+    starts = [segment.start for segment in lane]
+    ends = [segment.end for segment in lane]
+    for index in range(len(lane) - 1):
+        if starts[index + 1] < ends[index]:
+            middle = (lane[index + 1].start + lane[index].end) / 2
+            starts[index + 1] = ends[index] = middle
+    parts = zip(starts, ends, lane, strict=True)
+    return [(start, end, segment) for start, end, segment in parts if start < end]
