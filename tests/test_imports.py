@@ -50,6 +50,7 @@ COMMAND_LINE = ("voxmood.commands", "voxmood.cli", "voxmood.__main__", "voxmood.
 LEAN = {"voxmood", "numpy", "onnxruntime", "soundfile", "soxr", "tqdm", *sys.stdlib_module_names}
 EXTRAS = {
     "voxmood.annotations.elan": {"pympi"},
+    "voxmood.annotations.lanes": {"matplotlib"},
     "voxmood.annotations.praat": {"praatio"},
     "voxmood.annotations.tables": {"audformat"},
     "voxmood.archive.ray": {"ray", "pyarrow"},

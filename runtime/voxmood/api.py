@@ -1,5 +1,6 @@
 """Everything that `import voxmood` offers; it is imported when the first of it is used."""
 
+from voxmood.annotations.summary import Summary, summarize
 from voxmood.archive.batch import batch
 from voxmood.comparison.compare import Comparison, compare
 from voxmood.comparison.evaluation import Evaluation, evaluate
@@ -38,9 +39,11 @@ __all__ = [
     "Segment",
     "Span",
     "Stream",
+    "Summary",
     "VoxmoodError",
     "batch",
     "compare",
     "evaluate",
     "load",
+    "summarize",
 ]

@@ -81,7 +81,7 @@ def draw(
     wave.set(ylim=(-1.05 * peak, 1.05 * peak), yticks=[], xlim=(0, times[-1] + step / 2))
     step_of_ticks = next((tick for tick in TICKS if times[-1] / tick <= 12), TICKS[-1])
     wave.xaxis.set_major_locator(MultipleLocator(step_of_ticks))
-    wave.xaxis.set_major_formatter(FuncFormatter(_clock))
+    wave.xaxis.set_major_formatter(FuncFormatter(clock))
     for axes in (bands, wave):
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.tick_params(length=0)
@@ -165,7 +165,8 @@ def envelope(
     )
 
 
-def _clock(seconds: float, _: int) -> str:
+def clock(seconds: float, _: int) -> str:
+    """Return a time as m:ss, for the axis of a plot."""
     minutes, rest = divmod(round(seconds, 1), 60)
     hours, minutes = divmod(int(minutes), 60)
     text = f"{rest:04.1f}" if rest % 1 else f"{rest:02.0f}"

@@ -90,6 +90,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="File, or folder of audformat, to write the output to instead of printing it.",
     )
     parser.add_argument(
+        "--summary",
+        action="store_true",
+        help="Print a summary for each speaker or channel instead of the segments.",
+    )
+    parser.add_argument(
         "--plot",
         type=_picture,
         metavar="FILE",
@@ -112,16 +117,17 @@ def run(options: argparse.Namespace) -> int:
     listed = [options.segments] if options.segments else []
     if outputs:
         check_outputs(outputs, [recording, *listed, *bundle_files(options.model)])
-    if options.plot:
-        if options.channel == "each":
-            options.wrong_usage("--plot draws one channel; choose it by --channel")
+    if options.summary and options.format not in ("text", "json"):
+        options.wrong_usage("--summary is text or JSON")
+    lanes = bool(options.plot and (options.channel == "each" or options.segments))
+    if lanes:
+        import_module("voxmood.annotations.lanes")
+    elif options.plot:
         import voxmood.plot  # first, so that a missing extra is reported before the work begins
     spans: list[Span] | None = None
     if options.segments:
         if options.speech:
             options.wrong_usage("--speech finds segments, and --segments names them; choose one")
-        if options.plot:
-            options.wrong_usage("--plot draws windows, and not given segments")
         from voxmood.annotations.reading import read_spans
 
         spans = read_spans(options.segments, tier=options.tier, recording=Path(options.file).stem)
@@ -143,6 +149,8 @@ def run(options: argparse.Namespace) -> int:
     def show(row: Row, text: str | None) -> None:
         """Print a row as CSV or JSON, or else the text, if there is one."""
         line = text
+        if options.summary and not row["error"]:
+            return
         if options.format == "csv":
             line = as_csv(row, model.labels)
         elif options.format == "json":
@@ -205,14 +213,14 @@ def run(options: argparse.Namespace) -> int:
                 show(labeler.segment(entry, segment, timeline.warnings), segment_text(segment))
                 progress.update(max(0, segment.end - progress.n))
                 summary.add(segment)
-                if options.plot or options.format in (*TEXTS, "audformat"):
+                if options.plot or options.summary or options.format in (*TEXTS, "audformat"):
                     segments.append(segment)
-        if options.format == "text":
+        if options.format == "text" and not options.summary:
             print(summary.text())
         _write(options, segments, model)
         for warning in timeline.warnings:
             complain(f"{options.file}: warning: {warning}")
-        if options.plot:
+        if options.plot and not lanes:
             if not isinstance(source, str):
                 source.seek(0)
             name = Path(options.file).name
@@ -228,9 +236,18 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _write(options: argparse.Namespace, segments: Sequence[Segment], model: Model) -> None:
-    """Write the segments in a form that is known only at the end, if one was chosen."""
+    """Write what is known only at the end, if it was chosen."""
     name = Path(options.file).name
-    if options.format == "audformat":
+    if options.plot and (options.channel == "each" or options.segments):
+        from voxmood.annotations.lanes import save_lanes
+
+        save_lanes(options.plot, segments, name)
+    if options.summary:
+        from voxmood.annotations.summary import as_json, as_text, summarize
+
+        summaries = summarize(segments)
+        print(as_json(summaries) if options.format == "json" else as_text(summaries))
+    elif options.format == "audformat":
         from voxmood.annotations.tables import write_audformat
 
         write_audformat(options.output, segments, name=name, model=model.bundle.name)
