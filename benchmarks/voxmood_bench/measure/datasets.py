@@ -129,12 +129,17 @@ def manifest(root: Path) -> list[Recording]:
     """Return what a CSV manifest lists (path, label, speaker); of a folder, its `manifest.csv`.
 
     Raises:
-        ManifestError: the file is not a manifest, or a row has no label.
+        ManifestError: the file is not a manifest, or a row has no label or is about a stretch.
         MissingFileError: the file is missing, or a recording that it lists is.
     """
     file = root / "manifest.csv" if root.is_dir() else root
     recordings = read_manifest(file, folder_of(file))
     for recording in recordings:
+        if recording.times:
+            raise ManifestError(
+                f"{recording.listed}: names a stretch of a recording, and benchmarks take whole "
+                "ones; cut it out, or leave start and end empty."
+            )
         if not recording.label:
             raise ManifestError(f"{recording.listed}: {recording.name} has no label.")
         if not recording.path.is_file():

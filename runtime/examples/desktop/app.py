@@ -136,7 +136,7 @@ class TimelineView(QWidget):
         edges = self._edges()
         begin, scale = edges[0], area.width() / (edges[-1] - edges[0])
         numbers = [number for segment in self.segments for number in segment.numbers.values()]
-        low, high = min(0.0, *numbers), max(1.0, *numbers)
+        low, high = min([0.0, *numbers]), max([1.0, *numbers])
         for segment, (left, right) in zip(self.segments, pairwise(edges), strict=True):
             # Columns are a little wider than needed, or gaps would show between them.
             x, width = (left - begin) * scale, (right - left) * scale + 0.5

@@ -89,11 +89,17 @@ function listen() {
       try {
         const heard = new Float32Array(await new Blob(chunks).arrayBuffer());
         const waveform = await resample(heard, rate, model.bundle.sampling_rate);
+        if (isSilent(waveform)) { // the model is not run, since its answer would mean nothing
+          if (!current()) return;
+          element("result").classList.add("stale");
+          say("Silence; is the microphone muted?");
+          return;
+        }
         const start = performance.now();
         const prediction = await model.predict(waveform);
         if (!current()) return;
         show(prediction, waveform, "microphone", performance.now() - start);
-        say(isSilent(waveform) ? "Silence; is the microphone muted?" : "Listening…");
+        say("Listening…");
       } catch (error) {
         if (current()) {
           stopListening();

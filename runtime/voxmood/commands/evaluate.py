@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections import Counter
 
-from voxmood.audio.listing import choose_recordings
-from voxmood.bundle.locate import bundle_files
 from voxmood.commands.options import (
     add_channel,
     add_provider,
@@ -19,7 +16,7 @@ from voxmood.commands.options import (
     write_report,
 )
 from voxmood.commands.terminal.console import quiet_libraries
-from voxmood.files import check_outputs, write_whole
+from voxmood.files import write_whole
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -77,11 +74,6 @@ def run(options: argparse.Namespace) -> int:
     from voxmood.comparison.evaluation import evaluate
     from voxmood.comparison.page import as_html
 
-    outputs = [each for each in (options.junit, options.markdown, options.html) if each]
-    if outputs:
-        recordings = choose_recordings(options.audio, options.manifest, Counter())
-        inputs = [recording.path for recording in recordings]
-        check_outputs(outputs, [*inputs, options.manifest, *bundle_files(options.model)])
     with quiet_libraries():
         evaluation = evaluate(
             options.model,
@@ -92,8 +84,10 @@ def run(options: argparse.Namespace) -> int:
             max_unreadable=options.max_unreadable,
             channel=options.channel,
             provider=options.provider,
+            device=options.device,
             threads=options.threads,
             progress=True,
+            outputs=[each for each in (options.junit, options.markdown, options.html) if each],
         )
     if options.html:
         write_whole(options.html, as_html(evaluation))

@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,12 +14,13 @@ import numpy.typing as npt
 
 from voxmood.audio import Channel
 from voxmood.audio.listing import Recording, choose_recordings
-from voxmood.bundle.locate import locate
+from voxmood.bundle.locate import bundle_files, locate
 from voxmood.comparison import metrics
 from voxmood.comparison.answers import answer_all, number
 from voxmood.comparison.bounds import Measure, passed
 from voxmood.comparison.report import Report, Table
 from voxmood.errors import ManifestError
+from voxmood.files import check_outputs
 from voxmood.model import load
 
 if TYPE_CHECKING:
@@ -167,8 +169,10 @@ def evaluate(
     max_unreadable: int = 0,
     channel: Channel = "mix",
     provider: Provider = "cpu",
+    device: str | None = None,
     threads: int | None = None,
     progress: bool = False,
+    outputs: Sequence[str | os.PathLike[str]] = (),
 ) -> Evaluation:
     """Measure how well a model answers for recordings whose truth is known.
 
@@ -190,17 +194,25 @@ def evaluate(
         channel: which channel, as `voxmood.Model.predict` takes it; of `each`, every channel counts
             as a recording.
         provider: the execution provider, as `voxmood.load` takes it.
+        device: the type of hardware, as `voxmood.load` takes it.
         threads: number of threads; None takes all processors of this process.
         progress: show a progress bar on standard error, if that is a terminal.
+        outputs: files that the caller will write the result to; none of them may be an input.
 
     Raises:
         MissingFileError: the bundle or the manifest is missing.
         BundleError, ProviderError: the model does not load.
         ManifestError: the manifest cannot be used, or has labels that the model does not have.
         AudioError: no recording can be read.
+        OutputError: an output is also an input.
     """
-    recordings = choose_recordings(audio, manifest, Counter())
-    loaded = load(model, provider=provider, threads=threads)
+    recordings = choose_recordings(audio, manifest, Counter())  # once, since it may be a pipe
+    if outputs:
+        inputs = [recording.path for recording in recordings]
+        bundle = None if model is None else os.fspath(model)
+        inputs += [Path(manifest), *bundle_files(bundle)]
+        check_outputs([Path(output) for output in outputs], inputs)
+    loaded = load(model, provider=provider, device=device, threads=threads)
     task = loaded.bundle.task
     names = loaded.labels
     known, unknown = _known(
