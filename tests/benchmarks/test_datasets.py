@@ -164,6 +164,13 @@ def recordings(*labels: str) -> list[Recording]:
     ]
 
 
+def test_a_manifest_of_stretches_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "manifest.csv"
+    file.write_text("path,label,start,end\na.wav,ang,0,1\n")
+    with pytest.raises(VoxmoodError, match="line 2: names a stretch of a recording"):
+        manifest(file)
+
+
 def test_labels_are_mapped_or_refused_but_never_dropped() -> None:
     some = recordings("neu", "happy", "bor", "bor")
     with pytest.raises(DatasetError, match=r"happy \(1\), bor \(2\).*--map-labels happy=neu"):

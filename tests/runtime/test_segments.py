@@ -324,6 +324,15 @@ def test_manifests_with_times(model: Model, frames: np.ndarray, path: Path, tmp_
         MODEL, f"{shipped_bundle()}@int8", manifest=manifest, max_unreadable=1
     )
     assert compared.recordings == 3
+    manifest.write_text(
+        "path,start,end,channel,label\n"
+        f"{path},1,2,1,ang\n{path},1,2,2,ang\n{path},1000.0001,1001,,ang\n{path},1000.0002,1001,,ang\n"
+    )
+    found = voxmood.evaluate(MODEL, manifest=manifest, max_unreadable=2)
+    assert found.recordings == 2
+    manifest.write_text(f"path,start,end,label\n{path},1,2,ang\n{path},1,2,ang\n")
+    with pytest.raises(voxmood.ManifestError, match="a second time"):
+        voxmood.evaluate(MODEL, manifest=manifest)
     manifest.write_text(f"path,start,end\n{path},1,\n")
     with pytest.raises(voxmood.ManifestError, match="line 2: has '1' and '' as its start and end"):
         voxmood.batch([manifest], output, force=True, **settings)

@@ -196,8 +196,10 @@ def read_manifest(manifest: Path, folder: Path) -> list[Recording]:
     recordings: dict[str, Recording] = {}
     for recording in manifest_lines(manifest, folder):
         if recording.times:
-            start, end = recording.times
-            recording = replace(recording, name=f"{recording.name} [{start:g} to {end:g} s]")
+            cells = recording.columns
+            channel = f", channel {cells['channel']}" if cells.get("channel") else ""
+            times = f"{cells['start']} to {cells['end']} s{channel}"
+            recording = replace(recording, name=f"{recording.name} [{times}]")
         if recording.name in recordings:
             raise ManifestError(f"{recording.listed} lists {recording.name} a second time.")
         recordings[recording.name] = recording

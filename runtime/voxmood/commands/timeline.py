@@ -7,7 +7,6 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -38,9 +37,6 @@ if TYPE_CHECKING:
     from voxmood.timeline import Timeline
 
 TEXTS = ("textgrid", "eaf", "rttm", "srt")
-MODULES = {"textgrid": "praat", "eaf": "elan", "audformat": "tables"}
-"""The modules that need an extra, by the form that they write."""
-
 BAR = "{percentage:3.0f}% |{bar}| {n:.0f} of {total:.0f} s, {remaining} to go"
 
 
@@ -110,8 +106,13 @@ def run(options: argparse.Namespace) -> int:
         options.wrong_usage("--format audformat is a folder; name it by --output")
     if options.output and options.format not in (*TEXTS, "audformat"):
         options.wrong_usage(f"--output is for {', '.join(TEXTS)} and audformat")
-    if options.format in MODULES:  # first, so that a missing extra is reported before the work
-        import_module(f"voxmood.annotations.{MODULES[options.format]}")
+    # First, so that a missing extra is reported before the work begins.
+    if options.format == "textgrid":
+        import voxmood.annotations.praat
+    elif options.format == "eaf":
+        import voxmood.annotations.elan
+    elif options.format == "audformat":
+        import voxmood.annotations.tables
     outputs = [each for each in (options.plot, options.output) if each]
     recording = Path("/dev/stdin" if options.file == "-" else options.file)
     listed = [options.segments] if options.segments else []
@@ -121,9 +122,9 @@ def run(options: argparse.Namespace) -> int:
         options.wrong_usage("--summary is text or JSON")
     lanes = bool(options.plot and (options.channel == "each" or options.segments))
     if lanes:
-        import_module("voxmood.annotations.lanes")
+        import voxmood.annotations.lanes
     elif options.plot:
-        import voxmood.plot  # first, so that a missing extra is reported before the work begins
+        import voxmood.plot
     spans: list[Span] | None = None
     if options.segments:
         if options.speech:

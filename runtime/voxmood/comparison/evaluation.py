@@ -234,7 +234,7 @@ def evaluate(
         found.append(list(answer.numbers.values()))
         seconds += answer.duration
     truth, numbers = np.array([known[each] for each in used]), np.array(found)
-    speakers = [recording.speaker for recording in used]
+    speakers = [recording.speaker or None for recording in used]  # a cell may be empty
     by_speaker = None not in speakers
     groups = np.array(speakers if by_speaker else range(len(used)))
     if task == "regression":
