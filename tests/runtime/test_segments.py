@@ -187,6 +187,7 @@ def test_rttm(tmp_path: Path) -> None:
         ("a.txt", "1 2", "are read from .csv, .rttm, .TextGrid and .eaf files"),
         ("a.TextGrid", "hello", "is not a TextGrid that can be read"),
         ("a.eaf", "hello", "is not XML"),
+        ("a.eaf", '<?xml version="1.0" encoding="UTF-a"?><A/>', "is not XML"),
         ("a.eaf", "<A><B/></A>", "is not an ELAN file that can be read"),
         ("a.eaf", '<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>', "declares a document type"),
     ],

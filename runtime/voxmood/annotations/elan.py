@@ -60,7 +60,7 @@ def _refuse_entities(path: Path) -> None:
     try:
         with path.open("rb") as file:
             parser.ParseFile(file)
-    except expat.ExpatError as error:
+    except (expat.ExpatError, LookupError) as error:  # of an encoding that is not known
         raise AnnotationError(f"{path}: is not XML ({error}).") from None
 
 
