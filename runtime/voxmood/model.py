@@ -595,11 +595,13 @@ class _Labeling:
         model = self._model
         if self._windows is None:
             waveform = np.concatenate(self._begun)
-            silent = not speech_samples(waveform, model.bundle.sampling_rate)
-            return Clip(waveform, warnings + silent * (SILENT,), self._channel)
+            if not speech_samples(waveform, model.bundle.sampling_rate):
+                warnings = (*warnings, SILENT)
+            return Clip(waveform, warnings, self._channel)
         self._run(self._windows.close())
-        silent = not any(self._speech)
-        weights = [part.duration for part in self._parts] if silent else self._speech
+        weights: Sequence[float] = self._speech
+        if not any(weights):
+            weights, warnings = [part.duration for part in self._parts], (*warnings, SILENT)
         logits = np.average([part.logits for part in self._parts], axis=0, weights=weights)
         embedding = np.average([part.embedding for part in self._parts], axis=0, weights=weights)
         return model._prediction(
@@ -607,7 +609,7 @@ class _Labeling:
             model._probabilities(logits),
             embedding.astype(np.float32),
             duration=self._samples / model.bundle.sampling_rate,
-            warnings=warnings + silent * (SILENT,),
+            warnings=warnings,
             channel=self._channel,
         )
 
