@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 SEPARATOR = "+"
 """What stands between the labels of a recording in a manifest, for a multilabel model."""
 
+CONFUSION = "true label (rows) and answer"
+"""The title of the table of confusions."""
+
 
 @dataclass(frozen=True)
 class Label:
@@ -134,7 +137,7 @@ class Evaluation:
             counts = [
                 (name, *map(str, row)) for name, row in zip(names, self.confusion, strict=True)
             ]
-            tables.append(Table("true label (rows) and answer", ("", *names), counts))
+            tables.append(Table(CONFUSION, ("", *names), counts))
         if self.unknown:
             left_out = [(repr(text), str(count)) for text, count in self.unknown.items()]
             title = (

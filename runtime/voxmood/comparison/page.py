@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 
 from voxmood.comparison.bounds import Measure
-from voxmood.comparison.evaluation import Bin, Evaluation
+from voxmood.comparison.evaluation import CONFUSION, Bin, Evaluation
 from voxmood.comparison.report import Table, printable
 
 STYLE = """
@@ -25,7 +25,7 @@ th, td { padding: .3rem .7rem; text-align: right; border-bottom: 1px solid var(-
 th:first-child, td:first-child { text-align: left; }
 svg { width: 100%; max-width: 40rem; height: auto; font-size: 12px; fill: currentColor; }
 """
-WIDTH, ROW, LEFT = 480, 22, 150  # pixels of the bars
+WIDTH, ROW, LEFT = 480, 22, 190  # pixels of the bars
 
 
 def as_html(evaluation: Evaluation) -> str:
@@ -42,7 +42,8 @@ def as_html(evaluation: Evaluation) -> str:
     if evaluation.bins:
         body += _reliability(evaluation.bins)
     for table in report.tables:
-        body += _table(table)
+        if table.title != CONFUSION:  # which is drawn above
+            body += _table(table)
     content = "\n".join(body)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -106,7 +107,7 @@ def _reliability(bins: Sequence[Bin]) -> Iterator[str]:
     size, most = 300, max(each.answers for each in bins)
     yield "<h2>Share of right answers against confidence</h2>"
     yield "<p>On the line, the confidence is right. A larger dot is of more answers.</p>"
-    yield f'<svg viewBox="-40 -10 {size + 60} {size + 50}" style="max-width: 24rem" role="img">'
+    yield f'<svg viewBox="-40 -16 {size + 60} {size + 50}" style="max-width: 24rem" role="img">'
     yield f'<rect width="{size}" height="{size}" fill="none" stroke="var(--grid)"/>'
     yield f'<line x1="0" y1="{size}" x2="{size}" y2="0" stroke="var(--grid)"/>'
     for tick in (0, 0.5, 1):
