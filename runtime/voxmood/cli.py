@@ -7,7 +7,7 @@ import errno
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -74,7 +74,8 @@ class _Parser(argparse.ArgumentParser):
         if file is not None and file is sys.stdout:
             file.write(message)
         else:
-            super()._print_message(message, file)
+            with suppress(OSError):  # as newer releases of argparse do by themselves
+                super()._print_message(message, file)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
