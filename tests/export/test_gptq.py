@@ -22,3 +22,15 @@ def test_gptq_beats_the_nearest_values() -> None:
         assert np.abs(values.astype(int)).max() <= 127
         errors.append(float(((tested @ (values * scale.astype(np.float64) - matrix)) ** 2).mean()))
     assert errors[1] < 0.25 * errors[0]
+
+
+def test_a_stack_is_rounded_matrix_by_matrix() -> None:
+    random = np.random.default_rng(1)
+    inputs = random.normal(size=(3, 500, 24)) @ random.normal(size=(3, 24, 24))
+    matrices = random.normal(size=(3, 24, 10)).astype(np.float32)
+    moments = inputs.transpose(0, 2, 1) @ inputs / 500
+    values, scale = quantize_weight(matrices, moments)
+    for index in range(3):
+        alone = quantize_weight(matrices[index], moments[index])
+        assert np.array_equal(values[index], alone.values)
+        assert np.array_equal(scale[index, 0], alone.scale)

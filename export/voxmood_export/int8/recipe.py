@@ -94,11 +94,13 @@ def choose_recipe(form: InferenceForm) -> Recipe:
         # Its answer is the mean of the last states alone. States hardly vary over time, so with one
         # range for a tensor rounding errs the same way in every frame, and no mean over time helps.
         layers = cast(list[EncoderLayer], list(form.layers))
-        second = cast(FeatureEncoderLayer, form.front_end[2])
-        special[second.product] = LayerRecipe(Activations.TWO_TERMS, gptq=True)
+        for module in form.front_end[2:3]:
+            second = cast(FeatureEncoderLayer, module)
+            special[second.product] = LayerRecipe(Activations.TWO_TERMS, gptq=True)
         for layer in layers:
             special[layer.attention.value] = LayerRecipe(Activations.TWO_TERMS, gptq=True)
             special[layer.expand] = LayerRecipe(Activations.PER_ROW, gptq=True)
+            special[layer.contract] = LayerRecipe(gptq=True)
         for conv in cast(Any, form.positional).convs:
             special[conv.product] = LayerRecipe(Activations.TWO_TERMS, gptq=True)
     return Recipe(
