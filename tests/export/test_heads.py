@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from near import LAYER, near
+from near import LAYER, near, terms
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import gelu
@@ -116,7 +116,8 @@ def test_a_regression_has_values_and_no_probabilities(tmp_path: Path) -> None:
         weight, bias = (state[f"classifier.out_proj.{key}"] for key in ("weight", "bias"))
         if precision == "fp32":
             values = weight.numpy() @ prediction.embedding + bias.numpy()
-            assert prediction.logits == near(values, LAYER)
+            size = terms(weight.numpy(), prediction.embedding)
+            assert prediction.logits == near(values, LAYER, size)
     measured = model.bundle.precisions["int8"].measured
     assert measured["ccc"].keys() == {"arousal", "dominance", "valence"}
     assert "label_agreement" not in measured
