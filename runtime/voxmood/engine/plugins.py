@@ -6,12 +6,10 @@ Runtime asks it which devices of this machine it can run on. That may be none.
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 from typing import Any
 
@@ -41,6 +39,9 @@ class Plugin:
     @property
     def version(self) -> str:
         """The version of its package; empty where it is not known, as in a frozen program."""
+        # Imported late, since `import voxmood` must be quick.
+        from importlib.metadata import PackageNotFoundError, version
+
         try:
             return version(self.package)
         except PackageNotFoundError:
@@ -108,6 +109,8 @@ def device_type(device: Any) -> str:
 
 def installed_plugins() -> list[Plugin]:
     """Return the plug-ins that can be imported, without importing them."""
+    import pkgutil  # late, as above
+
     names = {package: name for name, package in PACKAGES.items()}
     packages = sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules())
     return [
