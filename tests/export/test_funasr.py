@@ -128,5 +128,5 @@ def test_full_size(name: str, emodb: list[Path], tmp_path: Path) -> None:
     error, apart = np.abs(alone - expected).max(), np.abs(batch - alone).max()
     print(f"{name}: fp32 error {error:.1e}, batch {apart:.1e}, int8 {sqnr(alone, rounded):.1f} dB")
     assert error < 1e-4
-    assert batch == near(alone)
+    assert apart < 1e-5
     assert sqnr(alone, rounded) >= 28
