@@ -10,7 +10,7 @@ from voxmood.commands.options import (
     add_provider,
     add_report,
     add_threads,
-    count,
+    add_unreadable,
     named,
     path,
     write_report,
@@ -50,13 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "too; of a regression, with columns of its values, their CCC.",
     )
     add_bounds(parser, MIN_AGREEMENT)
-    parser.add_argument(
-        "--max-unreadable",
-        type=count,
-        default=0,
-        metavar="N",
-        help="Number of recordings that may be unreadable (default: %(default)s).",
-    )
+    add_unreadable(parser)
     add_provider(parser)
     add_channel(parser)
     add_threads(parser)

@@ -9,7 +9,7 @@ from voxmood.commands.options import (
     add_provider,
     add_report,
     add_threads,
-    count,
+    add_unreadable,
     named,
     path,
     renamed,
@@ -53,13 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="Leave out and count recordings whose label the model does not have.",
     )
-    parser.add_argument(
-        "--max-unreadable",
-        type=count,
-        default=0,
-        metavar="N",
-        help="Number of recordings that may be unreadable (default: %(default)s).",
-    )
+    add_unreadable(parser)
     add_provider(parser)
     add_channel(parser)
     add_threads(parser)

@@ -53,6 +53,17 @@ def add_provider(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_unreadable(parser: argparse.ArgumentParser) -> None:
+    """Add the option that allows recordings to be unreadable."""
+    parser.add_argument(
+        "--max-unreadable",
+        type=count,
+        default=0,
+        metavar="N",
+        help="Number of recordings that may be unreadable (default: %(default)s).",
+    )
+
+
 def add_threads(parser: argparse.ArgumentParser) -> None:
     """Add the option that limits the number of threads."""
     parser.add_argument(

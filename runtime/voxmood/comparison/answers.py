@@ -3,15 +3,44 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from voxmood.annotations.reading import span_of_row
 from voxmood.audio import Channel
 from voxmood.audio.listing import Recording
+from voxmood.bundle.locate import bundle_files
 from voxmood.errors import AudioError
+from voxmood.files import check_outputs
 from voxmood.model import Model
 from voxmood.results import Prediction
+
+
+def check_report_outputs(
+    outputs: Sequence[str | os.PathLike[str]],
+    recordings: Sequence[Recording],
+    manifest: str | os.PathLike[str] | None,
+    models: Sequence[str | os.PathLike[str] | None],
+) -> None:
+    """Check that no file that a report goes to is a recording, the manifest or part of a bundle.
+
+    Args:
+        outputs: the files of the report.
+        recordings: the recordings that are read.
+        manifest: the list of the recordings, if there is one.
+        models: the names of the bundles; None is the one that ships.
+
+    Raises:
+        OutputError: an output is also an input.
+    """
+    if not outputs:
+        return
+    inputs = [recording.path for recording in recordings]
+    inputs += [Path(manifest)] if manifest is not None else []
+    for model in models:
+        inputs += bundle_files(None if model is None else os.fspath(model))
+    check_outputs([Path(output) for output in outputs], inputs)
 
 
 def answer_all(
@@ -38,10 +67,10 @@ def answer_all(
     """
     from tqdm import tqdm  # imported late, since `import voxmood` must be quick
 
-    # With disable=None, tqdm shows a bar only on a terminal, and none in the log of a CI job.
     groups: dict[tuple[Path, bool], list[Recording]] = {}
     for recording in recordings:  # of one file, which is decoded once for all its stretches
         groups.setdefault((recording.path, recording.times is not None), []).append(recording)
+    # With disable=None, tqdm shows a bar only on a terminal, and none in the log of a CI job.
     with tqdm(total=len(recordings), unit="recording", disable=None if progress else True) as bar:
         for listed in groups.values():
             try:

@@ -13,14 +13,13 @@ import numpy.typing as npt
 
 from voxmood.audio import Channel
 from voxmood.audio.listing import Recording, choose_recordings, skipped_text
-from voxmood.bundle.locate import bundle_files, locate
+from voxmood.bundle.locate import locate
 from voxmood.comparison import metrics
-from voxmood.comparison.answers import answer_all, number
+from voxmood.comparison.answers import answer_all, check_report_outputs, number
 from voxmood.comparison.bounds import MIN_AGREEMENT, Measure, passed
 from voxmood.comparison.report import Report, Table
 from voxmood.engine.session import Provider
 from voxmood.errors import BundleError, ManifestError
-from voxmood.files import check_outputs
 from voxmood.model import Model, load
 from voxmood.results import Prediction
 
@@ -188,11 +187,7 @@ def compare(
     """
     skipped = Counter[str]()
     recordings = choose_recordings(audio, manifest, skipped)  # once, since it may be a pipe
-    if outputs:
-        inputs = [recording.path for recording in recordings]
-        inputs += [Path(manifest)] if manifest is not None else []
-        inputs += bundle_files(os.fspath(reference)) + bundle_files(os.fspath(candidate))
-        check_outputs([Path(output) for output in outputs], inputs)
+    check_report_outputs(outputs, recordings, manifest, [reference, candidate])
     place = str(manifest if audio is None else Path(audio))
     names, models = _load_both(reference, candidate, provider, device, threads)
     if models[0].bundle.task == "classification":

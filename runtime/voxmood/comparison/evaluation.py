@@ -6,7 +6,6 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,13 +13,12 @@ import numpy.typing as npt
 
 from voxmood.audio import Channel
 from voxmood.audio.listing import Recording, choose_recordings
-from voxmood.bundle.locate import bundle_files, locate
+from voxmood.bundle.locate import locate
 from voxmood.comparison import metrics
-from voxmood.comparison.answers import answer_all, number
+from voxmood.comparison.answers import answer_all, check_report_outputs, number
 from voxmood.comparison.bounds import Measure, passed
 from voxmood.comparison.report import Report, Table
 from voxmood.errors import ManifestError
-from voxmood.files import check_outputs
 from voxmood.model import load
 
 if TYPE_CHECKING:
@@ -210,11 +208,7 @@ def evaluate(
         OutputError: an output is also an input.
     """
     recordings = choose_recordings(audio, manifest, Counter())  # once, since it may be a pipe
-    if outputs:
-        inputs = [recording.path for recording in recordings]
-        bundle = None if model is None else os.fspath(model)
-        inputs += [Path(manifest), *bundle_files(bundle)]
-        check_outputs([Path(output) for output in outputs], inputs)
+    check_report_outputs(outputs, recordings, manifest, [model])
     loaded = load(model, provider=provider, device=device, threads=threads)
     task = loaded.bundle.task
     names = loaded.labels
