@@ -1,6 +1,6 @@
 """Checkpoints of FunASR: emotion2vec, in `config.yaml`, `tokens.txt` and `model.pt`.
 
-Of FunASR's code none runs and none is needed; what it computes is in
+None of FunASR's code is needed or run. What it computes is in
 `voxmood_export.network.emotion2vec`.
 """
 

@@ -19,7 +19,7 @@ except ModuleNotFoundError as error:
 
 
 def read_textgrid(path: Path) -> Mapping[str, list[Span]]:
-    """Return the intervals with a text of each tier by its name; those of point tiers are none.
+    """Return the intervals of each tier that have a text, by its name; point tiers have none.
 
     Raises:
         AnnotationError: the file is not a TextGrid, or has two tiers of one name.

@@ -68,7 +68,7 @@ def span_of_row(row: Mapping[str, str], listed: str) -> Span:
         listed: the file and the line, for messages.
 
     Raises:
-        AnnotationError: a time or the channel is no number.
+        AnnotationError: a time or the channel is not a number.
     """
     times = []
     for column in ("start", "end"):

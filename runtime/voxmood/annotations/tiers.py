@@ -1,4 +1,4 @@
-"""Segments as tiers: what is said of one speaker or channel, one after the other."""
+"""Tiers: the segments of one speaker or channel, in order and without overlaps."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ class Labeler:
         speech: whether to label stretches of speech instead of windows.
 
     Raises:
-        AudioError: the model does not take such windows, or the channel is none.
+        AudioError: the model does not take such windows, or the channel is not valid.
     """
 
     def __init__(

@@ -33,7 +33,7 @@ def check_channel(channel: object, *, each: bool = True) -> Channel:
         each: whether `each` is allowed.
 
     Raises:
-        AudioError: it is none.
+        AudioError: the channel is not valid.
     """
     if isinstance(channel, (int, np.integer)) and not isinstance(channel, bool):
         if 1 <= channel <= MAX_CHANNELS:

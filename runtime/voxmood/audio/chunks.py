@@ -341,7 +341,7 @@ def _counted_gsm(content: Content, form: int, audio: _Audio, part: Part) -> Part
 
 
 def _foreign_blocks(content: Content, form: int, blocks: range) -> str | None:
-    """Return a warning if blocks of ADPCM are none, or None.
+    """Return a warning if what is declared as blocks of ADPCM is other data, or None.
 
     A block of MS ADPCM begins with the number of a predictor for each channel, and one of IMA ADPCM
     with a sample, the number of a step and a zero for each. Players leave out blocks with larger
