@@ -30,7 +30,7 @@ LAYERS = [
         "voxmood.timeline",
         "voxmood.stream",
         "voxmood.plot",
-        "voxmood.given",
+        "voxmood.spans",
     },
     {"voxmood.annotations"},
     {"voxmood.comparison", "voxmood.archive"},
@@ -50,7 +50,7 @@ COMMAND_LINE = ("voxmood.commands", "voxmood.cli", "voxmood.__main__", "voxmood.
 LEAN = {"voxmood", "numpy", "onnxruntime", "soundfile", "soxr", "tqdm", *sys.stdlib_module_names}
 EXTRAS = {
     "voxmood.annotations.elan": {"pympi"},
-    "voxmood.annotations.lanes": {"matplotlib"},
+    "voxmood.annotations.plot": {"matplotlib"},
     "voxmood.annotations.praat": {"praatio"},
     "voxmood.annotations.tables": {"audformat"},
     "voxmood.archive.ray": {"ray", "pyarrow"},

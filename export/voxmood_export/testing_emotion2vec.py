@@ -71,7 +71,7 @@ SMALL = Sizes(
     embed_dim=48, num_heads=6, depth=2, prenet_depth=1, channels=32, conv_pos_width=25,
     conv_pos_groups=4, num_extra_tokens=3,
 )  # fmt: skip
-"""For everyday tests: few and narrow layers, and a number of heads that is not a power of two, as in
+"""For everyday tests: few and narrow layers. The number of heads is not a power of two, as in
 `BASE`."""
 
 KERNELS = (10, 3, 3, 3, 3, 2, 2)

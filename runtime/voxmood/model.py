@@ -39,8 +39,8 @@ from voxmood.engine.session import (
     run_options,
 )
 from voxmood.errors import AudioError, BundleError, ForkError, ProviderError
-from voxmood.given import Given, label_spans
 from voxmood.results import Prediction, Segment, Span
+from voxmood.spans import Given, label_spans
 from voxmood.timeline import Timeline
 
 INPUTS = ["waveform", "lengths"]

@@ -11,7 +11,7 @@ import soundfile
 
 import voxmood
 from voxmood import Segment, Span
-from voxmood.annotations.lanes import draw_lanes
+from voxmood.annotations.plot import draw_lanes
 from voxmood.annotations.summary import as_text
 from voxmood.bundle.locate import shipped_bundle
 from voxmood.cli import main

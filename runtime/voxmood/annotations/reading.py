@@ -150,7 +150,9 @@ def _read_rttm(path: Path, recording: str) -> list[Span]:
         return [span for _, _, span in found]
     for _, channel, span in found:
         if not channel.isdecimal() or not int(channel):
-            raise AnnotationError(f"{span.listed}: its channel {channel!r} is no number from 1.")
+            raise AnnotationError(
+                f"{span.listed}: its channel is {channel!r}; write a number from 1."
+            )
     return [replace(span, channel=int(channel)) for _, channel, span in found]
 
 

@@ -42,7 +42,7 @@ class Job:
 
         Raises:
             BundleError, ProviderError: the model does not load.
-            AudioError: the model does not take such windows, or the channel is none.
+            AudioError: the model does not take such windows, or the channel is not valid.
         """
         from voxmood.archive.rows import Labeler
         from voxmood.model import load

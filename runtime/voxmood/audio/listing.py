@@ -191,7 +191,7 @@ def read_manifest(manifest: Path, folder: Path) -> list[Recording]:
     Raises:
         MissingFileError: the file does not exist.
         ManifestError: the file is not CSV, has no column `path`, lists an empty path or one path
-            twice, has a time that is no number, or lists nothing.
+            twice, has a time that is not a number, or lists nothing.
     """
     recordings: dict[str, Recording] = {}
     for recording in manifest_lines(manifest, folder):

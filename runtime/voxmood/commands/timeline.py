@@ -122,7 +122,7 @@ def run(options: argparse.Namespace) -> int:
         options.wrong_usage("--summary is text or JSON")
     lanes = bool(options.plot and (options.channel == "each" or options.segments))
     if lanes:
-        import voxmood.annotations.lanes
+        import voxmood.annotations.plot
     elif options.plot:
         import voxmood.plot
     spans: list[Span] | None = None
@@ -240,7 +240,7 @@ def _write(options: argparse.Namespace, segments: Sequence[Segment], model: Mode
     """Write what is known only at the end, if it was chosen."""
     name = Path(options.file).name
     if options.plot and (options.channel == "each" or options.segments):
-        from voxmood.annotations.lanes import save_lanes
+        from voxmood.annotations.plot import save_lanes
 
         save_lanes(options.plot, segments, name)
     if options.summary:
