@@ -12,6 +12,7 @@ import torch
 from onnx_ir.passes.common import IdentityEliminationPass
 
 from voxmood.bundle.description import Bundle
+from voxmood_export.calibration.scaling import set_temperature
 from voxmood_export.network.inference_form import InferenceForm
 from voxmood_export.network.signature import Signature
 
@@ -38,6 +39,8 @@ def export_graph(form: InferenceForm) -> onnx_ir.Model:
         embedding = output.name == "embedding"
         width = form.head.embedding_width if embedding else form.config.num_labels
         output.shape = onnx_ir.Shape([batch, width])
+    if form.head.task != "regression":
+        set_temperature(model.graph, 1.0)
     return model
 
 

@@ -58,6 +58,12 @@ COMMANDS = {
         ("torch", "transformers"),
         "export,cpu",
     ),
+    "calibrate": Command(
+        "voxmood_export.calibration.cli",
+        "Make the probabilities of a bundle mean something, by labeled recordings.",
+        ("onnx_ir",),
+        "export,cpu",
+    ),
     "bench": Command(
         "voxmood_bench.cli",
         "Benchmark a bundle against its reference and other engines.",

@@ -17,6 +17,10 @@ class BundleError(VoxmoodError, ValueError):
     """The bundle is incomplete, altered, newer than this release, or contradicts itself."""
 
 
+class CalibrationError(VoxmoodError, ValueError):
+    """The recordings do not calibrate the bundle, or it is not calibrated for what is asked."""
+
+
 class ProviderError(VoxmoodError, RuntimeError):
     """The execution provider is not installed, or does not start."""
 

@@ -16,8 +16,9 @@ import numpy.typing as npt
 
 from voxmood.audio import AudioReader, AudioSource, Channel, Waveform
 from voxmood.audio.channels import check_channel
+from voxmood.audio.search import SpeechSearch
 from voxmood.audio.sources import name_of
-from voxmood.audio.speech import GATE_DBFS, speech_samples
+from voxmood.audio.speech import speech_samples
 from voxmood.audio.stretches import Detectors, cutters
 from voxmood.audio.windows import Lanes, Piece, Windows
 from voxmood.bundle.description import (
@@ -38,8 +39,14 @@ from voxmood.engine.session import (
     resolve_provider,
     run_options,
 )
-from voxmood.errors import AudioError, BundleError, ForkError, ProviderError
-from voxmood.results import Prediction, Segment, Span
+from voxmood.errors import (
+    AudioError,
+    BundleError,
+    CalibrationError,
+    ForkError,
+    ProviderError,
+)
+from voxmood.results import NO_SPEECH, SILENT, UNLIKE, Prediction, Segment, Span
 from voxmood.spans import Given, label_spans
 from voxmood.timeline import Timeline
 
@@ -53,8 +60,6 @@ BATCH_CLIPS = 16
 BATCH_SECONDS = 60.0  # including padding; limits the memory of one run
 LONG_SECONDS = 30.0  # `predict` labels longer recordings window by window
 LONG_WINDOW_SECONDS = 10.0
-
-SILENT = f"is silent (never above {GATE_DBFS:g} dBFS), so the answer means nothing"
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +81,8 @@ class Model:
     Attributes:
         bundle: the description of the bundle.
         precision: the precision that was loaded, `fp32`, `fp16` or `int8`.
+        min_confidence: the least confidence of an answer that is not unsure; None if `load` was not
+            given one.
     """
 
     def __init__(
@@ -88,6 +95,7 @@ class Model:
         device: str | None,
         threads: int | None,
         low_memory: bool,
+        min_confidence: float | None,
     ) -> None:
         self._loaded = {
             "source": folder.absolute(),
@@ -96,9 +104,11 @@ class Model:
             "device": device,
             "threads": threads,
             "low_memory": low_memory,
+            "min_confidence": min_confidence,
         }
         self.bundle = bundle
         self.precision = precision
+        self.min_confidence = min_confidence
         self._path = path = folder / model_file(precision)
         graph = read_graph_file(path)
         self._check_graph(path, graph)
@@ -139,6 +149,11 @@ class Model:
     def labels(self) -> tuple[str, ...]:
         """The labels, or the names of a regression's values, in the order of the logits."""
         return self.bundle.labels
+
+    @property
+    def judges(self) -> bool:
+        """Whether its answers say that they are unsure, or that they are not."""
+        return self.bundle.calibration is not None or self.min_confidence is not None
 
     @property
     def nodes(self) -> dict[str, int]:
@@ -425,6 +440,8 @@ class Model:
             silent=silent,
             values=prediction.values,
             channel=channel,
+            unsure=prediction.unsure,
+            novelty=prediction.novelty,
         )
 
     def _check_length(self, reader: AudioReader) -> None:
@@ -476,6 +493,7 @@ class Model:
         """Return what the graph would make of logits [labels]: probabilities, if it has any."""
         if self.bundle.task == "regression":
             return None
+        logits = logits / self.bundle.temperature
         if self.bundle.task == "multilabel":
             return np.asarray(1 / (1 + np.exp(-logits)))
         exponents = np.exp(logits - logits.max())
@@ -495,6 +513,11 @@ class Model:
         regression = probabilities is None
         numbers = logits if probabilities is None else probabilities
         named = dict(zip(self.labels, map(float, numbers), strict=True))
+        calibration = self.bundle.calibration
+        novelty = None
+        if calibration and calibration.domain:
+            novelty = calibration.domain.novelty(embedding)
+            warnings += (UNLIKE,) * (novelty > 1)
         return Prediction(
             label=None if regression else self.labels[int(np.argmax(logits))],
             probabilities=None if regression else named,
@@ -504,7 +527,27 @@ class Model:
             duration=duration,
             warnings=warnings,
             channel=channel,
+            unsure=self._unsure(named, warnings) if self.judges else None,
+            novelty=novelty,
+            calibration=calibration,
         )
+
+    def _unsure(self, numbers: Mapping[str, float], warnings: Sequence[str]) -> bool:
+        """Return whether an answer should rather not be used; see `Prediction.unsure`."""
+        if not {SILENT, NO_SPEECH, UNLIKE}.isdisjoint(warnings):
+            return True
+        if self.min_confidence is not None:
+            return self._confidence(numbers) < self.min_confidence
+        calibration = self.bundle.calibration
+        if calibration is None or not calibration.thresholds:
+            return False
+        return len(calibration.candidates(numbers)) > 1
+
+    def _confidence(self, probabilities: Mapping[str, float]) -> float:
+        """Return the probability of the answer; of several answers, the least."""
+        if self.bundle.task == "multilabel":
+            return min(max(chance, 1 - chance) for chance in probabilities.values())
+        return max(probabilities.values())
 
     def _run(self, clips: list[Clip]) -> list[Prediction]:
         lengths = np.array([len(clip.waveform) for clip in clips], np.int64)
@@ -574,12 +617,15 @@ class _Labeling:
         self._windows: Windows | None = None  # once it is too long for one pass
         self._parts: list[Prediction] = []
         self._speech: list[int] = []
+        self._search = SpeechSearch(model.bundle.sampling_rate) if model.judges else None
 
     def push(self, samples: Waveform) -> None:
         """Add samples, and run the windows that they complete."""
         bundle = self._model.bundle
         rate = bundle.sampling_rate
         self._samples += len(samples)
+        if self._search:
+            self._search.push(samples)
         self._begun.append(samples)
         if self._windows is None:
             if self._samples <= min(LONG_SECONDS * rate, bundle.max_samples):
@@ -597,11 +643,15 @@ class _Labeling:
             waveform = np.concatenate(self._begun)
             if not speech_samples(waveform, model.bundle.sampling_rate):
                 warnings = (*warnings, SILENT)
+            elif self._search and self._search.failed:
+                warnings = (*warnings, NO_SPEECH)
             return Clip(waveform, warnings, self._channel)
         self._run(self._windows.close())
         weights: Sequence[float] = self._speech
         if not any(weights):
             weights, warnings = [part.duration for part in self._parts], (*warnings, SILENT)
+        elif self._search and self._search.failed:
+            warnings = (*warnings, NO_SPEECH)
         logits = np.average([part.logits for part in self._parts], axis=0, weights=weights)
         embedding = np.average([part.embedding for part in self._parts], axis=0, weights=weights)
         return model._prediction(
@@ -634,6 +684,7 @@ def load(
     threads: int | None = None,
     low_memory: bool = False,
     verify: bool = True,
+    min_confidence: float | None = None,
 ) -> Model:
     """Load a bundle.
 
@@ -655,6 +706,8 @@ def load(
             and the system can drop. Otherwise they are copied into the layout in which matmuls are
             fastest. The README says what this saves and costs.
         verify: whether to compare the SHA-256 of the model's files; it took 0.14 s for 329 MB.
+        min_confidence: the least probability of the answer, from 0 to 1, below which it is unsure.
+            None leaves that to the sets of 90 % of a calibrated bundle; see `Prediction.unsure`.
 
     Raises:
         MissingFileError: the bundle does not exist, or one of its files is missing.
@@ -662,6 +715,7 @@ def load(
         BundleError: the bundle is damaged, contradicts itself, or lacks the precision; or the name
             gives one precision and `precision` another one.
         ProviderError: the provider is not installed, does not start or has no such device.
+        CalibrationError: the confidence is not from 0 to 1, or the model gives no probabilities.
     """
     providers = resolve_provider(provider, device)
     if threads is not None and (type(threads) is not int or not 1 <= threads <= MAX_THREADS):
@@ -671,6 +725,8 @@ def load(
     location = locate(source, precision)
     folder = location.fetch([DESCRIPTION])
     bundle = read_bundle(folder)
+    if min_confidence is not None:
+        _check_confidence(min_confidence, bundle)
     precision = choose_precision(bundle, location.precision, providers[0][0])
     location.fetch(bundle.precisions[precision].files)
     check_files(folder, bundle.precisions[precision], hashes=verify)
@@ -682,7 +738,17 @@ def load(
         device=device,
         threads=threads,
         low_memory=low_memory,
+        min_confidence=min_confidence,
     )
+
+
+def _check_confidence(confidence: float, bundle: Bundle) -> None:
+    if not isinstance(confidence, Real) or not 0 <= confidence <= 1:
+        raise CalibrationError(f"min_confidence is {confidence!r}; pass a number from 0 to 1.")
+    if bundle.task == "regression":
+        raise CalibrationError(
+            f"{bundle.name}: gives values and no probabilities; leave out min_confidence."
+        )
 
 
 def _load_again(arguments: dict[str, Any]) -> Model:

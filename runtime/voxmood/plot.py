@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ import numpy.typing as npt
 from voxmood.audio import AudioReader, AudioSource, Channel
 from voxmood.errors import MissingExtraError
 from voxmood.files import write_whole
-from voxmood.results import Segment
+from voxmood.results import UNSURE, Segment
 
 try:
     from matplotlib.axes import Axes
@@ -24,6 +25,8 @@ except ModuleNotFoundError as error:
 # They differ in lightness or between blue and yellow, so that color-blind people see them apart.
 COLORS = ("#9DB4C0", "#F2C14E", "#D1495B", "#33658A", "#66A182", "#8F6BB3", "#E08E45", "#5C5C5C")
 SILENCE = "#F1F1EF"
+DOUBT: Mapping[str, Any] = {"facecolor": "#FFFFFFB0", "edgecolor": "#5C5C5C", "hatch": "///"}
+"""How what is unsure is covered."""
 WAVE = "#3b4252"
 ENVELOPE_SECONDS = 0.01
 TICKS = (0.1, 0.5, 1, 5, 10, 30, 60, 300, 600, 1800, 3600, 14400)  # seconds
@@ -68,8 +71,8 @@ def draw(
     """Return a figure with the answers over time, and the waveform below them.
 
     Probabilities that sum to one are stacked bands; other numbers are a line each. Both are blank
-    where it is silent. Where there are more than 240 segments, neighbors are averaged. The
-    arguments are those of `save`.
+    where it is silent, and hatched where the answers are unsure. Where there are more than 240
+    segments, neighbors are averaged. The arguments are those of `save`.
     """
     figure = Figure(figsize=(12, 4.8), layout="constrained")
     bands, wave = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
@@ -126,6 +129,11 @@ def _draw_answers(axes: Axes, segments: Sequence[Segment]) -> None:
         top = floor + column
         axes.stairs(top, edges, baseline=floor, fill=True, color=color, label=label, linewidth=0)
         floor = top
+    unsure = np.array([bool(segment.unsure) for segment in segments], float)
+    doubtful = (2 * np.add.reduceat(unsure, merged) > counts[:, 0]) & ~silent
+    if doubtful.any():
+        height = np.where(doubtful, high, low)
+        axes.stairs(height, edges, baseline=low, fill=True, label=UNSURE, linewidth=0, **DOUBT)
     margin = 0.05 * (high - low) if first.values is not None else 0.0
     axes.set(ylim=(low - margin * (low < 0), high + margin or 1.0))
 

@@ -9,6 +9,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from voxmood.audio.speech import GATE_DBFS
+from voxmood.bundle.calibration import COVERAGE, Calibration
+from voxmood.errors import CalibrationError
+
+SILENT = f"is silent (never above {GATE_DBFS:g} dBFS), so the answer means nothing"
+NO_SPEECH = "no speech found, so the answer means nothing"
+UNLIKE = (
+    "is unlike the recordings that the model was calibrated on, so its probabilities mean little"
+)
+"""Warnings about the whole of a recording, with which its answer is unsure."""
+
+UNSURE = "unsure"
+"""What stands in place of a label where the answer is unsure."""
+
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
@@ -18,7 +32,8 @@ class Prediction:
         label: the most probable label; None of a regression. Of a multilabel model others may be
             true as well: each whose probability is above one half.
         probabilities: the probability of each label, in the order of the logits; None of a
-            regression. They are not calibrated. They sum to 1, but not those of a multilabel model.
+            regression. Only those of a calibrated bundle say how often the label is the true one.
+            They sum to 1, but not those of a multilabel model.
         values: the values of a regression by name, in the order of the logits; else None.
         logits: float32 [labels], what the last layer gives: of a regression, the values. For a
             recording longer than 30 s, the mean of the logits of its windows, weighted by how much
@@ -29,6 +44,13 @@ class Prediction:
         duration: the length of the recording in seconds.
         warnings: what is unusual about the recording, such as a missing end.
         channel: the number of the channel that was labeled, from 1; None if it is the mean of all.
+        unsure: whether the answer should rather not be used: several labels remain in the set of
+            90 %, or the confidence is below the `min_confidence` that the model was loaded with; or
+            the recording is silent, no speech, or unlike the calibration recordings. None if the
+            bundle is not calibrated and no `min_confidence` was given.
+        novelty: how far the embedding is from those of the calibration recordings; 1 is the
+            distance that one in a hundred of them exceeded. None if the bundle is not calibrated.
+        calibration: how the bundle was calibrated; None if it was not.
     """
 
     label: str | None
@@ -39,11 +61,34 @@ class Prediction:
     warnings: tuple[str, ...] = ()
     values: Mapping[str, float] | None = None
     channel: int | None = None
+    unsure: bool | None = None
+    novelty: float | None = None
+    calibration: Calibration | None = field(default=None, repr=False)
 
     @property
     def numbers(self) -> Mapping[str, float]:
         """The probabilities by label, or the values of a regression by name."""
         return _numbers(self)
+
+    def candidates(self, coverage: float = COVERAGE) -> tuple[str, ...]:
+        """Return the labels that hold the true one in a certain share of cases, likeliest first.
+
+        The share holds for recordings like those that the bundle was calibrated on. One label means
+        that the model is sure, several that it is undecided.
+
+        Args:
+            coverage: the share of cases, from 0.01 to 0.99.
+
+        Raises:
+            CalibrationError: the bundle is not calibrated, the coverage is out of range, or the
+                model does not choose one of several labels.
+        """
+        if self.calibration is None:
+            raise CalibrationError(
+                "there are no sets of candidates, because the bundle is not calibrated; `voxmood "
+                "calibrate` makes one that is."
+            )
+        return self.calibration.candidates(self.probabilities or {}, coverage)
 
 
 @dataclass(frozen=True)
@@ -86,6 +131,9 @@ class Segment:
         channel: the number of the channel, as in `Prediction`.
         span: the stretch that the caller gave, if this is the answer for one.
         error: why there is no answer, for a stretch that cannot be labeled.
+        unsure: whether the answer should rather not be used, as in `Prediction`.
+        novelty: how far the embedding is from those of the calibration recordings, as in
+            `Prediction`.
     """
 
     start: float
@@ -97,6 +145,8 @@ class Segment:
     channel: int | None = None
     span: Span | None = None
     error: str | None = None
+    unsure: bool | None = None
+    novelty: float | None = None
 
     @property
     def speaker(self) -> str | None:
@@ -109,12 +159,25 @@ class Segment:
         return _numbers(self)
 
 
+def shown_label(answer: Prediction | Segment) -> str | None:
+    """Return what people are shown as the label: that, or that the answer is unsure."""
+    return UNSURE if answer.unsure else answer.label
+
+
 def answer_fields(answer: Prediction | Segment) -> dict[str, Any]:
-    """Return what the model answered as JSON output shows it, with six decimals."""
+    """Return what the model answered as JSON output shows it, with six decimals.
+
+    `unsure` and `novelty` are there only where they are known.
+    """
     rounded = {name: round(number, 6) for name, number in answer.numbers.items()}
-    if answer.values is not None:
-        return {"values": rounded or None}
-    return {"label": answer.label, "probabilities": rounded or None}
+    fields: dict[str, Any] = {"values": rounded or None}
+    if answer.values is None:
+        fields = {"label": answer.label, "probabilities": rounded or None}
+    if answer.unsure is not None:
+        fields["unsure"] = answer.unsure
+    if answer.novelty is not None:
+        fields["novelty"] = round(answer.novelty, 4)
+    return fields
 
 
 ANSWER_FIELDS = {
@@ -122,7 +185,8 @@ ANSWER_FIELDS = {
     "multilabel": ("label", "probabilities"),
     "regression": ("values",),
 }
-"""The names of the fields of `answer_fields` by the task of the model."""
+"""The names of the fields of `answer_fields` by the task of the model, without `unsure` and
+`novelty`."""
 
 
 def _numbers(answer: Prediction | Segment) -> Mapping[str, float]:

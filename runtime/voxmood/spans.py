@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from voxmood.audio import AudioReader, Channel, Waveform
-from voxmood.results import Prediction, Segment, Span
+from voxmood.results import SILENT, Prediction, Segment, Span
 
 TOLERANCE_SECONDS = 0.05
 """How far a stretch may reach beyond the end, since other programs round."""
@@ -58,11 +58,13 @@ class Given:
             end=self.span.end,
             label=answer.label if answer else None,
             probabilities=answer.probabilities if answer else None,
-            silent=bool(answer and answer.warnings),
+            silent=bool(answer and SILENT in answer.warnings),
             values=answer.values if answer else None,
             channel=self.channel,
             span=self.span,
             error=self.error,
+            unsure=answer.unsure if answer else None,
+            novelty=answer.novelty if answer else None,
         )
 
 

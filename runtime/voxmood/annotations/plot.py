@@ -9,8 +9,8 @@ from pathlib import Path
 from voxmood.annotations.tiers import tiers
 from voxmood.errors import MissingExtraError
 from voxmood.files import write_whole
-from voxmood.plot import COLORS, clock
-from voxmood.results import Segment
+from voxmood.plot import COLORS, DOUBT, clock
+from voxmood.results import UNSURE, Segment
 
 try:
     from matplotlib.artist import Artist
@@ -39,8 +39,8 @@ def save_lanes(path: Path, segments: Sequence[Segment], title: str) -> None:
 def draw_lanes(segments: Sequence[Segment], title: str) -> Figure:
     """Return a figure with a lane for each speaker or channel.
 
-    A lane has a bar for each segment in the color of its label, or a line for each value. The
-    arguments are those of `save_lanes`.
+    A lane has a bar for each segment in the color of its label, or a line for each value. It is
+    hatched where the answer is unsure. The arguments are those of `save_lanes`.
     """
     lanes = tiers(segment for segment in segments if segment.numbers)
     names = list(dict.fromkeys(name for segment in segments for name in segment.numbers))
@@ -54,10 +54,12 @@ def draw_lanes(segments: Sequence[Segment], title: str) -> Figure:
             if segment.label is not None:
                 bar = axes.broken_barh([(start, end - start)], (0, 1), color=colors[segment.label])
                 drawn.setdefault(segment.label, bar)
-                continue
-            for name, number in segment.numbers.items():
+            for name, number in segment.numbers.items() if segment.label is None else ():
                 (line,) = axes.plot([start, end], [number, number], color=colors[name], linewidth=2)
                 drawn.setdefault(name, line)
+            if segment.unsure:
+                cover = axes.axvspan(start, end, linewidth=0, **DOUBT)
+                drawn.setdefault(UNSURE, cover)
         axes.set_ylabel(lane.name, rotation=0, ha="right", va="center")
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.tick_params(length=0)
@@ -66,6 +68,6 @@ def draw_lanes(segments: Sequence[Segment], title: str) -> Figure:
     rows[-1].set_xlim(0, max((segment.end for segment in segments if not segment.error), default=1))
     rows[-1].xaxis.set_major_formatter(FuncFormatter(clock))
     rows[0].set_title(title, loc="left", fontweight="bold")
-    shown = [name for name in names if name in drawn]
+    shown = [name for name in (*names, UNSURE) if name in drawn]
     figure.legend([drawn[name] for name in shown], shown, loc="outside right center", frameon=False)
     return figure

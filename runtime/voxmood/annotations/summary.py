@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 
 from voxmood.annotations.tiers import Tier, tiers
-from voxmood.results import Segment
+from voxmood.results import Segment, shown_label
 
 PARTS = 4
 """The parts of equal length of a recording, over which a speaker's course is told."""
@@ -22,9 +22,11 @@ class Summary:
         speaker: the name of the speaker or the channel.
         seconds: the time for which there are answers.
         share: this time as a share of that of all speakers together.
-        labels: the share of this time by label, largest first; empty of a regression.
+        labels: the share of this time by label, largest first, with `unsure` for that of unsure
+            answers; of a regression for nothing else.
         means: the mean of each probability or value, weighted by time.
-        changes: how often the label differs from the one before; None of a regression.
+        changes: how often the label differs from the one before, unsure ones left out; None of a
+            regression.
         course: the same means in each quarter of the recording; None where there are no answers.
     """
 
@@ -54,9 +56,11 @@ def _summary(lane: Tier, total: float, duration: float) -> Summary:
     seconds = sum(end - start for start, end, _ in lane.parts)
     labels: dict[str, float] = {}
     for start, end, segment in lane.parts:
-        if segment.label is not None:
-            labels[segment.label] = labels.get(segment.label, 0.0) + (end - start) / seconds
-    found = [segment.label for _, _, segment in lane.parts]
+        label = shown_label(segment)
+        if label is not None:
+            labels[label] = labels.get(label, 0.0) + (end - start) / seconds
+    named = any(segment.label is not None for _, _, segment in lane.parts)
+    found = [segment.label for _, _, segment in lane.parts if not segment.unsure]
     step = duration / PARTS
     return Summary(
         speaker=lane.name,
@@ -64,7 +68,7 @@ def _summary(lane: Tier, total: float, duration: float) -> Summary:
         share=seconds / total,
         labels=dict(sorted(labels.items(), key=lambda pair: -pair[1])),
         means=_means(lane, 0.0, duration) or {},
-        changes=sum(one != other for one, other in pairwise(found)) if labels else None,
+        changes=sum(one != other for one, other in pairwise(found)) if named else None,
         course=[_means(lane, step * k, step * (k + 1)) for k in range(PARTS)],
     )
 
@@ -94,7 +98,8 @@ def as_text(summaries: Sequence[Summary]) -> str:
         lines.append(f"{each.speaker}: {each.seconds:.1f} s, {each.share:.0%} of all speech")
         if each.labels:
             shares = ", ".join(f"{label} {share:.0%}" for label, share in each.labels.items())
-            lines.append(f"  labels: {shares}; {each.changes} changes")
+            changes = "" if each.changes is None else f"; {each.changes} changes"
+            lines.append(f"  labels: {shares}{changes}")
         for name, mean in each.means.items():
             course = " ".join(
                 "  -  " if part is None else f"{part[name]:.3f}" for part in each.course

@@ -16,6 +16,10 @@ except ModuleNotFoundError as error:
     ) from error
 
 
+KINDS = {"speaker": "str", "channel": "int", "label": "str", "unsure": "bool"}
+"""The types of columns; all others hold floats."""
+
+
 def write_audformat(folder: Path, segments: Sequence[Segment], *, name: str, model: str) -> None:
     """Write a database with one table, `segments`: the answers by file, start and end.
 
@@ -35,7 +39,7 @@ def write_audformat(folder: Path, segments: Sequence[Segment], *, name: str, mod
         )
     )
     for column, cells in _columns(answered).items():
-        kind = {"speaker": "str", "channel": "int", "label": "str"}.get(column, "float")
+        kind = KINDS.get(column, "float")
         database.schemes[column] = audformat.Scheme(kind)
         table[column] = audformat.Column(scheme_id=column)
         table[column].set(cells)
@@ -43,12 +47,15 @@ def write_audformat(folder: Path, segments: Sequence[Segment], *, name: str, mod
 
 
 def _columns(segments: Sequence[Segment]) -> Mapping[str, Sequence[object]]:
-    """Return speaker, channel, label and numbers of segments as columns, without unused ones."""
+    """Return what is known about segments and their numbers as columns, without unused ones."""
     names = list(dict.fromkeys(name for segment in segments for name in segment.numbers))
     columns: dict[str, list[object]] = {
         "speaker": [segment.speaker for segment in segments],
         "channel": [segment.channel for segment in segments],
         "label": [segment.label for segment in segments],
+        "unsure": [segment.unsure for segment in segments],
     }
-    used = {name: cells for name, cells in columns.items() if any(cells)}
+    used = {
+        name: cells for name, cells in columns.items() if any(cell is not None for cell in cells)
+    }
     return used | {name: [segment.numbers.get(name) for segment in segments] for name in names}

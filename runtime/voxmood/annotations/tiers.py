@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from voxmood.results import Segment
+from voxmood.results import UNSURE, Segment, shown_label
 
 
 @dataclass
@@ -22,8 +22,15 @@ class Tier:
 
 
 def text_of(segment: Segment) -> str:
-    """Return the label of a segment, or its values by name."""
-    return numbers_of(segment) if segment.label is None else segment.label
+    """Return the label of a segment or its values by name, and where it is unsure, that it is."""
+    if segment.label is None:
+        return numbers_of(segment) + (f" {UNSURE}" if segment.unsure else "")
+    return shown_label(segment) or ""
+
+
+def chance_of(segment: Segment) -> float | None:
+    """Return the probability of the label of a segment; None if it is unsure or has no label."""
+    return None if segment.unsure else (segment.probabilities or {}).get(segment.label or "")
 
 
 def numbers_of(segment: Segment) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from voxmood.annotations.tiers import text_of, tiers
+from voxmood.annotations.tiers import chance_of, text_of, tiers
 from voxmood.results import Segment
 
 TEXTS = ("textgrid", "eaf", "rttm", "srt")
@@ -44,12 +44,13 @@ def write_text(form: str, segments: Sequence[Segment], *, name: str, duration: f
 def as_rttm(segments: Iterable[Segment], name: str) -> str:
     """Return segments as RTTM: the speaker or else the label as name, the label as subtype too.
 
-    The confidence is the probability of the label.
+    The confidence is the probability of the label. Where the answer is unsure, that is the label,
+    and there is no confidence.
     """
     lines = []
     for segment in segments:
         label = _word(text_of(segment))
-        chance = (segment.probabilities or {}).get(segment.label or "")
+        chance = chance_of(segment)
         fields = (
             "SPEAKER",
             _word(name),
@@ -73,7 +74,7 @@ def as_srt(segments: Iterable[Segment]) -> str:
     parts.sort(key=lambda part: part[:3])
     blocks = []
     for number, (start, end, name, segment) in enumerate(parts, 1):
-        chance = (segment.probabilities or {}).get(segment.label or "")
+        chance = chance_of(segment)
         text = text_of(segment) + ("" if chance is None else f" {chance:.0%}")
         if len(several) > 1 or segment.speaker is not None:
             text = f"{name}: {text}"

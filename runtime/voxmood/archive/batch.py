@@ -26,6 +26,7 @@ def batch(
     windows: tuple[float, float] | None = None,
     speech: bool = False,
     channel: Channel = "mix",
+    min_confidence: float | None = None,
     resume: bool = False,
     force: bool = False,
     engine: Literal["local", "ray"] = "local",
@@ -49,6 +50,8 @@ def batch(
             (extra `vad`); their longest length is that of the windows.
         channel: which channel, as `voxmood.Model.predict` takes it; of `each`, every channel of a
             recording has rows of its own.
+        min_confidence: the least probability of a label, as `voxmood.load` takes it; with it, or
+            where the bundle is calibrated, rows have `unsure`.
         resume: continue a run that was stopped. The rows that it has written stay as they are,
             also where the values in a manifest have changed since.
         force: replace the output.
@@ -82,6 +85,7 @@ def batch(
         windows=windows,
         speech=speech,
         channel=channel,
+        min_confidence=min_confidence,
         resume=resume,
         force=force,
     )

@@ -29,6 +29,7 @@ class Job:
     windows: tuple[float, float] | None = None
     speech: bool = False
     channel: Channel = "mix"
+    min_confidence: float | None = None
     resume: bool = False
     force: bool = False
 
@@ -53,6 +54,7 @@ class Job:
             device=self.device,
             threads=threads,
             low_memory=self.low_memory,
+            min_confidence=self.min_confidence,
         )
         return Labeler(model, self.windows, columns, self.channel, given, self.speech)
 

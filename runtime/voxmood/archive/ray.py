@@ -133,10 +133,11 @@ def schema(labeler: Labeler) -> pyarrow.Schema:
     types = {
         **dict.fromkeys(BY_LABEL, by_label),
         "warnings": pyarrow.list_(text),
-        "silent": pyarrow.bool_(),
-        **({} if "channel" in labeler.carried else {"channel": pyarrow.int64()}),
-        **dict.fromkeys(("start", "end", "duration_s"), number),
+        **dict.fromkeys(("silent", "unsure"), pyarrow.bool_()),
+        "channel": pyarrow.int64(),
+        **dict.fromkeys(("start", "end", "duration_s", "novelty"), number),
     }
+    types |= dict.fromkeys(labeler.carried, text)  # also where a column has one of these names
     return pyarrow.schema([(name, types.get(name, text)) for name in labeler.fields])
 
 

@@ -13,8 +13,16 @@ from voxmood.audio import AudioSource, Channel
 from voxmood.audio.channels import check_channel
 from voxmood.audio.stretches import cutters
 from voxmood.errors import ManifestError, VoxmoodError
-from voxmood.model import SILENT, Model
-from voxmood.results import ANSWER_FIELDS, Prediction, Segment, Span, answer_fields, segment_fields
+from voxmood.model import Model
+from voxmood.results import (
+    ANSWER_FIELDS,
+    SILENT,
+    Prediction,
+    Segment,
+    Span,
+    answer_fields,
+    segment_fields,
+)
 
 Row: TypeAlias = dict[str, Any]
 """The values of a row by the name of their column; see `Labeler`."""
@@ -49,7 +57,8 @@ class Labeler:
     """A model that answers with rows; a recording that it cannot label gets a row with an error.
 
     A row has `path`, `label`, `probabilities` by label, `duration_s`, `warnings` and `error`. Of a
-    regression it has `values` by name instead of `label` and `probabilities`. With windows, a row
+    regression it has `values` by name instead of `label` and `probabilities`. `unsure` and
+    `novelty` follow where the model knows them. With windows, a row
     describes a segment and has `start`, `end` and `silent` instead of `duration_s`. Where each
     channel is labeled by itself, every channel has rows of its own, and `channel` says which.
     Where stretches are given, each of them has a row, with the times and the columns of its line.
@@ -93,6 +102,9 @@ class Labeler:
         if windows:
             cutters(*windows, speech, model.bundle)  # raises now what is wrong with them
         answers = ANSWER_FIELDS[model.bundle.task]
+        calibration = model.bundle.calibration
+        answers += ("unsure",) * model.judges
+        answers += ("novelty",) * bool(calibration and calibration.domain)
         times = windows or given
         answers = ("start", "end", *answers, "silent") if times else (*answers, "duration_s")
         named = ("channel",) if channel == "each" else ()
@@ -184,12 +196,14 @@ class Labeler:
     def description(self) -> dict[str, Any]:
         """Everything that determines the rows; only a run with the same description may resume."""
         files = self._model.bundle.precisions[self._model.precision].files
+        least = self._model.min_confidence
         return {
             "model": self._model.bundle.name,
             "precision": self._model.precision,
             "sha256": {name: file.sha256 for name, file in files.items()},
             "windows": list(self._windows) if self._windows else None,
             **({"speech": True} if self._speech else {}),
+            **({} if least is None else {"min_confidence": least}),
             "columns": list(self.carried),
             **({} if self._channel == "mix" else {"channel": self._channel}),
         }

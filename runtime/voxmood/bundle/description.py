@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from voxmood.bundle.calibration import MAX_TEMPERATURE, PERCENTS, Calibration, Domain
 from voxmood.errors import BundleError, MissingFileError
 
 SCHEMA = 2
@@ -103,6 +104,7 @@ class Bundle:
         schema: the version of `bundle.json`.
         original_labels: what the checkpoint has in place of the labels, in the same order, if they
             are made of something longer, such as tokens in two languages; else empty.
+        calibration: how the bundle was calibrated; None if it was not.
     """
 
     name: str
@@ -121,6 +123,7 @@ class Bundle:
     precisions: Mapping[str, Precision]
     schema: int = SCHEMA
     original_labels: tuple[str, ...] = ()
+    calibration: Calibration | None = None
 
     def metadata(self) -> dict[str, str]:
         """Return the `metadata_props` of each ONNX file, with which it can be used alone."""
@@ -134,7 +137,13 @@ class Bundle:
             "voxmood.source": f"{self.checkpoint}@{self.revision}".rstrip("@"),
             f"voxmood.{KEYS['license']}": self.license,
             "voxmood.session_options": json.dumps(dict(self.session_options), sort_keys=True),
+            **({"voxmood.temperature": str(self.temperature)} if self.calibration else {}),
         }
+
+    @property
+    def temperature(self) -> float:
+        """What divides the logits before the softmax or sigmoid; 1 if it is not calibrated."""
+        return self.calibration.temperature if self.calibration else 1.0
 
     def to_json(self) -> str:
         """Return the text of `bundle.json`."""
@@ -143,6 +152,10 @@ class Bundle:
             del content["task"]
         if not self.original_labels:
             del content["original_labels"]
+        if self.calibration:
+            content["calibration"] = self.calibration.to_json()
+        else:
+            del content["calibration"]
         content = {"schema": content.pop("schema"), **content}
         return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
@@ -261,6 +274,9 @@ def _parse(content: Any) -> Bundle:
         },
         schema=schema,
         original_labels=tuple(originals),
+        calibration=_parse_calibration(_get(content, "calibration", dict), task, len(labels))
+        if "calibration" in content
+        else None,
     )
     if bundle.normalization not in NORMALIZATIONS:
         raise _InvalidFieldError(f"{KEYS['normalization']} {bundle.normalization!r} is not known")
@@ -289,6 +305,56 @@ def _parse_precision(name: str, entry: Any) -> Precision:
     if graph not in files or not files.keys() <= {graph, f"{graph}.data"}:
         raise _InvalidFieldError(f"the files of {name} must be {graph} and its .data")
     return Precision(files, _get(entry, "measured", dict))
+
+
+def _parse_calibration(content: Mapping[str, Any], task: str, labels: int) -> Calibration:
+    speakers = _get(content, "speakers", int) if content.get("speakers") is not None else None
+    domain = None
+    if "domain" in content:
+        found = _get(content, "domain", dict)
+        domain = Domain(
+            width=_get(found, "width", int),
+            projection=_get(found, "projection", str),
+            centers=_get(found, "centers", str),
+            limit=_number(found.get("limit"), "limit"),
+        )
+        if domain.problem:
+            raise _InvalidFieldError(f"domain: {domain.problem}")
+    calibration = Calibration(
+        manifest=_get(content, "manifest", str),
+        recordings=_get(content, "recordings", int),
+        speakers=speakers,
+        measured={
+            name: _numbers(pair, f"measured {name}", 2)
+            for name, pair in _get(content, "measured", dict).items()
+        },
+        temperature=_number(content.get("temperature"), "temperature"),
+        scales=_numbers(content.get("scales", []), "scales", labels),
+        offsets=_numbers(content.get("offsets", []), "offsets", labels),
+        thresholds=_numbers(content.get("thresholds", []), "thresholds", len(PERCENTS)),
+        domain=domain,
+    )
+    if not 1 / MAX_TEMPERATURE <= calibration.temperature <= MAX_TEMPERATURE:
+        raise _InvalidFieldError(f"temperature may not be {calibration.temperature}")
+    regression, several = task == "regression", task == "multilabel"
+    if bool(calibration.scales) != regression or bool(calibration.offsets) != regression:
+        raise _InvalidFieldError("scales and offsets belong to a regression, and to nothing else")
+    if bool(calibration.thresholds) == (regression or several):
+        raise _InvalidFieldError("thresholds belong to a classification, and to nothing else")
+    return calibration
+
+
+def _numbers(content: Any, key: str, count: int) -> tuple[Any, ...]:
+    """Return a list of this many numbers, or an empty one, as a tuple."""
+    if not isinstance(content, list) or len(content) not in (0, count):
+        raise _InvalidFieldError(f"{key} must be a list of {count} numbers")
+    return tuple(_number(each, key) for each in content)
+
+
+def _number(content: Any, key: str) -> float:
+    if not isinstance(content, (int, float)) or isinstance(content, bool):
+        raise _InvalidFieldError(f"{key} is missing, or is not a number")
+    return float(content)
 
 
 def _get(content: Any, key: str, kind: type) -> Any:

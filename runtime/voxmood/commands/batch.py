@@ -78,6 +78,7 @@ def run(options: argparse.Namespace) -> int:
         windows=(options.window, options.hop) if options.timeline or options.speech else None,
         speech=options.speech,
         channel=options.channel,
+        min_confidence=options.min_confidence,
         resume=options.resume,
         force=options.force,
     )

@@ -9,10 +9,10 @@ from voxmood.commands.options import (
     add_provider,
     add_report,
     add_threads,
+    add_truth,
     add_unreadable,
     named,
     path,
-    renamed,
     write_report,
 )
 from voxmood.commands.terminal.console import quiet_libraries
@@ -28,31 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model", metavar="MODEL", type=named, help="The model as BUNDLE[@PRECISION]."
     )
-    parser.add_argument(
-        "--manifest",
-        type=path,
-        metavar="CSV",
-        required=True,
-        help="CSV file with the columns path and label, and speaker if it is known; for a "
-        "regression, with a column for each of its values.",
-    )
-    parser.add_argument(
-        "--audio",
-        type=path,
-        metavar="DIR",
-        help="Folder that the paths are relative to (default: the folder of the CSV file).",
-    )
-    parser.add_argument(
-        "--labels",
-        type=renamed,
-        metavar="OLD=NEW,...",
-        help="The model's labels for those that have other names in the CSV file.",
-    )
-    parser.add_argument(
-        "--ignore-unknown",
-        action="store_true",
-        help="Leave out and count recordings whose label the model does not have.",
-    )
+    add_truth(parser)
     add_unreadable(parser)
     add_provider(parser)
     add_channel(parser)

@@ -16,6 +16,7 @@ from voxmood.engine.threads import default_threads
 from voxmood.errors import ProviderError, VoxmoodError
 
 if TYPE_CHECKING:
+    from voxmood.bundle.calibration import Calibration
     from voxmood.engine.plugins import Plugin
 
 
@@ -86,6 +87,8 @@ def run(options: argparse.Namespace) -> int:
             "license": bundle.license,
         },
     )
+    if bundle.calibration:
+        _print_section("calibration", _of_calibration(bundle.calibration))
     for name, entry in bundle.precisions.items():
         # `--json` prints the values that do not fit on a line.
         short = {
@@ -103,6 +106,19 @@ def run(options: argparse.Namespace) -> int:
     if error:
         _print_section("does not load", {"because": error})
     return 1 if error else 0
+
+
+def _of_calibration(calibration: Calibration) -> dict[str, Any]:
+    """Return the facts about a calibration, without its tables of numbers."""
+    people = "" if calibration.speakers is None else f" of {calibration.speakers} speakers"
+    return {
+        "fitted on": f"{calibration.manifest}, {calibration.recordings} recordings{people}",
+        **({} if calibration.scales else {"temperature": calibration.temperature}),
+        **{
+            name: " before, ".join(f"{number:.4g}" for number in pair) + " after"
+            for name, pair in calibration.measured.items()
+        },
+    }
 
 
 def _describe(plugin: Plugin) -> dict[str, Any]:

@@ -16,8 +16,16 @@ import numpy as np
 import numpy.typing as npt
 
 from voxmood.commands.options import add_model, add_silence, add_speech, add_windows, load
-from voxmood.commands.terminal.display import bars, numbers, segment_json, segment_text, span
+from voxmood.commands.terminal.display import (
+    answer_text,
+    bars,
+    numbers,
+    segment_json,
+    segment_text,
+    span,
+)
 from voxmood.errors import AudioError, MissingExtraError
+from voxmood.results import UNSURE
 
 if TYPE_CHECKING:
     from voxmood.model import Model
@@ -226,9 +234,10 @@ def run(options: argparse.Namespace) -> int:
 
 def _panel(segment: Segment, dropped: int, labels: Sequence[str]) -> list[str]:
     """Return the lines of the display; in silence all bars are empty, and values are left out."""
-    mood = "silence" if segment.silent else segment.label or ""
+    mood = "silence" if segment.silent else answer_text(segment.label or "", segment.unsure)
     head = f"{span(segment)}  {mood}".rstrip()
     if segment.values is not None:
+        head = f"{span(segment)}  {UNSURE}" if segment.unsure else head
         lines = [head, *([] if segment.silent else numbers(segment.values))]
     else:
         probabilities = segment.probabilities or {}

@@ -33,6 +33,13 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--low-memory", action="store_true", help="Use less memory at the cost of speed."
     )
+    parser.add_argument(
+        "--min-confidence",
+        type=share,
+        metavar="P",
+        help="Least probability of a label, from 0 to 1, below which the answer is called unsure "
+        "(default: what the calibration of the bundle says, if it has one).",
+    )
     add_threads(parser)
 
 
@@ -50,6 +57,35 @@ def add_provider(parser: argparse.ArgumentParser) -> None:
         "--device",
         choices=DEVICES,
         help="Type of hardware that the provider must run on (default: the first that it offers).",
+    )
+
+
+def add_truth(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say where the truth about recordings is stated."""
+    parser.add_argument(
+        "--manifest",
+        type=path,
+        metavar="CSV",
+        required=True,
+        help="CSV file with the columns path and label, and speaker if it is known; for a "
+        "regression, with a column for each of its values.",
+    )
+    parser.add_argument(
+        "--audio",
+        type=path,
+        metavar="DIR",
+        help="Folder that the paths are relative to (default: the folder of the CSV file).",
+    )
+    parser.add_argument(
+        "--labels",
+        type=renamed,
+        metavar="OLD=NEW,...",
+        help="The model's labels for those that have other names in the CSV file.",
+    )
+    parser.add_argument(
+        "--ignore-unknown",
+        action="store_true",
+        help="Leave out and count recordings whose label the model does not have.",
     )
 
 
@@ -138,6 +174,7 @@ def load(options: argparse.Namespace) -> Model:
         device=options.device,
         threads=options.threads,
         low_memory=options.low_memory,
+        min_confidence=options.min_confidence,
     )
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from voxmood.commands.options import add_channel, add_model, load, named, open_source
 from voxmood.commands.terminal.console import complain, quiet_libraries
-from voxmood.commands.terminal.display import bars, numbers
+from voxmood.commands.terminal.display import answer_text, bars, numbers
+from voxmood.results import UNSURE
 
 if TYPE_CHECKING:
     from voxmood.archive.rows import Row
@@ -56,7 +57,9 @@ def _as_text(row: Row) -> str:
     seconds = f"({row['duration_s']:.1f} s)"
     path = row["path"] + (f" [channel {row['channel']}]" if "channel" in row else "")
     if "values" in row:
-        lines = [f"{path}: {seconds}", *numbers(row["values"])]
+        doubt = f"{UNSURE} " if row.get("unsure") else ""
+        lines = [f"{path}: {doubt}{seconds}", *numbers(row["values"])]
     else:
-        lines = [f"{path}: {row['label']} {seconds}", *bars(row["probabilities"])]
+        answer = answer_text(row["label"], row.get("unsure"))
+        lines = [f"{path}: {answer} {seconds}", *bars(row["probabilities"])]
     return "\n".join([*lines, *(f"  warning: {warning}" for warning in row["warnings"])])

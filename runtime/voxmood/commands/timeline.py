@@ -29,6 +29,7 @@ from voxmood.commands.terminal.console import complain, quiet_libraries
 from voxmood.commands.terminal.display import segment_text
 from voxmood.errors import AnnotationError
 from voxmood.files import check_outputs, write_whole
+from voxmood.results import UNSURE, shown_label
 
 if TYPE_CHECKING:
     from voxmood.archive.rows import Row
@@ -312,15 +313,16 @@ class Summary:
         if segment.silent:
             self._labels["silence"] += 1
         elif segment.values is None:
-            self._labels[segment.label or ""] += 1
+            self._labels[shown_label(segment) or ""] += 1
         else:
+            self._labels[UNSURE] += bool(segment.unsure)
             self._heard += 1
             for name, value in segment.values.items():
                 self._sums[name] = self._sums.get(name, 0.0) + value
 
     def text(self) -> str:
         """Return the summary as one line."""
-        shares = [f"{label} {n / self._count:.0%}" for label, n in self._labels.most_common()]
+        shares = [f"{label} {n / self._count:.0%}" for label, n in self._labels.most_common() if n]
         means = [f"mean {name} {total / self._heard:.3f}" for name, total in self._sums.items()]
         return f"{self._count} segments: {', '.join(means + shares)}"
 

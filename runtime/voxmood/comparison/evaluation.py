@@ -5,30 +5,34 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from voxmood.audio import Channel
-from voxmood.audio.listing import Recording, choose_recordings
+from voxmood.audio.listing import choose_recordings
+from voxmood.bundle.calibration import COVERAGE
 from voxmood.bundle.locate import locate
 from voxmood.comparison import metrics
-from voxmood.comparison.answers import answer_all, check_report_outputs, number
+from voxmood.comparison.answers import check_report_outputs
 from voxmood.comparison.bounds import Measure, passed
 from voxmood.comparison.report import Report, Table
-from voxmood.errors import ManifestError
-from voxmood.model import load
+from voxmood.comparison.truth import Judged, judge, read_truth
+from voxmood.model import Model, load
 
 if TYPE_CHECKING:
     from voxmood.engine.session import Provider
 
-SEPARATOR = "+"
-"""What stands between the labels of a recording in a manifest, for a multilabel model."""
-
 CONFUSION = "true label (rows) and answer"
 """The title of the table of confusions."""
+
+RISK = "accuracy of the most confident answers, by their share"
+"""The title of the risk-coverage curve."""
+
+HALF = 0.5
+SHARES = tuple(round(0.1 * step, 1) for step in range(1, 11))
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,19 @@ class Bin:
 
 
 @dataclass(frozen=True)
+class Answered:
+    """A point of the risk-coverage curve.
+
+    Attributes:
+        share: the share of the answers that are given, the most confident ones.
+        accuracy: the share of right ones among them.
+    """
+
+    share: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """The result of `evaluate`.
 
@@ -81,6 +98,7 @@ class Evaluation:
         confusion: number of recordings by true label (rows) and predicted label (columns), in the
             order of `labels`; empty if the model is not a classification.
         bins: the confidence of the answers and what came true; empty of a regression.
+        risk: the accuracy of the most confident answers, by their share; empty of a regression.
         unknown: number of recordings that were left out because the model does not have their
             label, or because no number is stated, by the text in the manifest.
         unreadable: the cause for each recording that could not be labeled, by name.
@@ -95,6 +113,7 @@ class Evaluation:
     labels: Sequence[Label]
     confusion: Sequence[Sequence[int]]
     bins: Sequence[Bin]
+    risk: Sequence[Answered]
     unknown: Mapping[str, int]
     unreadable: Mapping[str, str]
 
@@ -136,6 +155,9 @@ class Evaluation:
                 (name, *map(str, row)) for name, row in zip(names, self.confusion, strict=True)
             ]
             tables.append(Table(CONFUSION, ("", *names), counts))
+        if self.risk:
+            points = [(f"{each.share:.0%}", _share(each.accuracy)) for each in self.risk]
+            tables.append(Table(RISK, ("share", "accuracy"), points))
         if self.unknown:
             left_out = [(repr(text), str(count)) for text, count in self.unknown.items()]
             title = (
@@ -210,122 +232,115 @@ def evaluate(
     recordings = choose_recordings(audio, manifest, Counter())  # once, since it may be a pipe
     check_report_outputs(outputs, recordings, manifest, [model])
     loaded = load(model, provider=provider, device=device, threads=threads)
-    task = loaded.bundle.task
-    names = loaded.labels
-    known, unknown = _known(
-        os.fspath(manifest), recordings, names, dict(labels or {}), task, ignore_unknown
+    known, unknown = read_truth(
+        os.fspath(manifest),
+        recordings,
+        loaded.labels,
+        dict(labels or {}),
+        loaded.bundle.task,
+        ignore_unknown,
     )
-    unreadable: dict[str, str] = {}
-    used: list[Recording] = []
-    found: list[list[float]] = []
-    seconds = 0.0
-    for recording, (answer,) in answer_all(
-        [loaded],
-        list(known),
-        unreadable,
-        channel=channel,
-        place=os.fspath(manifest),
-        progress=progress,
-    ):
-        used.append(recording)
-        found.append(list(answer.numbers.values()))
-        seconds += answer.duration
-    truth, numbers = np.array([known[each] for each in used]), np.array(found)
-    speakers = [recording.speaker or None for recording in used]  # a cell may be empty
-    by_speaker = None not in speakers
-    groups = np.array(speakers if by_speaker else range(len(used)))
-    if task == "regression":
-        rows = metrics.value_rows(truth, numbers)
-        titles = [f"{what} of {name}" for what in ("CCC", "RMSE") for name in names]
-        figures: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
-        figures, units = metrics.value_figures, [""] * len(titles)
-        by_label, confusion, bins = list[Label](), np.zeros((0, 0)), list[Bin]()
-    else:
-        several = task == "multilabel"
-        predicted = numbers > 0.5 if several else _one_hot(numbers)
-        chances = numbers if several else numbers.max(axis=1, keepdims=True)
-        rows = metrics.class_rows(truth > 0, predicted, chances)
-        titles = ["accuracy", "UAR", "mean F1", "expected calibration error"]
-        titles += [f"F1 of {name}" for name in names]
-        units = ["%", "%", "", ""] + [""] * len(names)
-        sums = metrics.ClassSums.of(rows.sum(axis=0))
-        by_label, bins = _by_label(names, sums), _bins(sums)
-        confusion = np.zeros((0, 0)) if several else truth.T @ predicted
-
-        def figures(sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-            return metrics.ClassSums.of(sums).figures()
-
-    values = figures(rows.sum(axis=0))
-    ends = metrics.bootstrap(rows, groups, figures)
+    judged = judge(loaded, known, channel=channel, place=manifest, progress=progress)
+    figures = (
+        _of_values(judged, loaded.labels)
+        if loaded.bundle.task == "regression"
+        else _of_labels(judged, loaded)
+    )
+    values = figures.function(figures.rows.sum(axis=0))
+    ends = metrics.bootstrap(figures.rows, judged.groups, figures.function)
     measures = [
         Measure(title, _defined(value), unit=unit, interval=_interval(low, high))
-        for title, value, low, high, unit in zip(titles, values, *ends, units, strict=True)
+        for (title, unit), value, low, high in zip(figures.titles, values, *ends, strict=True)
     ]
-    measures.append(Measure("unreadable recordings", len(unreadable), at_most=max_unreadable))
+    measures += figures.others
+    measures.append(
+        Measure("unreadable recordings", len(judged.unreadable), at_most=max_unreadable)
+    )
     return Evaluation(
         model=f"{locate(model).name}@{loaded.precision}",
         manifest=os.fspath(manifest),
-        recordings=len(used),
-        seconds=seconds,
-        speakers=len(set(speakers)) if by_speaker else None,
+        recordings=len(judged.answers),
+        seconds=judged.seconds,
+        speakers=judged.speakers,
         measures={measure.name: measure for measure in measures},
-        labels=by_label,
-        confusion=confusion.astype(int).tolist(),
-        bins=bins,
+        labels=figures.labels,
+        confusion=figures.confusion,
+        bins=figures.bins,
+        risk=figures.risk,
         unknown=unknown,
-        unreadable=unreadable,
+        unreadable=judged.unreadable,
     )
 
 
-def _known(
-    manifest: str,
-    recordings: Sequence[Recording],
-    names: Sequence[str],
-    renamed: Mapping[str, str],
-    task: str,
-    ignore_unknown: bool,
-) -> tuple[dict[Recording, list[float]], dict[str, int]]:
-    """Return the truth of each recording, 1 or 0 by label or the values, and what is unknown."""
-    missing = set(renamed.values()) - set(names)
-    if missing:
-        raise ManifestError(
-            f"labels: {', '.join(sorted(map(repr, missing)))} is not a label of the model; it has "
-            f"{', '.join(names)}."
-        )
-    columns = names if task == "regression" else ("label",)
-    for column in columns:
-        if column not in recordings[0].columns:
-            raise ManifestError(
-                f"{manifest}: has no column `{column}`, which must state the truth."
-            )
-    known: dict[Recording, list[float]] = {}
-    unknown = Counter[str]()
-    for recording in recordings:
-        if task == "regression":
-            cells = [recording.columns[name] for name in names]
-            values = [number(cell) for cell in cells]
-            wrong = [f"{n} {c}" for n, c, v in zip(names, cells, values, strict=True) if v is None]
-            row = [value for value in values if value is not None]
-        else:
-            texts = [recording.label or ""]
-            if task == "multilabel":
-                texts = [text for text in texts[0].split(SEPARATOR) if text]
-            true = [renamed.get(text, text) for text in texts]
-            wrong = [text for text in true if text not in names]
-            row = [float(name in true) for name in names]
-        if wrong:
-            unknown[" ".join(wrong)] += 1
-        else:
-            known[recording] = row
-    if unknown and not (ignore_unknown and known):
-        listed = ", ".join(f"{text!r} ({count})" for text, count in unknown.most_common())
-        what = "states no number for" if task == "regression" else "has labels unknown to the model"
-        raise ManifestError(
-            f"{manifest}: {what}: {listed}; the model has {', '.join(names)}. Rename them "
-            "(labels=, or --labels OLD=NEW,...), or leave those recordings out (ignore_unknown=, "
-            "or --ignore-unknown)."
-        )
-    return known, dict(unknown.most_common())
+@dataclass(frozen=True, eq=False)
+class _Figures:
+    """What is measured, which depends on the task.
+
+    Attributes:
+        titles: the name and the unit of each figure.
+        rows: what is summed over the recordings [recordings, columns].
+        function: returns the figures of a sum of rows.
+        others: measures without an interval.
+    """
+
+    titles: Sequence[tuple[str, str]]
+    rows: npt.NDArray[np.float64]
+    function: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
+    others: Sequence[Measure] = field(default_factory=list)
+    labels: Sequence[Label] = field(default_factory=list)
+    confusion: Sequence[Sequence[int]] = field(default_factory=list)
+    bins: Sequence[Bin] = field(default_factory=list)
+    risk: Sequence[Answered] = field(default_factory=list)
+
+
+def _of_values(judged: Judged, names: Sequence[str]) -> _Figures:
+    titles = [(f"{what} of {name}", "") for what in ("CCC", "RMSE") for name in names]
+    rows = metrics.value_rows(judged.truth, judged.numbers)
+    return _Figures(titles, rows, metrics.value_figures)
+
+
+def _of_labels(judged: Judged, model: Model) -> _Figures:
+    several = model.bundle.task == "multilabel"
+    truth, numbers = judged.truth > 0, judged.numbers
+    predicted = numbers > 0.5 if several else _one_hot(numbers)
+    chances = numbers if several else numbers.max(axis=1, keepdims=True)
+    known = metrics.class_rows(truth, predicted, chances)
+    titles = [("accuracy", "%"), ("UAR", "%"), ("mean F1", ""), ("expected calibration error", "")]
+    titles += [(f"F1 of {name}", "") for name in model.labels]
+    means = [metrics.proper_scores(truth, numbers, several)]
+    titles += [("negative log-likelihood", ""), ("Brier score", "")]
+    calibration = model.bundle.calibration
+    if calibration and calibration.thresholds:
+        sets = [set(answer.candidates()) for answer in judged.answers]
+        true = [model.labels[place] for place in truth.argmax(axis=1)]
+        held = [label in each for label, each in zip(true, sets, strict=True)]
+        means.append(np.column_stack([held, [len(each) for each in sets]]))
+        titles += [
+            (f"coverage of {COVERAGE:.0%} sets", "%"),
+            (f"labels in {COVERAGE:.0%} sets", ""),
+        ]
+    columns = known.shape[1]
+
+    def figures(sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        of_labels = metrics.ClassSums.of(sums[:columns])
+        return np.concatenate([of_labels.figures(), sums[columns:] / of_labels.clips])
+
+    sums = metrics.ClassSums.of(known.sum(axis=0))
+    confidence = np.maximum(chances, 1 - chances) if several else chances
+    right = truth == predicted if several else (truth & predicted).any(axis=1)
+    accuracies = metrics.accuracy_by_share(confidence.ravel(), right.ravel(), SHARES)
+    risk = [Answered(share, float(each)) for share, each in zip(SHARES, accuracies, strict=True)]
+    half = next(each.accuracy for each in risk if each.share == HALF)
+    return _Figures(
+        titles,
+        np.column_stack([known, *means]),
+        figures,
+        [Measure("accuracy of the most confident half", half, unit="%")],
+        _by_label(model.labels, sums),
+        [] if several else (judged.truth.T @ predicted).astype(int).tolist(),
+        _bins(sums),
+        risk,
+    )
 
 
 def _one_hot(numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:

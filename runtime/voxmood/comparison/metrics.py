@@ -152,6 +152,8 @@ BINS = 15
 """Bins of equal width in which confidences are compared with what came true."""
 
 RESAMPLES = 1000
+LEAST_CHANCE = 1e-12
+"""The least probability whose logarithm is taken; float32 rounds smaller ones to 0."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,6 +253,46 @@ def class_rows(
         (bins * right[..., np.newaxis]).sum(axis=1),
     ]
     return np.column_stack(parts).astype(np.float64)
+
+
+def proper_scores(
+    truth: npt.NDArray[np.bool_], probabilities: npt.ArrayLike, several: bool
+) -> npt.NDArray[np.float64]:
+    """Return the negative log-likelihood and the Brier score of each clip, [clips, 2].
+
+    Both are least where the probabilities are the true ones. The Brier score is the squared error,
+    summed over the labels. Of a multilabel model both are means over the labels.
+
+    Args:
+        truth: which labels are true [clips, labels].
+        probabilities: the probability of each label [clips, labels].
+        several: whether several labels may be true, each with a probability of its own.
+    """
+    chances = np.asarray(probabilities, np.float64)
+    squares = (chances - truth) ** 2
+    of_truth = np.log(np.clip(np.where(truth, chances, 1 - chances), LEAST_CHANCE, None))
+    if several:
+        return np.column_stack([-of_truth.mean(axis=1), squares.mean(axis=1)])
+    return np.column_stack([-(of_truth * truth).sum(axis=1), squares.sum(axis=1)])
+
+
+def accuracy_by_share(
+    confidence: npt.ArrayLike, right: npt.ArrayLike, shares: npt.ArrayLike
+) -> npt.NDArray[np.float64]:
+    """Return how many of the most confident answers are right, the risk-coverage curve.
+
+    Args:
+        confidence: the confidence of each answer [answers].
+        right: whether each answer is right [answers].
+        shares: the shares of answers that are given, the most confident ones, above 0 up to 1.
+
+    Returns:
+        The share of right ones among them [shares]. At least one answer is always given.
+    """
+    order = np.argsort(-np.asarray(confidence, np.float64), kind="stable")
+    hits = np.cumsum(np.asarray(right, np.float64)[order])
+    counts = np.maximum(1, np.round(np.asarray(shares) * len(order)).astype(int))
+    return np.asarray(hits[counts - 1] / counts)
 
 
 def value_rows(truth: npt.ArrayLike, found: npt.ArrayLike) -> npt.NDArray[np.float64]:

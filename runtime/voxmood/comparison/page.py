@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 
 from voxmood.comparison.bounds import Measure
-from voxmood.comparison.evaluation import CONFUSION, Bin, Evaluation
+from voxmood.comparison.evaluation import CONFUSION, RISK, Answered, Bin, Evaluation
 from voxmood.comparison.report import Table, printable
 
 STYLE = """
@@ -26,6 +26,7 @@ th:first-child, td:first-child { text-align: left; }
 svg { width: 100%; max-width: 40rem; height: auto; font-size: 12px; fill: currentColor; }
 """
 WIDTH, ROW, LEFT = 480, 22, 190  # pixels of the bars
+SIZE = 300  # pixels of a plot of shares
 
 
 def as_html(evaluation: Evaluation) -> str:
@@ -41,8 +42,10 @@ def as_html(evaluation: Evaluation) -> str:
         body += _confusion(names, evaluation.confusion)
     if evaluation.bins:
         body += _reliability(evaluation.bins)
+    if evaluation.risk:
+        body += _risk(evaluation.risk)
     for table in report.tables:
-        if table.title != CONFUSION:  # which is drawn above
+        if table.title not in (CONFUSION, RISK):  # which are drawn above
             body += _table(table)
     content = "\n".join(body)
     return (
@@ -104,20 +107,35 @@ def _confusion(names: Sequence[str], counts: Sequence[Sequence[int]]) -> Iterato
 
 def _reliability(bins: Sequence[Bin]) -> Iterator[str]:
     """Yield a plot of how often the answers are right, against their confidence."""
-    size, most = 300, max(each.answers for each in bins)
+    most = max(each.answers for each in bins)
     yield "<h2>Share of right answers against confidence</h2>"
     yield "<p>On the line, the confidence is right. A larger dot is of more answers.</p>"
-    yield f'<svg viewBox="-40 -16 {size + 60} {size + 50}" style="max-width: 24rem" role="img">'
-    yield f'<rect width="{size}" height="{size}" fill="none" stroke="var(--grid)"/>'
-    yield f'<line x1="0" y1="{size}" x2="{size}" y2="0" stroke="var(--grid)"/>'
-    for tick in (0, 0.5, 1):
-        at = size * tick
-        yield f'<text x="{at}" y="{size + 18}" text-anchor="middle">{tick:g}</text>'
-        yield f'<text x="-8" y="{size - at + 4}" text-anchor="end">{tick:g}</text>'
+    yield from _square()
+    yield f'<line x1="0" y1="{SIZE}" x2="{SIZE}" y2="0" stroke="var(--grid)"/>'
     for each in bins:
         radius = 3 + 9 * math.sqrt(each.answers / most)
         yield (
-            f'<circle cx="{size * each.confidence:.1f}" cy="{size * (1 - each.accuracy):.1f}" '
+            f'<circle cx="{SIZE * each.confidence:.1f}" cy="{SIZE * (1 - each.accuracy):.1f}" '
             f'r="{radius:.1f}" fill="var(--bar)" opacity=".7"/>'
         )
     yield "</svg>"
+
+
+def _risk(points: Sequence[Answered]) -> Iterator[str]:
+    """Yield a plot of the accuracy of the most confident answers, against their share."""
+    yield "<h2>Accuracy of the answers that are given, against their share</h2>"
+    yield "<p>The less confident answers are left out first.</p>"
+    yield from _square()
+    places = " ".join(f"{SIZE * p.share:.1f},{SIZE * (1 - p.accuracy):.1f}" for p in points)
+    yield f'<polyline points="{places}" fill="none" stroke="var(--bar)" stroke-width="2"/>'
+    yield "</svg>"
+
+
+def _square() -> Iterator[str]:
+    """Yield the beginning of a plot of one share against another."""
+    yield f'<svg viewBox="-40 -16 {SIZE + 60} {SIZE + 50}" style="max-width: 24rem" role="img">'
+    yield f'<rect width="{SIZE}" height="{SIZE}" fill="none" stroke="var(--grid)"/>'
+    for tick in (0, 0.5, 1):
+        at = SIZE * tick
+        yield f'<text x="{at}" y="{SIZE + 18}" text-anchor="middle">{tick:g}</text>'
+        yield f'<text x="-8" y="{SIZE - at + 4}" text-anchor="end">{tick:g}</text>'

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from voxmood.results import Segment, segment_fields
+from voxmood.results import UNSURE, Segment, segment_fields
 
 BAR_WIDTH = 30
 """Length of the bar of probability 1, in characters."""
@@ -32,12 +32,18 @@ def segment_text(segment: Segment) -> str:
     """Return a segment as one line for people to read."""
     if segment.silent:
         return f"{span(segment)}  silence"
+    doubt = f"  {UNSURE}" if segment.unsure else ""
     if segment.values is not None:
         named = (f"{name} {value:.3f}" for name, value in segment.values.items())
-        return f"{span(segment)}  {', '.join(named)}"
+        return f"{span(segment)}  {', '.join(named)}{doubt}"
     label, probabilities = segment.label or "", segment.probabilities or {}
     width = max(map(len, probabilities))
-    return f"{span(segment)}  {_bar(label, width, probabilities[label])}"
+    return f"{span(segment)}  {_bar(label, width, probabilities[label])}{doubt}"
+
+
+def answer_text(label: str, unsure: bool | None) -> str:
+    """Return a label for people to read, and whether it is unsure."""
+    return f"{UNSURE}, perhaps {label}" if unsure else label
 
 
 def span(segment: Segment) -> str:

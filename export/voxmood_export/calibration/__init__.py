@@ -1,0 +1,1 @@
+"""The calibration of a bundle on labeled recordings; `calibrate` does it all."""

@@ -1,0 +1,347 @@
+"""The calibration of a bundle: fitted on labeled recordings, written into a new bundle."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx_ir
+
+from voxmood import CalibrationError, load
+from voxmood.audio.listing import choose_recordings
+from voxmood.bundle.calibration import Calibration
+from voxmood.bundle.description import (
+    DESCRIPTION,
+    SCHEMA,
+    Bundle,
+    BundleFile,
+    Precision,
+    check_files,
+    model_file,
+    read_bundle,
+    sha256,
+)
+from voxmood.bundle.locate import locate
+from voxmood.comparison.answers import check_report_outputs
+from voxmood.comparison.bounds import Measure
+from voxmood.comparison.report import Report, Table
+from voxmood.comparison.truth import Judged, judge, read_truth
+from voxmood_export.calibration.domain import fit_domain
+from voxmood_export.calibration.fit import (
+    Fit,
+    fit_labels,
+    fit_values,
+    probabilities_of,
+)
+from voxmood_export.calibration.scaling import set_affine, set_temperature
+from voxmood_export.clips import speech_like
+from voxmood_export.errors import VerificationError
+from voxmood_export.output import check_bundle_output, whole_or_not_at_all
+
+if TYPE_CHECKING:
+    from voxmood.engine.session import Provider
+
+MIN_RECORDINGS = 30
+ENOUGH = (
+    f"Calibrating takes {MIN_RECORDINGS} recordings or more, of two labels or more and of two "
+    "speakers or more; several hundred of ten speakers or more are better."
+)
+MAX_ERROR = 1e-5  # of a probability, or of a value in relation to the largest one
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """The result of `calibrate`.
+
+    Attributes:
+        model: the bundle, and the precision that the answers come from.
+        output: the folder of the new bundle.
+        bundle: its description.
+        earlier: how the bundle was calibrated before, which the new calibration replaces.
+        seconds: duration of the calibration recordings in total.
+        unknown: number of recordings that were left out because the model does not have their
+            label, or because no number is stated, by the text in the manifest.
+        unreadable: the cause for each recording that could not be labeled, by name.
+        max_unreadable: number of recordings that may be unreadable.
+    """
+
+    model: str
+    output: str
+    bundle: Bundle
+    earlier: Calibration | None
+    seconds: float
+    unknown: Mapping[str, int]
+    unreadable: Mapping[str, str]
+    max_unreadable: int
+
+    @property
+    def calibration(self) -> Calibration:
+        """How the new bundle is calibrated."""
+        assert self.bundle.calibration is not None
+        return self.bundle.calibration
+
+    def report(self) -> Report:
+        """Return a report that can be written as text, JSON, JUnit XML or Markdown."""
+        new = self.calibration
+        by = "recording" if new.speakers is None else f"speaker ({new.speakers})"
+        facts = {
+            "model": self.model,
+            "manifest": f"{new.manifest}: {new.recordings} recordings, {self.seconds / 60:.1f} min",
+            "written": self.output,
+        }
+        if self.earlier:
+            facts["before"] = (
+                f"it was calibrated on {self.earlier.manifest}; that was undone, and the new fit "
+                "begins without it"
+            )
+        if new.scales:
+            pairs = zip(self.bundle.labels, new.scales, new.offsets, strict=True)
+            facts["fitted"] = ", ".join(f"{a:.4g} {n} {b:+.4g}" for n, a, b in pairs)
+        else:
+            facts["fitted"] = f"temperature {new.temperature:.4g}"
+        rows = [
+            (name, *(f"{number:.4g}" for number in pair)) for name, pair in new.measured.items()
+        ]
+        tables = [Table(f"cross-validated by {by}", ("", "before", "after"), rows)]
+        for title, header, content in (
+            (
+                "left out, since the truth is unknown to the model",
+                ("in the manifest", "recordings"),
+                [(repr(text), str(count)) for text, count in self.unknown.items()],
+            ),
+            ("not labeled", ("recording", "cause"), list(self.unreadable.items())),
+        ):
+            if content:
+                tables.append(Table(title, header, content))
+        measures = [
+            Measure("unreadable recordings", len(self.unreadable), at_most=self.max_unreadable)
+        ]
+        data = {"facts": facts, "calibration": new.to_json()}
+        return Report("voxmood calibrate", facts, measures, tables, data)
+
+
+def calibrate(
+    source: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    manifest: str | os.PathLike[str],
+    audio: str | os.PathLike[str] | None = None,
+    labels: Mapping[str, str] | None = None,
+    ignore_unknown: bool = False,
+    max_unreadable: int = 0,
+    provider: Provider = "cpu",
+    device: str | None = None,
+    threads: int | None = None,
+    force: bool = False,
+    progress: bool = False,
+    outputs: Sequence[str | os.PathLike[str]] = (),
+) -> Calibrated:
+    """Calibrate a bundle on labeled recordings, and write a new bundle whole or not at all.
+
+        voxmood_export.calibrate("bundle", "calibrated", manifest="list.csv")
+        voxmood.load("calibrated").predict("clip.wav").candidates(coverage=0.9)
+
+    Of a model that gives labels, a temperature is fitted (Guo et al., ICML 2017), which changes the
+    probabilities and neither logits nor labels, and the thresholds of its sets of candidates. Of a
+    regression, a scale and an offset for each value are fitted, by CCC. Also fitted is where the
+    embeddings lie. All precisions of the new bundle get the same. What an earlier calibration did
+    is undone first.
+
+    Args:
+        source: `BUNDLE[@PRECISION]`, as `voxmood.load` takes it; the precision gives the answers
+            that are fitted.
+        output: the folder of the new bundle.
+        manifest: a CSV file, as `voxmood.evaluate` takes it, of recordings that the model was not
+            trained on, and that are like those that it will hear. With a column `speaker`, it is
+            measured on speakers that were left out, else on recordings that were.
+        audio: the folder that the paths are relative to; None means that of the manifest.
+        labels: the model's label for each label of the manifest that has another name there.
+        ignore_unknown: leave out, and count, recordings whose label the model does not have, or
+            that do not state a number. Otherwise they are an error.
+        max_unreadable: number of recordings that may be missing or unreadable.
+        provider: the execution provider, as `voxmood.load` takes it.
+        device: the type of hardware, as `voxmood.load` takes it.
+        threads: number of threads; None takes all processors of this process.
+        force: whether a bundle that already exists is replaced once the new one is verified.
+            Nothing but a bundle is ever replaced.
+        progress: show a progress bar on standard error, if that is a terminal.
+        outputs: files that the caller will write the result to; none of them may be an input.
+
+    Raises:
+        MissingFileError: the bundle or the manifest is missing.
+        BundleError, ProviderError: the bundle does not load.
+        ManifestError: the manifest cannot be used, or has labels that the model does not have.
+        CalibrationError: the recordings are too few, or all of one label or speaker, or more of
+            them are unreadable than allowed, or the model's values do not follow the truth.
+        AudioError: no recording can be read.
+        OutputExistsError: the output already exists, and is not a bundle or `force` is not set.
+        OutputError: an output is also an input, or cannot be made.
+        VerificationError: a graph of the new bundle does not compute what it should.
+        ExportError: the bundle cannot be written.
+    """
+    output = Path(output)
+    location = locate(source)
+    folder = location.fetch([DESCRIPTION])
+    bundle = read_bundle(folder)
+    location.fetch(file for entry in bundle.precisions.values() for file in entry.files)
+    check_bundle_output(output, str(folder), None if audio is None else Path(audio), force=force)
+    recordings = choose_recordings(audio, manifest, Counter())  # once, since it may be a pipe
+    check_report_outputs(outputs, recordings, manifest, [source])
+    known, unknown = read_truth(
+        os.fspath(manifest),
+        recordings,
+        bundle.labels,
+        dict(labels or {}),
+        bundle.task,
+        ignore_unknown,
+    )
+    truth = np.array(list(known.values()))
+    _check_enough(truth, [each.speaker or "" for each in known], bundle)
+    for entry in bundle.precisions.values():
+        check_files(folder, entry, hashes=True)
+    model = load(source, provider=provider, device=device, threads=threads, verify=False)
+    judged = judge(model, known, channel="mix", place=manifest, progress=progress)
+    if len(judged.unreadable) > max_unreadable:
+        name, cause = next(iter(judged.unreadable.items()))
+        raise CalibrationError(
+            f"{os.fspath(manifest)}: {len(judged.unreadable)} recordings cannot be read, and "
+            f"{max_unreadable} may be (max_unreadable=, or --max-unreadable); for example, {name}: "
+            f"{cause}"
+        )
+    _check_enough(judged.truth, judged.groups.tolist(), bundle)
+    new = replace(bundle, schema=SCHEMA, calibration=_fit(judged, bundle, Path(manifest).name))
+    with whole_or_not_at_all(output, force=force) as temporary:
+        new = _write(folder, temporary, new)
+        _verify(folder, temporary, bundle, new)
+    return Calibrated(
+        model=f"{location.name}@{model.precision}",
+        output=os.fspath(output),
+        bundle=new,
+        earlier=bundle.calibration,
+        seconds=judged.seconds,
+        unknown=unknown,
+        unreadable=judged.unreadable,
+        max_unreadable=max_unreadable,
+    )
+
+
+def _check_enough(truth: np.ndarray, speakers: Sequence[str], bundle: Bundle) -> None:
+    """Check that a calibration means something.
+
+    Args:
+        truth: the truth of each recording [recordings, labels].
+        speakers: the speaker of each recording; "" if it is not known.
+        bundle: the bundle to calibrate.
+
+    Raises:
+        CalibrationError: it means nothing.
+    """
+    columns = zip(bundle.labels, truth.T, strict=True)
+    constant = [name for name, column in columns if np.ptp(column) == 0]
+    problem = ""
+    if len(truth) < MIN_RECORDINGS:
+        problem = f"there are {len(truth)} labeled recordings"
+    elif bundle.task == "regression" and constant:
+        problem = f"{constant[0]} is the same for all recordings"
+    elif len(constant) == len(bundle.labels):
+        problem = "all recordings have the same label"
+    elif all(speakers) and len(set(speakers)) == 1:
+        problem = f"all recordings are of one speaker, {speakers[0]!r}"
+    if problem:
+        raise CalibrationError(f"{bundle.name} cannot be calibrated, because {problem}. {ENOUGH}")
+
+
+def _fit(judged: Judged, bundle: Bundle, manifest: str) -> Calibration:
+    """Return the calibration that fits recordings."""
+    logits = np.array([answer.logits for answer in judged.answers], np.float64)
+    classes = np.zeros(len(logits), int)
+    if bundle.task == "regression":
+        fit = _fit_values(judged, logits, bundle)
+    else:
+        several = bundle.task == "multilabel"
+        fit = fit_labels(judged.truth > 0, logits, judged.groups, several)
+        classes = classes if several else judged.truth.argmax(axis=1)
+    embeddings = np.array([answer.embedding for answer in judged.answers], np.float64)
+    return Calibration(
+        manifest=manifest,
+        recordings=len(logits),
+        speakers=judged.speakers,
+        domain=fit_domain(embeddings, classes, judged.groups),
+        **vars(fit),
+    )
+
+
+def _fit_values(judged: Judged, values: np.ndarray, bundle: Bundle) -> Fit:
+    if bundle.calibration:  # undo it
+        values = (values - bundle.calibration.offsets) / bundle.calibration.scales
+    for name, found, true in zip(bundle.labels, values.T, judged.truth.T, strict=True):
+        if np.ptp(found) == 0 or np.corrcoef(found, true)[0, 1] <= 0:
+            raise CalibrationError(
+                f"{bundle.name} cannot be calibrated, because its {name} does not rise with the "
+                "true one on these recordings; check the column of the manifest."
+            )
+    return fit_values(judged.truth, values, judged.groups, bundle.labels)
+
+
+def _write(source: Path, folder: Path, bundle: Bundle) -> Bundle:
+    """Write a bundle with the graphs of another one and its own calibration; return it complete."""
+    calibration = bundle.calibration
+    assert calibration is not None
+    precisions: dict[str, Precision] = {}
+    for name, entry in bundle.precisions.items():
+        graph = model_file(name)
+        model = onnx_ir.load(source / graph)
+        if bundle.task == "regression":
+            set_affine(model.graph, calibration.scales, calibration.offsets)
+        else:
+            set_temperature(model.graph, calibration.temperature)
+        model.metadata_props.update(bundle.metadata())
+        onnx_ir.save(model, folder / graph)  # external data keeps its file, which is copied
+        for file in entry.files:
+            if file != graph:
+                shutil.copyfile(source / file, folder / file)
+        written = BundleFile((folder / graph).stat().st_size, sha256(folder / graph))
+        precisions[name] = replace(entry, files={**entry.files, graph: written})
+    bundle = replace(bundle, precisions=precisions)
+    (folder / DESCRIPTION).write_bytes(bundle.to_json().encode())
+    return bundle
+
+
+def _verify(source: Path, folder: Path, old: Bundle, new: Bundle) -> None:
+    """Check that every graph answers as before, apart from what was calibrated.
+
+    Raises:
+        VerificationError: a graph does not.
+    """
+    rate = new.sampling_rate
+    clip = speech_like(max(1.0, new.min_samples / rate), rate, 0)
+    for name in new.precisions:
+        before, after = (
+            load(place, precision=name, verify=False, low_memory=True).predict(
+                clip, sampling_rate=rate
+            )
+            for place in (source, folder)
+        )
+        logits = before.logits.astype(np.float64)
+        same = np.array_equal(before.embedding, after.embedding)
+        if new.task == "regression":
+            assert new.calibration is not None
+            if old.calibration:
+                logits = (logits - old.calibration.offsets) / old.calibration.scales
+            expected = logits * new.calibration.scales + new.calibration.offsets
+        else:
+            same = same and np.array_equal(before.logits, after.logits)
+            several = new.task == "multilabel"
+            expected = probabilities_of(logits[np.newaxis], new.temperature, several)[0]
+        error = np.abs(np.array(list(after.numbers.values())) - expected).max()
+        if not same or error > MAX_ERROR * max(1.0, np.abs(expected).max()):
+            raise VerificationError(
+                f"{name}: the calibrated graph does not answer as the one before, apart from the "
+                f"calibration (an answer is off by {error:.2e}). Nothing was written."
+            )
