@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import onnx_ir
 
 from voxmood import CalibrationError, load
 from voxmood.audio.listing import choose_recordings
 from voxmood.bundle.calibration import Calibration
-from voxmood.bundle.description import (
-    DESCRIPTION,
-    SCHEMA,
-    Bundle,
-    BundleFile,
-    Precision,
-    check_files,
-    model_file,
-    read_bundle,
-    sha256,
-)
+from voxmood.bundle.description import DESCRIPTION, Bundle, check_files, read_bundle
 from voxmood.bundle.locate import locate
 from voxmood.comparison.answers import check_report_outputs
 from voxmood.comparison.bounds import Measure
@@ -37,12 +25,9 @@ from voxmood_export.calibration.fit import (
     Fit,
     fit_labels,
     fit_values,
-    probabilities_of,
 )
-from voxmood_export.calibration.scaling import set_affine, set_temperature
-from voxmood_export.clips import speech_like
-from voxmood_export.errors import VerificationError
-from voxmood_export.output import check_bundle_output, whole_or_not_at_all
+from voxmood_export.calibration.write import write_calibrated
+from voxmood_export.output import check_bundle_output
 
 if TYPE_CHECKING:
     from voxmood.engine.session import Provider
@@ -52,7 +37,6 @@ ENOUGH = (
     f"Calibrating takes {MIN_RECORDINGS} recordings or more, of two labels or more and of two "
     "speakers or more; several hundred of ten speakers or more are better."
 )
-MAX_ERROR = 1e-5  # of a probability, or of a value in relation to the largest one
 
 
 @dataclass(frozen=True)
@@ -203,7 +187,7 @@ def calibrate(
     )
     truth = np.array(list(known.values()))
     _check_enough(truth, [each.speaker or "" for each in known], bundle)
-    for entry in bundle.precisions.values():
+    for entry in bundle.precisions.values():  # now, and not after all recordings were run
         check_files(folder, entry, hashes=True)
     model = load(source, provider=provider, device=device, threads=threads, verify=False)
     judged = judge(model, known, channel="mix", place=manifest, progress=progress)
@@ -215,10 +199,7 @@ def calibrate(
             f"{cause}"
         )
     _check_enough(judged.truth, judged.groups.tolist(), bundle)
-    new = replace(bundle, schema=SCHEMA, calibration=_fit(judged, bundle, Path(manifest).name))
-    with whole_or_not_at_all(output, force=force) as temporary:
-        new = _write(folder, temporary, new)
-        _verify(folder, temporary, bundle, new)
+    new = write_calibrated(folder, output, _fit(judged, bundle, Path(manifest).name), force=force)
     return Calibrated(
         model=f"{location.name}@{model.precision}",
         output=os.fspath(output),
@@ -287,61 +268,3 @@ def _fit_values(judged: Judged, values: np.ndarray, bundle: Bundle) -> Fit:
                 "true one on these recordings; check the column of the manifest."
             )
     return fit_values(judged.truth, values, judged.groups, bundle.labels)
-
-
-def _write(source: Path, folder: Path, bundle: Bundle) -> Bundle:
-    """Write a bundle with the graphs of another one and its own calibration; return it complete."""
-    calibration = bundle.calibration
-    assert calibration is not None
-    precisions: dict[str, Precision] = {}
-    for name, entry in bundle.precisions.items():
-        graph = model_file(name)
-        model = onnx_ir.load(source / graph)
-        if bundle.task == "regression":
-            set_affine(model.graph, calibration.scales, calibration.offsets)
-        else:
-            set_temperature(model.graph, calibration.temperature)
-        model.metadata_props.update(bundle.metadata())
-        onnx_ir.save(model, folder / graph)  # external data keeps its file, which is copied
-        for file in entry.files:
-            if file != graph:
-                shutil.copyfile(source / file, folder / file)
-        written = BundleFile((folder / graph).stat().st_size, sha256(folder / graph))
-        precisions[name] = replace(entry, files={**entry.files, graph: written})
-    bundle = replace(bundle, precisions=precisions)
-    (folder / DESCRIPTION).write_bytes(bundle.to_json().encode())
-    return bundle
-
-
-def _verify(source: Path, folder: Path, old: Bundle, new: Bundle) -> None:
-    """Check that every graph answers as before, apart from what was calibrated.
-
-    Raises:
-        VerificationError: a graph does not.
-    """
-    rate = new.sampling_rate
-    clip = speech_like(max(1.0, new.min_samples / rate), rate, 0)
-    for name in new.precisions:
-        before, after = (
-            load(place, precision=name, verify=False, low_memory=True).predict(
-                clip, sampling_rate=rate
-            )
-            for place in (source, folder)
-        )
-        logits = before.logits.astype(np.float64)
-        same = np.array_equal(before.embedding, after.embedding)
-        if new.task == "regression":
-            assert new.calibration is not None
-            if old.calibration:
-                logits = (logits - old.calibration.offsets) / old.calibration.scales
-            expected = logits * new.calibration.scales + new.calibration.offsets
-        else:
-            same = same and np.array_equal(before.logits, after.logits)
-            several = new.task == "multilabel"
-            expected = probabilities_of(logits[np.newaxis], new.temperature, several)[0]
-        error = np.abs(np.array(list(after.numbers.values())) - expected).max()
-        if not same or error > MAX_ERROR * max(1.0, np.abs(expected).max()):
-            raise VerificationError(
-                f"{name}: the calibrated graph does not answer as the one before, apart from the "
-                f"calibration (an answer is off by {error:.2e}). Nothing was written."
-            )
