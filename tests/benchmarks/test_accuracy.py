@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix
 
 from voxmood.audio.listing import Recording
@@ -20,6 +21,7 @@ from voxmood_bench.measure.accuracy import (
     scores,
 )
 from voxmood_bench.measure.datasets import Utterance
+from voxmood_bench.report.schema import Answered
 from voxmood_export.clips import speech_like
 
 LABELS = ("neu", "hap", "ang", "sad")
@@ -50,6 +52,22 @@ def test_scores_are_scikit_learns(case: tuple[list[Recording], Any, Any, Any]) -
     assert found.confusion == confusion_matrix(truth, guess).tolist()
     assert 0 < found.mcnemar_p <= 1
     assert found.folds is None
+
+
+def test_a_temperature_changes_nothing_but_confidence(
+    case: tuple[list[Recording], Any, Any, Any],
+) -> None:
+    recordings, truth, candidate, reference = case
+    plain, divided = (
+        scores("engine", LABELS, recordings, candidate, reference, each) for each in (1.0, 2.0)
+    )
+    own = ("ece", "bins", "risk")
+    rest = [{k: v for k, v in vars(each).items() if k not in own} for each in (plain, divided)]
+    assert rest[0] == rest[1]
+    expected = softmax(candidate / 2, axis=1)
+    assert divided.ece == calibration_error(expected, truth)
+    assert sum(each.answers for each in divided.bins or ()) == len(truth)
+    assert (divided.risk or [])[-1] == Answered(1.0, divided.accuracy)
 
 
 def test_a_label_that_nobody_says_does_not_count_in_the_recall() -> None:

@@ -6,9 +6,10 @@ import json
 import re
 import shutil
 import subprocess
-from dataclasses import replace
+from dataclasses import fields, replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,8 +19,12 @@ from voxmood_bench.measure.accuracy import closeness
 from voxmood_bench.report.files import read_report, write_report
 from voxmood_bench.report.html import as_html
 from voxmood_bench.report.schema import (
+    Answered,
     AnswersFailure,
     BenchmarkReport,
+    Closeness,
+    ConfidenceBin,
+    Intervals,
     Ratio,
     Scores,
     StartupFailure,
@@ -72,11 +77,39 @@ def test_page_needs_nothing_else(report: BenchmarkReport) -> None:
     assert "script" not in page.tags
     assert not re.search(r"url\((?!#)|@import", text)
     plots = len({cell.threads for cell in report.speed}) + 3
+    plots += 2 * any(row.bins for row in report.scores.values())
     assert page.tags.count("svg") == plots
     identifiers = re.findall(r'<(?:clipPath|path) id="([^"]+)"', text)
     assert len(set(identifiers)) == len(identifiers)  # a plot must not use another one's parts
     assert "#0304" not in text  # every color has become one of the page's
     assert "#010101" not in text
+
+
+def test_confidence_is_drawn_where_it_was_measured(report: BenchmarkReport) -> None:
+    share, count = (0.0, 1.0), len(report.labels)
+
+    def scored(**confidence: Any) -> str:
+        rows = [
+            Scores(
+                **{each.name: getattr(row, each.name) for each in fields(Closeness)},
+                accuracy=0.7,
+                uar=0.7,
+                ece=0.1,
+                confusion=[[1] * count] * count,
+                intervals=Intervals("speaker", share, share, share),
+                mcnemar_p=1.0,
+                **confidence,
+            )
+            for row in report.accuracy
+            if isinstance(row, Closeness)
+        ]
+        return as_html(replace(report, accuracy=rows))
+
+    without = scored()  # as an older release wrote it
+    risk = [Answered(0.5, 0.9), Answered(1.0, 0.7)]
+    drawn = scored(bins=[ConfidenceBin(3, 0.5, 0.6)], risk=risk)
+    assert drawn.count("<svg") == without.count("<svg") + 2
+    assert ("<h3>Reliability</h3>" in drawn, "<h3>Reliability</h3>" in without) == (True, False)
 
 
 def test_names_are_escaped(report: BenchmarkReport) -> None:

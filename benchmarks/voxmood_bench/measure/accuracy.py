@@ -15,10 +15,18 @@ from sklearn.metrics import accuracy_score, confusion_matrix, recall_score
 from voxmood import Prediction
 from voxmood.audio import read_waveform
 from voxmood.audio.listing import Recording
-from voxmood.comparison.metrics import agreement, drift, mcnemar, sqnr
+from voxmood.comparison.evaluation import SHARES
+from voxmood.comparison.metrics import accuracy_by_share, agreement, drift, mcnemar, sqnr
 from voxmood_bench.measure.datasets import Utterance
 from voxmood_bench.measure.rounds import Runner
-from voxmood_bench.report.schema import DRIFT_PERCENTILES, Closeness, Intervals, Scores
+from voxmood_bench.report.schema import (
+    DRIFT_PERCENTILES,
+    Answered,
+    Closeness,
+    ConfidenceBin,
+    Intervals,
+    Scores,
+)
 
 RESAMPLES = 2000
 CALIBRATION_BINS = 15
@@ -87,8 +95,18 @@ def scores(
     recordings: Sequence[Recording],
     logits: Floats,
     reference: Floats,
+    temperature: float = 1.0,
 ) -> Scores:
-    """Return the scores of an engine's logits [clips, labels] on labeled recordings."""
+    """Return the scores of an engine's logits [clips, labels] on labeled recordings.
+
+    Args:
+        engine: the name of the engine.
+        labels: in the order of the logits.
+        recordings: the recordings, with their labels.
+        logits: the engine's logits.
+        reference: the reference's logits.
+        temperature: what the engine divides its logits by before the softmax.
+    """
     truth = np.array([labels.index(recording.label or "") for recording in recordings])
     guess, expected = logits.argmax(axis=1), reference.argmax(axis=1)
     there = sorted(set(truth.tolist()))
@@ -97,15 +115,18 @@ def scores(
         str(fold): float(accuracy_score(truth[folds == fold], guess[folds == fold]))
         for fold in (np.unique(folds) if len(folds) == len(recordings) else ())
     }
+    probabilities = softmax(logits / temperature, axis=1)
     return Scores(
         **vars(closeness(engine, reference, logits)),
         accuracy=float(accuracy_score(truth, guess)),
         uar=float(recall_score(truth, guess, labels=there, average="macro", zero_division=0)),
-        ece=calibration_error(softmax(logits, axis=1), truth),
+        ece=calibration_error(probabilities, truth),
         confusion=confusion_matrix(truth, guess, labels=range(len(labels))).tolist(),
         intervals=intervals(truth, guess, expected, recordings, len(labels)),
         mcnemar_p=mcnemar(expected == truth, guess == truth),
         folds=accuracies or None,
+        bins=confidence_bins(probabilities, truth),
+        risk=risk(probabilities, truth),
     )
 
 
@@ -116,11 +137,27 @@ def calibration_error(probabilities: Floats, truth: Indices) -> float:
     probability, weighted by clips (Guo et al., On Calibration of Modern Neural Networks, ICML
     2017).
     """
+    bins = confidence_bins(probabilities, truth)
+    return sum(each.answers * abs(each.accuracy - each.confidence) for each in bins) / len(truth)
+
+
+def confidence_bins(probabilities: Floats, truth: Indices) -> list[ConfidenceBin]:
+    """Return the bins of the highest probability that have answers, the lowest first."""
     highest = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == truth
-    bins = np.minimum((highest * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
-    gaps = np.bincount(bins, right - highest, CALIBRATION_BINS)
-    return float(np.abs(gaps).sum() / len(truth))
+    places = np.minimum((highest * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    inside = [places == place for place in np.unique(places)]
+    return [
+        ConfidenceBin(int(each.sum()), float(highest[each].mean()), float(right[each].mean()))
+        for each in inside
+    ]
+
+
+def risk(probabilities: Floats, truth: Indices) -> list[Answered]:
+    """Return how many of the most confident answers are right, by the share that is answered."""
+    right = probabilities.argmax(axis=1) == truth
+    found = accuracy_by_share(probabilities.max(axis=1), right, SHARES)
+    return [Answered(share, float(each)) for share, each in zip(SHARES, found, strict=True)]
 
 
 def intervals(

@@ -282,7 +282,8 @@ class Suite:
             ours, reference = logits[name], logits[REFERENCE]
             if self.plan.labeled:
                 labels, recordings = self.bundle.labels, self.plan.recordings
-                found.append(scores(name, labels, recordings, ours, reference))
+                divisor = self.bundle.temperature if engine.model == "bundle" else 1.0
+                found.append(scores(name, labels, recordings, ours, reference, divisor))
             else:
                 found.append(closeness(name, reference, ours))
         return found

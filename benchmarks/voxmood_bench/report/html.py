@@ -84,6 +84,7 @@ def as_html(report: BenchmarkReport) -> str:
         drift=_drift(report, keys),
         profiles=[_bars(profile) for profile in report.profile],
         confusions=report.scores.values(),
+        confidence=list(_confidence(report, keys)),
         tables=list(tables(report)),
     )
 
@@ -238,6 +239,47 @@ def _drift(report: BenchmarkReport, keys: Sequence[Key]) -> Figure:
         axes.set(xscale="log", ylim=(0, 101))
         svg = _svg(axes, title)
     return Figure(title, "How many recordings drift by no more than that. Left is better.", svg)
+
+
+def _confidence(report: BenchmarkReport, keys: Sequence[Key]) -> Iterator[Figure]:
+    """Yield what the confidence of answers is worth, where the recordings have labels."""
+    rows = {key: row for key in keys if (row := report.scores.get(key.name)) and row.bins}
+    if not rows:
+        return
+    yield _shares(
+        "Reliability",
+        "On the line, as many answers are right as the confidence says.",
+        "confidence",
+        {key: [(e.confidence, e.accuracy) for e in row.bins or ()] for key, row in rows.items()},
+        diagonal=True,
+    )
+    yield _shares(
+        "Risk and coverage",
+        "The less confident answers are left out first. Higher is better.",
+        "share of answers that are given",
+        {key: [(e.share, e.accuracy) for e in row.risk or ()] for key, row in rows.items()},
+    )
+
+
+def _shares(
+    title: str,
+    caption: str,
+    x: str,
+    points: Mapping[Key, Sequence[tuple[float, float]]],
+    diagonal: bool = False,
+) -> Figure:
+    """Return a plot of the share of right answers against another share."""
+    with matplotlib.rc_context(STYLE):
+        axes = _axes(x, "share of right answers")
+        if diagonal:
+            axes.plot([0, 1], [0, 1], color=GRID, linewidth=1)
+        for key, places in points.items():
+            axes.plot(
+                *zip(*places, strict=True), color=key.color, marker=key.marker,
+                linewidth=2.2 if key.bold else 1,
+            )  # fmt: skip
+        axes.set(xlim=(0, 1.02), ylim=(0, 1.02))
+        return Figure(title, caption, _svg(axes, title))
 
 
 @dataclass(frozen=True)

@@ -171,6 +171,23 @@ class Intervals:
 
 
 @dataclass(frozen=True)
+class ConfidenceBin:
+    """The answers whose confidence lies in a bin."""
+
+    answers: int
+    confidence: float  # their mean confidence
+    accuracy: float  # the share of right ones among them
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A point of the risk-coverage curve."""
+
+    share: float  # of the answers that are given, the most confident ones
+    accuracy: float  # the share of right ones among them
+
+
+@dataclass(frozen=True)
 class Scores(Closeness):
     """How often an engine is right as well, where the recordings have labels."""
 
@@ -181,6 +198,8 @@ class Scores(Closeness):
     intervals: Intervals
     mcnemar_p: float  # of the exact McNemar test against the reference
     folds: Mapping[str, float] | None = None  # accuracy in each fold, where the dataset has folds
+    bins: Sequence[ConfidenceBin] | None = None  # None in reports of older releases, as `risk`
+    risk: Sequence[Answered] | None = None
 
 
 @dataclass(frozen=True)
