@@ -124,11 +124,12 @@ function isSilent(waveform) {
   return waveform.every((sample) => Math.abs(sample) < SILENCE);
 }
 
-function show({ label, numbers }, waveform, source, milliseconds) {
+function show({ label, numbers, unsure }, waveform, source, milliseconds) {
   const { sampling_rate: rate, name } = model.bundle;
   element("result").hidden = false;
   element("result").classList.remove("stale");
-  element("label").textContent = label ?? "";
+  element("label").textContent = unsure ? `unsure, perhaps ${label}` : (label ?? "");
+  element("result").classList.toggle("unsure", unsure);
   element("source").textContent = source;
   element("facts").textContent =
     `${(waveform.length / rate).toFixed(1)} s of audio, labeled in ${Math.round(milliseconds)} ms by ${name} (${model.precision})`;

@@ -204,6 +204,17 @@ test("says what is wrong with the model", async () => {
   await said(await open({ query: "?precision=int4" }), /^The model has no precision int4; it has fp32/);
 });
 
+test("says that an answer is unsure", async () => {
+  const bundle = JSON.parse(readFileSync(here("dist/bundle/bundle.json")));
+  for (const [threshold, unsure] of [[1, true], [0, false]]) {
+    const json = { ...bundle, calibration: { thresholds: Array(99).fill(threshold) } };
+    const page = await open({ route: ["**/bundle.json", (route) => route.fulfill({ json })] });
+    await label(page, HELLO);
+    assert.equal(/^unsure, perhaps /.test(await page.textContent("#label")), unsure);
+    if (unsure) await picture(page, "unsure");
+  }
+});
+
 test("labels the microphone until it is stopped", async () => {
   const page = await open({ permissions: ["microphone"] });
   await page.click("#microphone");

@@ -5,6 +5,7 @@
 export class VoxmoodError extends Error {}
 
 const MAX_FILE_BYTES = 100e6; // a minute of stereo at 192 kHz in 32-bit samples
+const COVERAGE = 90; // percent of the sets that say whether an answer is unsure; the first threshold is of 1 %
 
 /**
  * Loads a bundle from a folder of this origin.
@@ -59,8 +60,9 @@ class Model {
   /**
    * Labels a waveform.
    * @param {Float32Array} waveform mono samples from -1 to 1, at the bundle's sampling rate
-   * @returns {Promise<{label: string | null, numbers: Map<string, number>}>} the most probable label
-   *   with the probability of each; of a regression no label, and each value by its name
+   * @returns {Promise<{label: string | null, numbers: Map<string, number>, unsure: boolean}>} the
+   *   most probable label with the probability of each; of a regression no label, and each value by
+   *   its name. It is unsure if the bundle is calibrated, and its set of 90 % has several labels.
    */
   async predict(waveform) {
     const { task, labels, sampling_rate: rate, min_samples: min, max_samples: max } = this.bundle;
@@ -83,11 +85,28 @@ class Model {
       [output],
     );
     const values = [...outputs[output].data];
+    const numbers = new Map(labels.map((label, index) => [label, values[index]]));
+    const { thresholds } = this.bundle.calibration ?? {};
     return {
       label: task === "regression" ? null : labels[values.indexOf(Math.max(...values))],
-      numbers: new Map(labels.map((label, index) => [label, values[index]])),
+      numbers,
+      unsure: thresholds ? candidates(numbers, thresholds[COVERAGE - 1]).length > 1 : false,
     };
   }
+}
+
+/**
+ * Returns the labels that hold the true one as often as a threshold of the bundle promises: in the
+ * order of their probability, until those before have more of it together than the threshold.
+ */
+export function candidates(probabilities, threshold) {
+  const ordered = [...probabilities].sort(([, one], [, other]) => other - one);
+  let before = 0;
+  return ordered.flatMap(([label, probability]) => {
+    const inside = Math.min(before, 1) <= threshold;
+    before += probability;
+    return inside ? [label] : [];
+  });
 }
 
 /**
