@@ -151,10 +151,11 @@ def _as_text(plugin: Mapping[str, Any]) -> str:
 
 def _print_section(title: str, facts: Mapping[str, Any]) -> None:
     """Print a title and one line for each fact."""
+    width = max(21, *map(len, facts))
     print(title)
     for key, value in facts.items():
         if isinstance(value, list):
             text = ", ".join(value)
         else:
             text = f"{value:.4g}" if isinstance(value, float) else str(value)
-        print(f"  {key.replace('_', ' '):<21} {text}")
+        print(f"  {key.replace('_', ' '):<{width}} {text}")
