@@ -226,6 +226,11 @@ def test_values_are_scaled(values: Path, audio: Path, tmp_path: Path) -> None:
     assert again.calibration.offsets == pytest.approx(done.calibration.offsets, rel=1e-3, abs=1e-4)
 
 
+def test_values_have_no_confidence(values: Path) -> None:
+    with pytest.raises(CalibrationError, match="gives values and no probabilities"):
+        voxmood.load(values, min_confidence=0.5)
+
+
 def test_values_that_go_against_the_truth(values: Path, audio: Path, tmp_path: Path) -> None:
     model = voxmood.load(values)
     rows = [

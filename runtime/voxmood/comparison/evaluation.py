@@ -330,7 +330,7 @@ def _of_labels(judged: Judged, model: Model) -> _Figures:
     right = truth == predicted if several else (truth & predicted).any(axis=1)
     accuracies = metrics.accuracy_by_share(confidence.ravel(), right.ravel(), SHARES)
     risk = [Answered(share, float(each)) for share, each in zip(SHARES, accuracies, strict=True)]
-    half = next(each.accuracy for each in risk if each.share == HALF)
+    half = risk[SHARES.index(HALF)].accuracy
     return _Figures(
         titles,
         np.column_stack([known, *means]),
