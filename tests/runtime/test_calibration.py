@@ -276,6 +276,16 @@ def test_forms_show_what_is_unsure() -> None:
     assert summary.changes == 0
 
 
+def test_a_database_says_what_is_unsure(tmp_path: Path) -> None:
+    audformat = pytest.importorskip("audformat")
+    from voxmood.annotations.tables import write_audformat
+
+    write_audformat(tmp_path / "db", segments(), name="a.wav", model="model")
+    table = audformat.Database.load(str(tmp_path / "db"))["segments"].df
+    assert table["unsure"].tolist() == [False, True, False]
+    assert table["label"].tolist() == ["ang"] * 3
+
+
 @pytest.mark.parametrize("lanes", [False, True])
 def test_plots_show_what_is_unsure(lanes: bool) -> None:
     pytest.importorskip("matplotlib")
