@@ -14,15 +14,27 @@ DEFAULT_ROUNDS, MOST_ROUNDS = 12, 40
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the sub-commands and their options."""
     commands = parser.add_subparsers(metavar="WHAT", required=True)
-    run = commands.add_parser("run", help="measure a bundle against its reference, write a report")
+    run = commands.add_parser(
+        "run",
+        help="measure a bundle against its reference, write a report",
+        epilog="Example: voxmood bench run bundle --reference checkpoint --output report",
+    )
     _add_run(run)
     run.set_defaults(bench="run", most_rounds=MOST_ROUNDS)
 
-    gate = commands.add_parser("gate", help="check whether a report keeps its bounds")
+    gate = commands.add_parser(
+        "gate",
+        help="check whether a report keeps its bounds",
+        epilog="Example: voxmood bench gate report/report.json --max-time 0.9",
+    )
     _add_gate(gate)
     gate.set_defaults(bench="gate")
 
-    profile = commands.add_parser("profile", help="show where the time of one run goes")
+    profile = commands.add_parser(
+        "profile",
+        help="show where the time of one run goes",
+        epilog="Example: voxmood bench profile bundle@int8 --seconds 5",
+    )
     profile.add_argument(
         "model", metavar="BUNDLE[@PRECISION]", type=named, help="Bundle to profile."
     )

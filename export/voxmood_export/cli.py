@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
 from voxmood.commands.options import add_bounds, named, path, renamed
 
 if TYPE_CHECKING:
@@ -66,6 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Export a checkpoint and print a summary; return the exit status."""
     from voxmood.bundle.description import PRECISIONS
+    from voxmood.commands.terminal.progress import Steps
     from voxmood.errors import VoxmoodError
     from voxmood.files import write_whole
     from voxmood_export.export import export_bundle, steps
@@ -82,12 +81,7 @@ def run(options: argparse.Namespace) -> int:
         raise VoxmoodError(f"--max-clips {options.max_clips}: must be at least 1.")
     if options.json:
         check_report_output(options.json, options.checkpoint, options.output, options.audio)
-    with tqdm(total=steps(precisions), bar_format="{l_bar}{bar}| {elapsed} {postfix}") as bar:
-
-        def progress(step: str) -> None:
-            bar.set_postfix_str(step)
-            bar.update()
-
+    with Steps(steps(precisions)) as progress:
         bundle = export_bundle(
             options.checkpoint,
             options.output,
@@ -98,10 +92,11 @@ def run(options: argparse.Namespace) -> int:
             bounds=Bounds(options.min_agreement, options.max_drift, options.min_sqnr),
             labels=options.labels,
             force=options.force,
-            progress=progress,
+            progress=progress.begin,
         )
     for name, entry in bundle.precisions.items():
         print(_as_text(name, entry.bytes, Verification.from_json(entry.measured)))
+    print(f"written to {options.output}; next: voxmood predict FILE --model {options.output}")
     if options.json:
         write_whole(options.json, bundle.to_json())
     return 0
@@ -118,16 +113,6 @@ def _as_text(precision: str, size: int, measured: Verification) -> str:
         f"{precision}: {size / 1e6:.1f} MB, largest logit error {measured.max_logit_error:.2g}, "
         f"SQNR {measured.sqnr_db} dB, {close}"
     ]
-    outliers = measured.outliers or []
-    smoothed = [each for each in outliers if each.after is not None]
-    if smoothed:
-        worst = max(smoothed, key=lambda each: each.before)
-        lines.append(
-            f"  outliers: the loudest channel of {worst.tensor} was {worst.before} times the "
-            f"median channel and is {worst.after} times after SmoothQuant; {len(smoothed)} tensors "
-            f"were smoothed, and {len(outliers) - len(smoothed)} were left because they feed more "
-            "than linear layers"
-        )
     if measured.in_float and measured.without:
         kept, plain = measured.in_float, measured.without
         some = ", ".join(kept[:5]) + (", …" if len(kept) > 5 else "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import voxmood
 from voxmood.commands.terminal import console
@@ -28,33 +29,58 @@ class Command:
     Attributes:
         module: name of the module that implements it by `add_arguments` and `run`.
         summary: one line of help.
+        example: a command line that its help shows.
         needs: modules that it needs and the lean runtime lacks.
         extras: extras of the distribution that install them.
     """
 
     module: str
     summary: str
+    example: str
     needs: tuple[str, ...] = ()
     extras: str = "cpu"
 
 
 COMMANDS = {
-    "predict": Command("voxmood.commands.predict", "Label recordings."),
-    "batch": Command("voxmood.commands.batch", "Label an archive of recordings into a table."),
-    "timeline": Command("voxmood.commands.timeline", "Label a long recording window by window."),
-    "listen": Command(
-        "voxmood.commands.listen", "Label live audio from a microphone.", ("sounddevice",), "mic"
+    "predict": Command(
+        "voxmood.commands.predict", "Label recordings.", "voxmood predict clip.wav other.flac"
     ),
-    "info": Command("voxmood.commands.info", "Describe a bundle and this installation."),
+    "batch": Command(
+        "voxmood.commands.batch",
+        "Label an archive of recordings into a table.",
+        "voxmood batch recordings --output labels.csv",
+    ),
+    "timeline": Command(
+        "voxmood.commands.timeline",
+        "Label a long recording window by window.",
+        "voxmood timeline call.wav --channel each --summary",
+    ),
+    "listen": Command(
+        "voxmood.commands.listen",
+        "Label live audio from a microphone.",
+        "voxmood listen --window 3",
+        ("sounddevice",),
+        "mic",
+    ),
+    "info": Command(
+        "voxmood.commands.info",
+        "Describe a bundle and this installation.",
+        "voxmood info bundle@int8",
+    ),
     "compare": Command(
-        "voxmood.commands.compare", "Check that a model decides as a reference model does."
+        "voxmood.commands.compare",
+        "Check that a model decides as a reference model does.",
+        "voxmood compare bundle@fp32 bundle@int8 --audio recordings",
     ),
     "evaluate": Command(
-        "voxmood.commands.evaluate", "Measure how well a model answers where the truth is known."
+        "voxmood.commands.evaluate",
+        "Measure how well a model answers where the truth is known.",
+        "voxmood evaluate bundle@int8 --manifest list.csv",
     ),
     "export": Command(
         "voxmood_export.cli",
         "Make a bundle from a checkpoint.",
+        "voxmood export superb/wav2vec2-large-superb-er bundle --audio recordings",
         ("torch", "transformers"),
         "export,cpu",
     ),
@@ -67,14 +93,33 @@ COMMANDS = {
     "bench": Command(
         "voxmood_bench.cli",
         "Benchmark a bundle against its reference and other engines.",
+        "voxmood bench run bundle --reference checkpoint --output report",
         ("librosa", "matplotlib", "sklearn", "onnx", "torch"),
         "bench,export,optimum,cpu",
     ),
 }
 
 
+class _Help(argparse.HelpFormatter):
+    """Help whose paragraphs stay apart, as argparse's own do not."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        paragraphs = text.split("\n\n")
+        return "\n\n".join(
+            super(_Help, self)._fill_text(each, width, indent) for each in paragraphs
+        )
+
+
 class _Parser(argparse.ArgumentParser):
-    """A parser that does not hide that its help cannot be written to standard output."""
+    """A parser that does not hide that its help cannot be written to standard output.
+
+    Its `wrong_usage` is among the options: the function that ends the program with a message and
+    the usage of the command that was called.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings, formatter_class=_Help)
+        self.set_defaults(wrong_usage=self.error)
 
     def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
         if file is not None and file is sys.stdout:
@@ -109,19 +154,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
-    parser = _Parser(prog="voxmood", description="Speech emotion recognition.")
+    parser = _Parser(
+        prog="voxmood",
+        description="Speech emotion recognition.",
+        epilog="`voxmood COMMAND --help` explains a command and shows an example of it.",
+    )
     parser.add_argument("--version", action="version", version=f"voxmood {voxmood.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, command in COMMANDS.items():
         if _is_installed(command.module):
-            subparser = commands.add_parser(name, help=command.summary)
+            subparser = commands.add_parser(name, help=command.summary, description=command.summary)
             import_module(command.module).add_arguments(subparser)
+            example = f"Example: {command.example}"
+            subparser.epilog = "\n\n".join(filter(None, [subparser.epilog, example]))
         else:  # in a frozen program, where `_check_extras` refuses it whatever its arguments are
             subparser = commands.add_parser(
                 name, help=command.summary, prefix_chars=" ", add_help=False
             )
             subparser.add_argument("arguments", nargs="*")
-    options = parser.parse_args(arguments)
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks which words are possible
+        import_module("argcomplete").autocomplete(parser)
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        options.wrong_usage(f"unrecognized arguments: {' '.join(unknown)}")
     _check_extras(options.command)
     # Import NumPy and ONNX Runtime here: Ctrl-C still ends the process, and --help is already done.
     import_module("voxmood.api")

@@ -193,6 +193,7 @@ def test_bounds_that_int8_misses_keep_layers_in_float(
     mixed = voxmood.load(output).bundle.precisions["int8"]
     kept = mixed.measured["in_float"]
     assert f"in float for the bounds: {len(kept)} linear layers" in text
+    assert text.endswith(f"written to {output}; next: voxmood predict FILE --model {output}\n")
     assert mixed.measured["sqnr_db"] >= wanted > mixed.measured["without"]["sqnr_db"]
     assert mixed.bytes > plain.bytes
     graph = onnx.load(output / "model.int8.onnx").graph

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import runpy
+import shlex
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 import soundfile
 
 import voxmood
+from voxmood import cli
 from voxmood.cli import main
 
 
@@ -95,6 +97,51 @@ def test_wrong_usage_is_status_2(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(arguments)
     assert caught.value.code == 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["predict", "a.wav"], ["info"], ["compare", "a", "b"], ["bench", "profile", "a"],
+     ["bench", "gate", "a.json"]],
+)  # fmt: skip
+def test_an_unknown_option_shows_the_usage_of_the_command(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main([*arguments, "--nonsense"])
+    command = " ".join(each for each in arguments if each.isalpha() and len(each) > 1)
+    error = capsys.readouterr().err
+    assert error.startswith(f"usage: voxmood {command} ")
+    assert f"voxmood {command}: error: unrecognized arguments: --nonsense" in error
+
+
+COMMANDS = [*(name for name in cli.COMMANDS), "bench run", "bench gate", "bench profile"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_an_example_that_is_right_usage(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SystemExit):
+        main([*command.split(), "--help"])
+    _, _, example = " ".join(capsys.readouterr().out.split()).rpartition("Example: voxmood ")
+    assert example.startswith(command)
+
+    def stop(name: str) -> None:  # what follows the parsing of arguments
+        raise voxmood.VoxmoodError(name)
+
+    monkeypatch.setattr(cli, "_check_extras", stop)
+    assert main(shlex.split(example)) == 1
+    assert capsys.readouterr().err == f"voxmood: {command.split()[0]}\n"
+
+
+def test_info_takes_a_bundle_by_either_name(capsys: pytest.CaptureFixture[str]) -> None:
+    outputs = []
+    for named in ("voxmood-tiny@fp32", "--model=voxmood-tiny@fp32"):
+        assert main(["info", named]) == 0
+        outputs.append(capsys.readouterr().out)
+    assert outputs[0] == outputs[1]
+    assert "loaded, fp32" in outputs[0]
 
 
 def test_frozen_programs_carry_what_is_imported_by_name() -> None:

@@ -123,6 +123,12 @@ def test_no_device(fake: Fake) -> None:
         voxmood.load(provider="fake")
 
 
+def test_no_device_of_openvino_names_what_runs_on_amd(fake: Fake) -> None:
+    fake.install(PACKAGES["openvino"].replace("-", "_"))
+    with pytest.raises(ProviderError, match=r"CPUs of AMD.*pip install 'voxmood\[openvino\]'"):
+        voxmood.load(provider="openvino")
+
+
 def test_no_such_device(fake: Fake) -> None:
     fake.offer("gpu", "gpu")
     with pytest.raises(ProviderError, match="offers no npu on this machine, only gpu"):

@@ -45,6 +45,18 @@ def test_bounds(
     assert passed([measure]) is (met is True)
 
 
+@pytest.mark.parametrize("unit", ["", "dB", "%"])
+@pytest.mark.parametrize(
+    ("value", "bound"), [(0.99994, 0.99995), (0.999899999, 0.9999), (0.98, 0.99), (31.59999, 31.6)]
+)
+def test_a_missed_bound_does_not_look_like_the_value(value: float, bound: float, unit: str) -> None:
+    for measure in (Measure("it", value, at_least=bound, unit=unit),
+                    Measure("it", bound, at_most=value, unit=unit)):  # fmt: skip
+        measured, _, required = measure.complaint().partition(", must be at ")
+        assert measured != required.split(" ", 1)[1]
+        assert len(required) < 24
+
+
 def test_without_bounds_nothing_is_passed() -> None:
     assert not passed([])
     assert "no bound" in Report("check", {}, []).verdict

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import onnxruntime
-from tqdm import tqdm
 
 from voxmood import ProviderError
 from voxmood.audio.listing import Recording, find_recordings
 from voxmood.bundle.description import DESCRIPTION, read_bundle
 from voxmood.bundle.locate import locate
+from voxmood.commands.terminal.console import complain
+from voxmood.commands.terminal.progress import Steps
 from voxmood.engine.providers import PROVIDERS
 from voxmood.files import check_output, write_whole
 from voxmood_bench.engines.environments import DEFAULT_FOLDER
@@ -31,19 +31,13 @@ def run(options: argparse.Namespace) -> int:
     """Measure what the options ask for, print and write the report; return the exit status."""
     _check_system()
     _check_outputs(options)
-    with tqdm(bar_format="{l_bar}{bar}| {elapsed} {postfix}") as bar:
-
-        def progress(step: str, done: int) -> None:
-            bar.set_postfix_str(step, refresh=False)
-            bar.total = max(bar.total, bar.n + done)
-            bar.update(done)
-
-        suite = Suite(_plan(options), options.output, progress)
-        bar.total = suite.steps
+    with Steps() as progress:
+        suite = Suite(_plan(options), options.output, progress.begin)
+        progress.expect(suite.steps)
         try:
             report = suite.run()
         except KeyboardInterrupt:
-            bar.write("Interrupted. The same command goes on from here.", file=sys.stderr)
+            complain("stopped; the same command goes on from here.")
             raise
     files = [options.output / f"report.{suffix}" for suffix in ("json", "md", "html")]
     text = as_markdown(report)

@@ -64,7 +64,10 @@ CALIBRATION_SECONDS = 40.0  # for NNCF; of audio that is not timed
 KEEP_EVERY = 20  # recordings
 REFERENCE_PACKAGES = ("torch", "transformers", "librosa")
 
-Progress = Callable[[str, int], None]
+Progress = Callable[[str, float], None]
+
+# What the steps take, in turns of an engine in a round, so that a progress bar keeps pace.
+LOAD, LABEL, PROFILE = 6.0, 0.2, 12.0
 """Is called with what is being done, and how many steps were done since the last call."""
 
 
@@ -115,13 +118,14 @@ class Suite:
         return {name: engine for name, engine in self.engines.items() if is_model(name)}
 
     @property
-    def steps(self) -> int:
-        """Return how many steps `progress` will be told of, if no more rounds are needed."""
+    def steps(self) -> float:
+        """Return the sum of what `progress` will be told of, if no more rounds are needed."""
         plan, models = self.plan, len(self.models)
-        rounds = sum(len(self.engines) + plan.least_rounds(length) for length in plan.lengths)
-        starts = models + len(_ways_to_load(LoadSettings()))
-        labeled = models * len(plan.recordings)
-        return rounds * len(plan.threads) + starts + labeled + len(self.bundle.precisions)
+        rounds = sum(LOAD + plan.least_rounds(length) for length in plan.lengths)
+        starts = (models + len(_ways_to_load(LoadSettings()))) * plan.starts * LOAD
+        labeled = models * len(plan.recordings) * LABEL
+        profiles = len(self.bundle.precisions) * PROFILE
+        return rounds * len(self.engines) * len(plan.threads) + starts + labeled + profiles
 
     def run(self) -> BenchmarkReport:
         """Measure what is not there yet, and return the report.
@@ -163,7 +167,7 @@ class Suite:
         name = f"speed-{models.threads}-threads-{length:g}-s"
         row = self.rows.read(name, SpeedRow) or SpeedRow(models.threads, length)
         if row.complete:
-            self.progress(name, len(self.engines) + len(row.rounds))
+            self.progress(name, len(self.engines) * (LOAD + len(row.rounds)))
             self.failed = {**self.failed, **row.errors}
             return row
         errors = dict(self.failed)
@@ -171,7 +175,7 @@ class Suite:
         with ExitStack() as stack:
             workers = {}
             for engine in self.engines:
-                self.progress(f"{title}: load {engine}", 1)
+                self.progress(f"{title}: load {engine}", LOAD)
                 if engine in errors:
                     continue
                 try:
@@ -187,11 +191,11 @@ class Suite:
             turns = Turns(workers, models.audio, REFERENCE)
             if not row.rounds:
                 row.first_ms = turns.first_ms
-            self.progress(title, len(row.rounds))
+            self.progress(title, len(self.engines) * len(row.rounds))
 
             def keep(row: SpeedRow) -> None:
                 self.rows.write(name, row)
-                self.progress(f"{title}: round {len(row.rounds)}", 1)
+                self.progress(f"{title}: round {len(row.rounds)}", len(self.engines))
 
             run_rounds(
                 turns,
@@ -219,7 +223,7 @@ class Suite:
     def _start(
         self, models: Models, name: str, way: str, settings: LoadSettings
     ) -> Startup | StartupFailure:
-        self.progress(f"start {name}, {way}" if way else f"start {name}", 1)
+        self.progress(f"start {name}, {way}" if way else f"start {name}", LOAD * self.plan.starts)
         row_name = f"start-{name}-{way}" if way else f"start-{name}"
         row = self.rows.read(row_name, Startup)
         if row is not None:
@@ -253,7 +257,7 @@ class Suite:
         return own + required_bytes(("voxmood[cpu,gpu,openvino]",))
 
     def _profile(self, precision: str) -> TimeProfile:
-        self.progress(f"profile {precision}", 1)
+        self.progress(f"profile {precision}", PROFILE)
         row = self.rows.read(f"profile-{precision}", TimeProfile)
         if row is None:
             where = self.plan.headline
@@ -294,7 +298,7 @@ class Suite:
         recordings = self.plan.recordings
         row_name = f"logits-{name}"
         row = self.rows.read(row_name, LogitsRow) or LogitsRow()
-        self.progress(f"label with {name}", len(row.logits))
+        self.progress(f"label with {name}", LABEL * len(row.logits))
         if len(row.logits) < len(recordings):
             with ExitStack() as stack:
                 predictor: Predictor
@@ -313,7 +317,7 @@ class Suite:
                     predictor = BaselinePredictor(worker, scratch, self.bundle.labels, rate)
                 for recording in recordings[len(row.logits) :]:
                     row.logits.append(predictor.predict(recording.path).logits.tolist())
-                    self.progress(f"label with {name}", 1)
+                    self.progress(f"label with {name}", LABEL)
                     done = len(row.logits)
                     if done % KEEP_EVERY == 0 or done == len(recordings):
                         self.rows.write(row_name, row)

@@ -8,7 +8,6 @@ from typing import Any
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from voxmood.audio import Waveform
 from voxmood.comparison.metrics import centered
@@ -40,7 +39,7 @@ def measure_sensitivity(
     reference = _logits(form, clips)
     layers = form.linear_layers()
     sensitivity: dict[str, float] = {}
-    for name, layer_recipe in tqdm(recipe.layers.items(), desc="layers alone", leave=False):
+    for name, layer_recipe in recipe.layers.items():
         layer = layers[name]
         matrix = layer.matrix
         weight = weights.get(name) or quantize_weight(matrix.detach().numpy())

@@ -24,7 +24,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "Exit status: 0 if every bound is met, 1 if a bound is missed or an input is bad."
     )
-    parser.set_defaults(wrong_usage=parser.error)
     parser.add_argument(
         "reference",
         metavar="REFERENCE",

@@ -22,12 +22,16 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command to its parser."""
-    parser.add_argument(
-        "model",
+    model = parser.add_mutually_exclusive_group()
+    model.add_argument(
+        "bundle",
         nargs="?",
         type=named,
         metavar="BUNDLE[@PRECISION]",
         help="The bundle to describe (default: the model that ships).",
+    )
+    model.add_argument(
+        "--model", type=named, metavar="BUNDLE[@PRECISION]", help="As BUNDLE[@PRECISION] alone."
     )
     add_provider(parser)
     parser.add_argument("--json", action="store_true", help="Print one JSON object.")
@@ -40,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
     from voxmood.engine.int8_probe import describe_products
     from voxmood.engine.plugins import built_in_providers, installed_plugins
 
-    location = locate(options.model)
+    location = locate(options.model or options.bundle)
     path = location.fetch([DESCRIPTION])
     bundle = read_bundle(path)
     installation: dict[str, Any] = {

@@ -43,7 +43,6 @@ BAR = "{percentage:3.0f}% |{bar}| {n:.0f} of {total:.0f} s, {remaining} to go"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command to its parser."""
-    parser.set_defaults(wrong_usage=parser.error)
     parser.epilog = (
         "Exit status: 0 if the recording is labeled, 1 if it is bad or nothing could be done."
     )

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 MIN_AGREEMENT = 0.99
 """The share of recordings with the same label that a comparison requires by default."""
 
+DIGITS, MOST_DIGITS = 4, 18  # of a printed figure, if they are enough; no number has more
+
 
 @dataclass(frozen=True)
 class Measure:
@@ -43,15 +45,15 @@ class Measure:
 
     def measured(self) -> str:
         """Return the value as text."""
-        return "not measured" if self.value is None else self._as_text(self.value)
+        return "not measured" if self.value is None else self._as_text(self.value, self._digits)
 
     def required(self) -> str:
         """Return the bounds as text, which is empty if there are none."""
         bounds = []
         if self.at_least is not None:
-            bounds.append(f"at least {self._as_text(self.at_least)}")
+            bounds.append(f"at least {self._as_text(self.at_least, self._digits)}")
         if self.at_most is not None:
-            bounds.append(f"at most {self._as_text(self.at_most)}")
+            bounds.append(f"at most {self._as_text(self.at_most, self._digits)}")
         return ", ".join(bounds)
 
     def complaint(self) -> str:
@@ -62,10 +64,21 @@ class Measure:
         """Return the interval as text, which is empty if there is none."""
         return "" if self.interval is None else " to ".join(map(self._as_text, self.interval))
 
-    def _as_text(self, value: float) -> str:
+    @property
+    def _digits(self) -> int:
+        """The digits to print: so many that a missed bound and the value are different texts."""
+        bounds = [bound for bound in (self.at_least, self.at_most) if bound is not None]
+        if self.met is False and self.value is not None:
+            for digits in range(DIGITS, MOST_DIGITS):
+                texts = [self._as_text(bound, digits) for bound in bounds]
+                if self._as_text(self.value, digits) not in texts:
+                    return digits
+        return DIGITS
+
+    def _as_text(self, value: float, digits: int = DIGITS) -> str:
         if self.unit == "%":
-            return f"{100 * value:.2f}".rstrip("0").rstrip(".") + "%"
-        return f"{value:.4g} {self.unit}".rstrip()
+            return f"{100 * value:.{digits - 2}f}".rstrip("0").rstrip(".") + "%"
+        return f"{value:.{digits}g} {self.unit}".rstrip()
 
 
 def missed(measures: Sequence[Measure]) -> list[Measure]:

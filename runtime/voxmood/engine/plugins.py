@@ -81,11 +81,20 @@ class Plugin:
         types = ", ".join(dict.fromkeys(map(device_type, offered)))
         offer = f"no {device} on this machine, only {types}" if types else "no device here"
         others = [other.name for other in installed_plugins() if other != self]
+        usable = ", ".join(built_in_providers() + others)
         raise ProviderError(
-            f"{self.name} ({self.package}) is installed, but offers {offer}; a driver may be "
-            f"missing. Other providers are {', '.join(built_in_providers() + others)}; "
-            "`voxmood info` lists the devices of plug-ins."
+            f"{self.name} ({self.package}) is installed, but offers {offer}; "
+            f"{self._remedy(device)}. Other providers are {usable}; `voxmood info` lists the "
+            "devices of plug-ins."
         )
+
+    def _remedy(self, device: str | None) -> str:
+        if self.name == "openvino" and device in (None, "cpu"):
+            return (
+                "it runs on CPUs of Intel only, and on CPUs of AMD the older flavor does: in an "
+                "environment of its own, pip install 'voxmood[openvino]'"
+            )
+        return "a driver may be missing"
 
 
 def built_in_providers() -> list[str]:
