@@ -30,6 +30,7 @@ DOUBT: Mapping[str, Any] = {"facecolor": "#FFFFFFB0", "edgecolor": "#5C5C5C", "h
 WAVE = "#3b4252"
 ENVELOPE_SECONDS = 0.01
 TICKS = (0.1, 0.5, 1, 5, 10, 30, 60, 300, 600, 1800, 3600, 14400)  # seconds
+MOST_TICKS = 12
 MAX_STEPS = 240  # of the bands; with more, the picture of an hour looks like a bar code
 COLUMNS = 2000  # of the envelope; more than the picture is pixels wide
 
@@ -82,9 +83,7 @@ def draw(
     wave.fill_between(times, low, high, color=WAVE, linewidth=0.3)
     peak = max(float(np.abs([low, high]).max()), 1e-3)
     wave.set(ylim=(-1.05 * peak, 1.05 * peak), yticks=[], xlim=(0, times[-1] + step / 2))
-    step_of_ticks = next((tick for tick in TICKS if times[-1] / tick <= 12), TICKS[-1])
-    wave.xaxis.set_major_locator(MultipleLocator(step_of_ticks))
-    wave.xaxis.set_major_formatter(FuncFormatter(clock))
+    mark_time(wave, times[-1])
     for axes in (bands, wave):
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.tick_params(length=0)
@@ -116,6 +115,7 @@ def _draw_answers(axes: Axes, segments: Sequence[Segment]) -> None:
         low, high = (float(limit(values, initial=0.0)) for limit in (np.nanmin, np.nanmax))
     else:
         low, high = 0.0, 1.0
+        axes.set_ylabel("probability")
         axes.yaxis.set_major_formatter(PercentFormatter(1))
     if silent.any():
         height = np.where(silent, high, low)
@@ -173,9 +173,17 @@ def envelope(
     )
 
 
-def clock(seconds: float, _: int) -> str:
-    """Return a time as m:ss, for the axis of a plot."""
+def mark_time(axes: Axes, end: float) -> None:
+    """Mark and name the time axis of a plot that ends at a time in seconds."""
+    step = next((tick for tick in TICKS if end / tick <= MOST_TICKS), TICKS[-1])
+    axes.xaxis.set_major_locator(MultipleLocator(step))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: clock(seconds, step)))
+    axes.set_xlabel("time in h:mm:ss" if end >= 3600 else "time in m:ss")
+
+
+def clock(seconds: float, step: float) -> str:
+    """Return a time as m:ss, with tenths where the marks of an axis are closer than a second."""
     minutes, rest = divmod(round(seconds, 1), 60)
     hours, minutes = divmod(int(minutes), 60)
-    text = f"{rest:04.1f}" if rest % 1 else f"{rest:02.0f}"
+    text = f"{rest:04.1f}" if step < 1 else f"{rest:02.0f}"
     return f"{hours}:{minutes:02}:{text}" if hours else f"{minutes}:{text}"
