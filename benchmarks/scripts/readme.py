@@ -133,8 +133,8 @@ def claims(*reports: BenchmarkReport) -> str:
     exported = json.loads((RESULTS / LARGE).read_text(encoding="utf-8"))["precisions"]["fp32"]
     return "\n".join(
         [
-            f"- **Fast.** On CPUs with VNNI, int8 is {times('PyTorch float32')} as fast as PyTorch "
-            f"and {times(stock)} as fast as",
+            f"- **Fast.** On recent x86 CPUs, int8 is {times('PyTorch float32')} as fast as "
+            f"PyTorch and {times(stock)} as fast as",
             f"  ONNX Runtime's own int8, with {better:.0f} dB less error.",
             "- **Exact before it is small.** The float graph equals transformers to "
             f"{exported['measured']['max_logit_error']:.5f} of a logit, which is verified",

@@ -15,7 +15,15 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
-from voxmood_bench.report.schema import AGAIN, DRIFT_PERCENTILES, BenchmarkReport, TimeProfile
+from voxmood.bundle.description import PRECISIONS
+from voxmood_bench.report.schema import (
+    AGAIN,
+    DRIFT_PERCENTILES,
+    BenchmarkReport,
+    Ratio,
+    SpeedCell,
+    TimeProfile,
+)
 from voxmood_bench.report.tables import milliseconds, summary, tables
 
 TEXT, GRID = "#010101", "#020202"
@@ -103,17 +111,28 @@ def _facts(report: BenchmarkReport) -> list[tuple[str, str]]:
     found = []
     latency = report.headline_cell.engines.get(main)
     if latency and latency.of_reference:
-        share = latency.of_reference
-        low, high = share.interval
-        found.append((f"{share.ratio:.2f}", f"of the time ({low:.2f} to {high:.2f})"))
+        found.append(_faster(latency.of_reference, reference))
+    for name, other in report.headline_cell.engines.items():
+        if name.removeprefix("voxmood ") in PRECISIONS and other.main_of_it:
+            found.append(_faster(other.main_of_it, name))
     if {main, reference} <= peaks.keys():
-        found.append((f"{peaks[main] / peaks[reference]:.2f}", "of the peak memory"))
+        found.append((f"{peaks[main] / peaks[reference]:.2f}", f"of {reference}'s peak memory"))
     if main in report.answers:
         found.append((f"{report.answers[main].agreement:.1%}", "the same label"))
     if main in report.scores:
         before, after = report.scores[reference].accuracy, report.scores[main].accuracy
         found.append((f"{after:.3f}", f"accuracy, the reference {before:.3f}"))
     return found
+
+
+def _faster(share: Ratio, than: str) -> tuple[str, str]:
+    """Return how many times as fast the main engine is, given its share of another one's time."""
+    low, high = share.interval
+    doubt = "; within the noise of this machine" if share.in_noise else ""
+    return (
+        f"{1 / share.ratio:.1f} times",
+        f"as fast as {than} ({1 / high:.1f} to {1 / low:.1f}{doubt})",
+    )
 
 
 def _axes(x: str, y: str, height: float = HEIGHT) -> Axes:
@@ -163,6 +182,10 @@ STYLE: Any = {
 def _speed_figures(report: BenchmarkReport, keys: Sequence[Key]) -> Iterator[Figure]:
     for threads in dict.fromkeys(cell.threads for cell in report.speed):
         cells = [cell for cell in report.speed if cell.threads == threads]
+        counted = f"{threads} {'thread' if threads == 1 else 'threads'}"
+        if len(cells) == 1:
+            yield _bars_of(cells[0], keys, f"Latency of {cells[0].seconds:g} s, {counted}")
+            continue
         with matplotlib.rc_context(STYLE):
             axes = _axes("seconds of audio", "milliseconds for a second of it")
             for key in keys:
@@ -181,11 +204,27 @@ def _speed_figures(report: BenchmarkReport, keys: Sequence[Key]) -> Iterator[Fig
             axes.set(xscale="log", yscale="log")
             _plain_logarithmic(axes.xaxis, [cell.seconds for cell in cells])
             _plain_logarithmic(axes.yaxis)
-            title = f"Latency against length, {threads} {'thread' if threads == 1 else 'threads'}"
+            title = f"Latency against length, {counted}"
             svg = _svg(axes, title)
         yield Figure(
             title, "Latency over length: median of steady runs, the band from p25 to p95.", svg
         )
+
+
+def _bars_of(cell: SpeedCell, keys: Sequence[Key], title: str) -> Figure:
+    """Return the latencies at the only length that was measured, a bar for each engine."""
+    shown = [key for key in reversed(keys) if key.name in cell.engines]
+    with matplotlib.rc_context(STYLE):
+        axes = _axes(f"milliseconds for {cell.seconds:g} s of audio", "", 0.9 + 0.3 * len(shown))
+        for place, key in enumerate(shown):
+            latency = cell.engines[key.name]
+            axes.barh(place, latency.median_ms, height=0.6, color=key.color)
+            axes.plot([latency.p25_ms, latency.p95_ms], [place, place], color=TEXT, linewidth=1)
+        axes.set_yticks(range(len(shown)), [key.name for key in shown])
+        axes.grid(visible=False, axis="y")
+        axes.set_axisbelow(True)
+        svg = _svg(axes, title)
+    return Figure(title, "Median of steady runs, the line from p25 to p95.", svg)
 
 
 def _trade_offs(report: BenchmarkReport, keys: Sequence[Key]) -> Iterator[Figure]:

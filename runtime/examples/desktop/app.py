@@ -40,9 +40,13 @@ from PySide6.QtWidgets import (
 import voxmood
 
 WINDOW, HOP = 5.0, 1.0  # length of a window and time from one to the next, in seconds
+SHORT_WINDOW, SHORT_HOP = 1.0, 0.2  # of files that are shorter than two windows
 STEPS = (1, 2, 5, 10, 30, 60, 300, 900, 3600, 14400)  # possible times between marks, in seconds
 LINE = 3.0  # thickness of a line in pixels
-NOTE = f"Each label covers {WINDOW:g} s. It describes a tone of voice, not what somebody feels."
+NOTE = (
+    f"Each label covers {WINDOW:g} s, or {SHORT_WINDOW:g} s of a short recording. It describes a "
+    "tone of voice, not what somebody feels."
+)
 COLORS = ["#8d99ae", "#f2b134", "#d1495b", "#3d78b8", "#5c9e6b", "#9467bd", "#e07a3f", "#4fb0ae"]
 
 Source: TypeAlias = Callable[[Callable[[], bool]], Iterator[voxmood.Segment]]
@@ -239,6 +243,8 @@ class Window(QMainWindow):
 
         def segments(stopped: Callable[[], bool]) -> Iterator[voxmood.Segment]:
             timeline = self.model.timeline(path, WINDOW, HOP)
+            if timeline.duration and timeline.duration < 2 * WINDOW:
+                timeline = self.model.timeline(path, SHORT_WINDOW, SHORT_HOP)
             self.duration = timeline.duration
             yield from takewhile(lambda _: not stopped(), timeline)
 
