@@ -27,6 +27,10 @@ bench output *options:
 docs:
     python benchmarks/scripts/readme.py
 
+# Build the API reference into a folder, and check its links: just api reference
+api output:
+    python .ci/api_reference.py {{ output }}
+
 # Run everything that must pass before a change lands. It starts from an empty environment.
 ci:
     bash .ci/run
