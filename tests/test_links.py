@@ -1,4 +1,4 @@
-"""The links of all pages, and what the README promises of itself.
+"""The links of all pages, and how long some of them may be.
 
 PyPI shows README.md, too: there a relative link leads nowhere.
 """
@@ -26,6 +26,7 @@ FILES = f"{HOME}/blob/main/"
 PICTURES = f"{HOME.replace('github.com', 'raw.githubusercontent.com')}/main/"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MOST_LINES = 130
+MOST_WORDS = 400  # of what the changelog says about 0.1.0
 
 
 def links(text: str) -> list[str]:
@@ -85,3 +86,9 @@ def test_pages_name_extras_that_exist(page: Path) -> None:
     listed = re.findall(r"(?:voxmood|'\.|/checkout)\[([\w,-]+)\]", text)
     extras = {extra for each in listed for extra in each.split(",")}
     assert extras <= set(PROJECT["optional-dependencies"])
+
+
+def test_the_changelog_of_the_first_release_is_short() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    (section,) = re.findall(r"^## 0\.1\.0.*?(?=^## |\Z)", text, flags=re.MULTILINE | re.DOTALL)
+    assert len(section.split()) <= MOST_WORDS
