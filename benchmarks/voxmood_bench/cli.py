@@ -70,12 +70,14 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     add("--root", type=path, metavar="DIR",
         help="Folder of the dataset, or the CSV file of a manifest.")
     add("--map-labels", type=_mapping, default={}, metavar="FROM=TO,...",
-        help="Labels of the model to use for labels of the dataset; FROM= leaves recordings out.")
+        help="What labels of the dataset (FROM) are called by the model (TO), such as "
+        "happiness=hap; FROM= leaves its recordings out.")
     add("--clips", type=positive, metavar="N",
         help="Number of recordings to label, picked at even distances (default: all).")
     add = parser.add_argument_group("what is measured").add_argument
     add("--peers", default="", metavar="NAME,...",
-        help="Other engines to measure as baselines, or all (default: none).")
+        help="Other engines to measure as baselines, or all; a wrong name lists them "
+        "(default: none).")
     add("--providers", metavar="EP,...",
         help="Execution providers (default: those of cpu, cuda and openvino that are installed).")
     add("--lengths", type=_lengths, default="1,2,5,10,30", metavar="SECONDS,...",

@@ -35,7 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--audio",
         type=path,
         metavar="DIR",
-        help="Folder of recordings to verify the export on (default: generated signals).",
+        help="Folder of recordings. Some of them verify the export, and int8 is fitted to others "
+        "(default: generated signals).",
     )
     parser.add_argument(
         "--max-clips",

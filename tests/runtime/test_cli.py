@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import runpy
 import shlex
+import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -133,6 +135,20 @@ def test_help_has_an_example_that_is_right_usage(
     monkeypatch.setattr(cli, "_check_extras", stop)
     assert main(shlex.split(example)) == 1
     assert capsys.readouterr().err == f"voxmood: {command.split()[0]}\n"
+
+
+@pytest.mark.posix
+@pytest.mark.parametrize(
+    ("line", "word"), [("voxmood pre", "predict"), ("voxmood bench run --ref", "--reference")]
+)
+def test_a_shell_completes_words(line: str, word: str, tmp_path: Path) -> None:
+    pytest.importorskip("argcomplete")
+    found = tmp_path / "words"
+    shell = {"_ARGCOMPLETE": "1", "COMP_LINE": line, "COMP_POINT": str(len(line)), "COMP_TYPE": "9"}
+    shell |= {"_ARGCOMPLETE_STDOUT_FILENAME": str(found), "_ARGCOMPLETE_IFS": "\n"}
+    command = [sys.executable, "-m", "voxmood"]
+    subprocess.run(command, env=os.environ | shell, check=True)
+    assert found.read_text().split() == [word]
 
 
 def test_info_takes_a_bundle_by_either_name(capsys: pytest.CaptureFixture[str]) -> None:

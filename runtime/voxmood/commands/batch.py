@@ -22,9 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=named,
         metavar="SOURCE",
-        help="A file, a folder, a quoted glob, or a CSV manifest with a column path, which is "
-        "relative to the manifest's folder; - and pipes are manifests, too, whose paths are "
-        "relative to the current folder; with --engine ray also s3://BUCKET/FOLDER.",
+        help="A file, a folder, a quoted glob, or a manifest: a CSV file with a column path, "
+        "whose paths are relative to its folder. - and pipes are manifests, too, whose paths "
+        "are relative to the current folder. With --engine ray also s3://BUCKET/FOLDER. A "
+        "source that is missing is an error before anything is labeled.",
     )
     parser.add_argument(
         "--output",
@@ -37,8 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     again.add_argument(
         "--resume",
         action="store_true",
-        help="Continue a run that was stopped; "
-        "rows that it has written stay as they are, also where a manifest has changed since.",
+        help="Continue a run that was stopped. Rows that it has written stay as they are, even if "
+        "a manifest has changed since.",
     )
     again.add_argument("--force", action="store_true", help="Replace the output if it exists.")
     parser.add_argument(

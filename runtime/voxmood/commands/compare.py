@@ -43,10 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--manifest",
         type=path,
         metavar="CSV",
-        help="CSV file that lists the recordings to compare in its column path, which is relative "
-        "to DIR, or without --audio to the folder of the CSV file; - is standard input, whose "
-        "paths are relative to the current folder. With a column label, the accuracy is reported "
-        "too; of a regression, with columns of its values, their CCC.",
+        help="CSV file that lists the recordings to compare in its column path. Paths are "
+        "relative to DIR, or without --audio to the folder of the CSV file, or to the "
+        "current folder if the file is -, which is standard input. With a column label, the "
+        "accuracy is reported, too; of a regression, with a column for each value, their "
+        "CCC.",
     )
     add_bounds(parser, MIN_AGREEMENT)
     add_unreadable(parser)

@@ -31,7 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="The bundle to describe (default: the model that ships).",
     )
     model.add_argument(
-        "--model", type=named, metavar="BUNDLE[@PRECISION]", help="As BUNDLE[@PRECISION] alone."
+        "--model",
+        type=named,
+        metavar="BUNDLE[@PRECISION]",
+        help="The same, as other commands name it.",
     )
     add_provider(parser)
     parser.add_argument("--json", action="store_true", help="Print one JSON object.")

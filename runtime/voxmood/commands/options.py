@@ -31,7 +31,9 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     )
     add_provider(parser)
     parser.add_argument(
-        "--low-memory", action="store_true", help="Use less memory at the cost of speed."
+        "--low-memory",
+        action="store_true",
+        help="Leave the weights in their file, which takes less memory and more time.",
     )
     parser.add_argument(
         "--min-confidence",
@@ -80,7 +82,7 @@ def add_truth(parser: argparse.ArgumentParser) -> None:
         "--labels",
         type=renamed,
         metavar="OLD=NEW,...",
-        help="The model's labels for those that have other names in the CSV file.",
+        help="What labels of the CSV file (OLD) are called by the model (NEW), such as angry=ang.",
     )
     parser.add_argument(
         "--ignore-unknown",
@@ -130,8 +132,8 @@ def add_speech(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--speech",
         action="store_true",
-        help="Label stretches of speech of 1 s up to the window instead of windows, and nothing "
-        "else (needs the extra vad).",
+        help="Label stretches of speech, of 1 s up to the length of --window, and leave out "
+        "everything else (needs the extra vad).",
     )
 
 
@@ -151,8 +153,8 @@ def add_channel(parser: argparse.ArgumentParser) -> None:
         type=channel,
         default="mix",
         metavar="mix|N|each",
-        help="What to label of several channels: their mean, one of them from 1 on, or each by "
-        "itself, with a column channel (default: %(default)s).",
+        help="What to label of a recording with several channels: mix is their mean, N is one of "
+        "them, from 1 on, and each is every one of them by itself (default: %(default)s).",
     )
 
 
@@ -210,20 +212,21 @@ def add_bounds(parser: argparse.ArgumentParser, min_agreement: float | None) -> 
         default=min_agreement,
         metavar="SHARE",
         help="Least share of recordings that must get the same label, from 0 to 1; of a "
-        f"regression, the least CCC of each value (default: {default}).",
+        "regression, the least concordance correlation coefficient (CCC) of each value "
+        f"(default: {default}).",
     )
     parser.add_argument(
         "--max-drift",
         type=share,
         metavar="P",
-        help="Largest allowed |Δ| of any probability or value (default: no bound).",
+        help="Largest change of any probability or value (default: no bound).",
     )
     parser.add_argument(
         "--min-sqnr",
         type=finite,
         metavar="DB",
-        help="Least signal-to-quantization-noise ratio of centered logits or values in dB "
-        "(default: no bound).",
+        help="Least signal-to-quantization-noise ratio: how many dB the errors are below the "
+        "answers. 20 dB more is a tenth of the error (default: no bound).",
     )
 
 

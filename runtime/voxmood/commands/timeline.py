@@ -69,9 +69,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--format",
         choices=("text", "json", "csv", *TEXTS, "audformat"),
         default="text",
-        help="Form of the output: text, JSON lines or CSV as soon as they are known; or a Praat "
-        "TextGrid, an ELAN file, RTTM, subtitles or a folder of audformat at the end (textgrid, "
-        "eaf and audformat need the extra annotations; default: %(default)s).",
+        help="Form of the output. Text, JSON lines and CSV are printed as soon as they are known; "
+        "a Praat TextGrid, an ELAN file (eaf), RTTM, subtitles (srt) and a folder of "
+        "audformat at the end. textgrid, eaf and audformat need the extra annotations "
+        "(default: %(default)s).",
     )
     form.add_argument(
         "--json", dest="format", action="store_const", const="json", help="As --format json."
