@@ -23,7 +23,7 @@ test-all *arguments:
 bench output *options:
     voxmood bench run models/voxmood-tiny/bundle --reference models/voxmood-tiny --output {{ output }} {{ options }}
 
-# Write the README's tables from the results in benchmarks/results.
+# Write the tables of the pages from the results in benchmarks/results.
 docs:
     python benchmarks/scripts/readme.py
 

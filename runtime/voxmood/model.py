@@ -704,7 +704,7 @@ def load(
             processors, by its affinity and the quota of its cgroup.
         low_memory: whether to leave the weights in their mapped file, which other processes share
             and the system can drop. Otherwise they are copied into the layout in which matmuls are
-            fastest. The README says what this saves and costs.
+            fastest. `runtime/README.md` says what this saves and costs.
         verify: whether to compare the SHA-256 of the model's files; it took 0.14 s for 329 MB.
         min_confidence: the least probability of the answer, from 0 to 1, below which it is unsure.
             None leaves that to the sets of 90 % of a calibrated bundle; see `Prediction.unsure`.

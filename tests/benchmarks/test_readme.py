@@ -1,4 +1,4 @@
-"""The README's figures are those of the committed results."""
+"""The figures of the pages are those of the committed results."""
 
 from __future__ import annotations
 

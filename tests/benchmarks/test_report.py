@@ -19,6 +19,7 @@ from voxmood_bench.measure.accuracy import closeness
 from voxmood_bench.report.files import read_report, write_report
 from voxmood_bench.report.html import as_html
 from voxmood_bench.report.schema import (
+    AGAIN,
     Answered,
     AnswersFailure,
     BenchmarkReport,
@@ -110,6 +111,28 @@ def test_confidence_is_drawn_where_it_was_measured(report: BenchmarkReport) -> N
     drawn = scored(bins=[ConfidenceBin(3, 0.5, 0.6)], risk=risk)
     assert drawn.count("<svg") == without.count("<svg") + 2
     assert ("<h3>Reliability</h3>" in drawn, "<h3>Reliability</h3>" in without) == (True, False)
+
+
+def test_one_length_is_drawn_as_bars() -> None:
+    report = read_report(RESULTS / "voxmood-tiny-icelake.json")
+    cells = [cell for cell in report.speed if cell.seconds == report.headline.seconds]
+    page = as_html(replace(report, speed=cells))
+    assert "Latency against length" not in page
+    engines = [name for name in cells[0].engines if not name.endswith(AGAIN)]
+    plot = page[page.index("<svg") : page.index("</svg>")]
+    assert all(f">{name}<" in plot for name in engines)
+
+
+def test_the_page_says_how_fast_the_other_precisions_are() -> None:
+    report = read_report(RESULTS / "voxmood-tiny-icelake.json")
+    cell = report.headline_cell
+    for name in ("voxmood fp32", report.reference.engine):
+        factor = cell.engines[report.main].median_ms / cell.engines[name].median_ms
+        assert f"<b>{1 / factor:.1f} times</b><span>as fast as {name} (" in as_html(report)
+    fp32 = cell.engines["voxmood fp32"]
+    unsure = replace(fp32, main_of_it=Ratio(0.99, (0.9, 1.1), in_noise=True))
+    cell = replace(cell, engines={**cell.engines, "voxmood fp32": unsure})
+    assert "within the noise of this machine" in as_html(replace(report, speed=[cell]))
 
 
 def test_names_are_escaped(report: BenchmarkReport) -> None:

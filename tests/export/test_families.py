@@ -1,6 +1,7 @@
 """Every supported family, through the whole path, against transformers.
 
-One row of the README's table for each case; `pytest -m full_size` runs them at full size.
+One row of the table in `export/README.md` for each case; `pytest -m full_size` runs them at full
+size.
 """
 
 from __future__ import annotations

@@ -40,10 +40,10 @@ def logits(checkpoint: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_transformers_5_gives_other_answers(checkpoint: Path) -> None:
-    """With a layer norm after the encoder and a sum over layers; the README says so.
+    """With a layer norm after the encoder and a sum over layers; the page of the export says so.
 
-    If this fails with transformers 5, it computes what 4.57 does again: say so in the README, and
-    in the benchmark's row of PyTorch.
+    If this fails with transformers 5, it computes what 4.57 does again: say so in
+    `export/README.md`, and in the benchmark's row of PyTorch.
     """
     ours, theirs = logits(checkpoint)
     if IS_4:

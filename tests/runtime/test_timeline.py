@@ -427,6 +427,22 @@ def test_envelope(talk: Path) -> None:
     assert np.array_equal(high, rows.max(axis=1))
 
 
+@pytest.mark.parametrize("end", [0.3, 2.0, 4.1, 30.0, 600.0, 4000.0])
+def test_marks_of_the_time_axis_have_one_form_and_a_title(end: float) -> None:
+    pytest.importorskip("matplotlib", reason="the extra plot is not installed")
+    from matplotlib.figure import Figure
+
+    from voxmood.plot import mark_time
+
+    axes = Figure(figsize=(12, 3)).subplots()
+    axes.set_xlim(0, end)
+    mark_time(axes, end)
+    marks = [text.get_text() for text in axes.get_xticklabels()]
+    assert len({mark.count(".") for mark in marks}) == 1
+    assert len(set(marks)) == len(marks) > 1
+    assert axes.get_xlabel() == ("time in h:mm:ss" if end >= 3600 else "time in m:ss")
+
+
 def test_clock() -> None:
     from voxmood.commands.terminal.display import clock
 

@@ -1,4 +1,4 @@
-"""The figures of a report as tables, for the terminal, the README and the HTML page alike."""
+"""The figures of a report as tables, for terminals, Markdown pages and the HTML page alike."""
 
 from __future__ import annotations
 
