@@ -65,7 +65,7 @@ def precisions(description: Path) -> str:
 def engines(report: BenchmarkReport) -> str:
     """Return the latency of each engine, the memory it takes, and how near its answers are."""
     cell, peaks = report.headline_cell, report.peaks
-    header = ["engine", "median", "p95", f"{report.main} takes of it", "peak memory", "SQNR"]
+    header = ["engine", "median", "p95", f"{report.main} takes of this time", "peak memory", "SQNR"]
     rows = []
     for name in report.engines:
         if name.endswith(AGAIN):

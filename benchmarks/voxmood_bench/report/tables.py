@@ -105,7 +105,7 @@ def speed_table(report: BenchmarkReport) -> NotedTable:
     """Return the latency of each engine at the headline length."""
     cell, main = report.headline_cell, report.main
     header = ["engine", "median ms", "p95 ms", "first call ms", "real-time factor"]
-    header += ["of the reference's time", f"{main} takes of it"]
+    header += ["of the reference's time", f"{main} takes of this time"]
     rows = []
     for name in report.engines:
         if name in cell.errors:
