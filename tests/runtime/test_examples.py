@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import json
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 import soundfile
 
 import voxmood
+from voxmood import cli
 
 EXAMPLES = Path(__file__).parents[2] / "runtime" / "examples"
 HELLO = str(EXAMPLES / "hello.wav")
@@ -134,3 +136,25 @@ def test_a_notebook(notebook: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             assert cell["outputs"] == []  # they would be those of an older model
             exec("".join(cell["source"]), names)
     assert names["same"] > 0.9
+
+
+def shares(text: str) -> dict[str, float]:
+    """Return the percentages of what `voxmood predict` prints, by label."""
+    return {label: float(share) for label, share in re.findall(r"(\w+) +([\d.]+)% ", text)}
+
+
+def test_the_first_blocks_of_the_readme(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(EXAMPLES.parents[1])
+    readme = Path("README.md").read_text(encoding="utf-8")
+    console, python = (
+        re.findall(f"```{kind}\n(.*?)```", readme, flags=re.DOTALL)[0]
+        for kind in ("console", "python")
+    )
+    (command,) = re.findall(r"\$ voxmood (.+)", console)
+    assert cli.main(command.split()) == 0
+    found = shares(capsys.readouterr().out)
+    assert shares(console) == pytest.approx(found, abs=0.5)  # int8 varies with the CPU
+    exec(python, {})
+    assert capsys.readouterr().out.startswith(f"{max(found, key=lambda label: found[label])} {{'")
