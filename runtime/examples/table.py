@@ -9,4 +9,4 @@ import voxmood
 paths = sys.argv[1:]
 predictions = voxmood.load().predict_batch(paths)
 rows = [{"label": each.label, **(each.probabilities or {})} for each in predictions]
-print(pandas.DataFrame(rows, index=paths))
+print(pandas.DataFrame(rows, index=paths).to_string())
