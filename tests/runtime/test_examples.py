@@ -148,13 +148,13 @@ def test_the_first_blocks_of_the_readme(
 ) -> None:
     monkeypatch.chdir(EXAMPLES.parents[1])
     readme = Path("README.md").read_text(encoding="utf-8")
-    console, python = (
+    shell, printed, python = (
         re.findall(f"```{kind}\n(.*?)```", readme, flags=re.DOTALL)[0]
-        for kind in ("console", "python")
+        for kind in ("sh", "text", "python")
     )
-    (command,) = re.findall(r"\$ voxmood (.+)", console)
+    (command,) = re.findall("^voxmood (.+)", shell, flags=re.MULTILINE)
     assert cli.main(command.split()) == 0
     found = shares(capsys.readouterr().out)
-    assert shares(console) == pytest.approx(found, abs=0.5)  # int8 varies with the CPU
+    assert shares(printed) == pytest.approx(found, abs=0.5)  # int8 varies with the CPU
     exec(python, {})
     assert capsys.readouterr().out.startswith(f"{max(found, key=lambda label: found[label])} {{'")
