@@ -87,6 +87,7 @@ COMMANDS = {
     "calibrate": Command(
         "voxmood_export.calibration.cli",
         "Make the probabilities of a bundle mean something, by labeled recordings.",
+        "voxmood calibrate bundle --manifest list.csv --output calibrated",
         ("onnx_ir",),
         "export,cpu",
     ),

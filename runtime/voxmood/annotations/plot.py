@@ -44,8 +44,8 @@ def draw_lanes(segments: Sequence[Segment], title: str) -> Figure:
     """Return a figure with a lane for each speaker or channel.
 
     A lane has a bar for each segment in the color of its label, with the label in it where there is
-    room, or a line for each value. It is hatched where the answer is unsure. The arguments are those
-    of `save_lanes`.
+    room, or a line for each value. It is hatched where the answer is unsure. The arguments are
+    those of `save_lanes`.
     """
     lanes = tiers(segment for segment in segments if segment.numbers)
     names = list(dict.fromkeys(name for segment in segments for name in segment.numbers))
