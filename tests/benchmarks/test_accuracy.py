@@ -12,13 +12,13 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_m
 
 from voxmood.audio.listing import Recording
 from voxmood_bench.engines.process import Runs
-from voxmood_bench.errors import BenchmarkError
 from voxmood_bench.measure.accuracy import (
-    BaselinePredictor,
+    baseline_logits,
     calibration_error,
     closeness,
     intervals,
     scores,
+    values_closeness,
 )
 from voxmood_bench.measure.datasets import Utterance
 from voxmood_bench.report.schema import Answered
@@ -147,7 +147,34 @@ def test_closeness() -> None:
     assert found.drift_quantiles[-1] == pytest.approx(found.max_drift)
 
 
-def test_a_baseline_is_a_predictor(tmp_path: Path) -> None:
+def test_closeness_of_a_multilabel_model() -> None:
+    """Each label counts by itself: by the sigmoid, and by the set of those above one half."""
+    reference = np.array([[2.0, 1.0], [-1.0, 3.0], [1.0, -2.0]])
+    candidate = np.array([[1.0, 1.0], [-1.0, -0.5], [1.0, -2.0]])
+    found = closeness("engine", reference, candidate, "multilabel")
+    assert found.agreement == pytest.approx(2 / 3)
+    assert found.max_drift == pytest.approx(1 / (1 + np.exp(-3)) - 1 / (1 + np.exp(0.5)))
+    noise, signal = 1 + 3.5**2, (reference**2).sum()
+    assert found.sqnr_db == pytest.approx(10 * np.log10(signal / noise))
+
+
+def test_closeness_of_values_is_by_name() -> None:
+    random = np.random.default_rng(0)
+    reference = random.normal(0.5, 0.2, (30, 2))
+    candidate = reference + np.array([0.1, 0.0])
+    found = values_closeness("engine", ["arousal", "valence"], reference, candidate)
+    moved, same = found.values["arousal"], found.values["valence"]
+    assert same.ccc == pytest.approx(1)
+    assert same.max_error == 0
+    assert moved.max_error == pytest.approx(0.1)
+    assert moved.mean_error == pytest.approx(0.1)
+    variance = reference[:, 0].var()
+    assert moved.ccc == pytest.approx(2 * variance / (2 * variance + 0.01))
+    assert found.lowest_ccc == moved.ccc
+    assert values_closeness("engine", "ab", reference, reference).sqnr_db is None
+
+
+def test_a_baseline_gets_the_recording_at_its_rate(tmp_path: Path) -> None:
     import soundfile
 
     class Worker:
@@ -157,14 +184,5 @@ def test_a_baseline_is_a_predictor(tmp_path: Path) -> None:
 
     path = tmp_path / "a.wav"
     soundfile.write(path, speech_like(1.0, 8000, 0), 8000)
-    prediction = BaselinePredictor(Worker(), tmp_path / "clip.npy", LABELS, 16000).predict(path)
-    assert prediction.label == "ang"
-    assert sum(prediction.numbers.values()) == pytest.approx(1)
-    assert prediction.duration == 1.0
-
-    class Broken:
-        def run(self, audio: Path, least_seconds: float = 0.0, most_runs: int = 1) -> Runs:
-            raise BenchmarkError("gone")
-
-    with pytest.raises(BenchmarkError):
-        BaselinePredictor(Broken(), tmp_path / "clip.npy", LABELS, 16000).predict(path)
+    found = baseline_logits(Worker(), path, tmp_path / "clip.npy", 16000)
+    assert found.tolist() == [0.0, 0.0, 2.0, 1.0]

@@ -1,4 +1,4 @@
-"""The reference against transformers called by hand."""
+"""The reference against transformers called by hand, and against bundles."""
 
 from __future__ import annotations
 
@@ -9,17 +9,23 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from near import LAYER, near
+import transformers
+from layouts import DENSE, make
+from near import near
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
 import voxmood
+from voxmood_bench.engines.original import original
 from voxmood_bench.engines.reference import Reference
+from voxmood_export import export_bundle
+from voxmood_export.checkpoint import load_checkpoint
 from voxmood_export.clips import speech_like
+from voxmood_export.testing import BASE, LARGE, SMALL, Settings, make_checkpoint
 
 pytestmark = pytest.mark.linux  # as `bench run` itself
 
 
-def test_predicts_as_the_model_card_does_and_as_our_model_is_asked(
+def test_the_own_class_answers_as_on_the_model_card(
     checkpoint: Path, bundle: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "clip.wav"
@@ -30,17 +36,40 @@ def test_predicts_as_the_model_card_does_and_as_our_model_is_asked(
     inputs = extractor(waveform, sampling_rate=16000, return_tensors="pt")
     with torch.no_grad():
         expected = network(inputs.input_values).logits[0]
+    np.testing.assert_array_equal(Reference(str(checkpoint)).logits_of(path), expected.numpy())
 
-    prediction = Reference(str(checkpoint)).predict(path)
-    np.testing.assert_array_equal(prediction.logits, expected.numpy())
-    assert list(prediction.numbers) == [network.config.id2label[index] for index in range(4)]
-    assert list(prediction.numbers.values()) == pytest.approx(expected.softmax(-1).tolist())
-    assert prediction.label == network.config.id2label[int(expected.argmax())]
 
-    ours = voxmood.load(bundle, precision="fp32").predict(path)
-    assert prediction.logits == near(ours.logits)
-    assert prediction.embedding == near(ours.embedding, LAYER)
-    assert prediction.duration == ours.duration
+@pytest.mark.parametrize("layout", ["superb", "multilabel", *DENSE, "emotion2vec"])
+def test_every_reference_gives_what_the_bundle_does(layout: str, tmp_path: Path) -> None:
+    folder = make(layout, tmp_path / "checkpoint")
+    export_bundle(folder, tmp_path / "bundle", precisions=["fp32"])
+    path = tmp_path / "clip.wav"
+    soundfile.write(path, speech_like(1.5, 22050, 3), 22050)
+    how = original(load_checkpoint(str(folder)))
+    assert how.has_class is (layout in ("superb", "multilabel"))
+    found = Reference(str(folder), own_class=how.own_class).logits_of(path)
+    assert voxmood.load(tmp_path / "bundle").predict(path).logits == near(found)
+
+
+@pytest.mark.parametrize(
+    ("settings", "version", "own_class", "says"),
+    [
+        (LARGE, "4.57.6", True, "the own class of transformers 4.57.6"),
+        (LARGE, "5.24.0", False, "computes what transformers 4.57 does"),
+        (LARGE | {"use_weighted_layer_sum": False}, "5.24.0", True, "own class of transformers 5"),
+        (BASE, "5.24.0", True, "the own class of transformers 5.24.0"),
+    ],
+)
+def test_the_function_is_that_of_transformers_4(
+    settings: Settings, version: str, own_class: bool, says: str, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    make_checkpoint(tmp_path, settings | SMALL)
+    checkpoint = load_checkpoint(str(tmp_path))
+    monkeypatch.setattr(transformers, "__version__", version)
+    how = original(checkpoint)
+    assert (how.has_class, how.own_class) == (True, own_class)
+    assert says in how.how
 
 
 def test_float16_is_close_to_float32(checkpoint: Path, tmp_path: Path) -> None:

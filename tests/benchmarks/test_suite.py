@@ -12,6 +12,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import soundfile
+from layouts import make
 from near import NETWORK_DB
 
 import voxmood
@@ -19,7 +20,7 @@ from voxmood import AudioError
 from voxmood.audio.listing import Recording
 from voxmood.bundle.description import read_bundle
 from voxmood.cli import main
-from voxmood.comparison.metrics import agreement
+from voxmood.comparison.metrics import agreement, ccc
 from voxmood_bench.engines import models
 from voxmood_bench.engines.environments import REQUIREMENTS
 from voxmood_bench.engines.lineup import BASELINES, CUDA_BASELINES, REFERENCE, lineup
@@ -37,8 +38,12 @@ from voxmood_bench.measure import rounds
 from voxmood_bench.measure.plan import Plan
 from voxmood_bench.measure.suite import Suite
 from voxmood_bench.report.files import read_report, write_report
+from voxmood_bench.report.html import as_html
 from voxmood_bench.report.schema import AnswersFailure, AudioFacts, Startup, StartupFailure
+from voxmood_bench.report.tables import as_markdown
+from voxmood_export import export_bundle
 from voxmood_export.clips import speech_like
+from voxmood_export.testing import DIMENSIONS
 
 pytestmark = pytest.mark.linux  # as `bench run` itself
 
@@ -50,6 +55,7 @@ class FakeWorker:
     """Stands for a process: engines take their own time a second, but for some that fail."""
 
     TIMES: ClassVar = {REFERENCE: 0.1, INT8: 0.02, AGAIN: 0.02, "voxmood fp32": 0.05}
+    LABELS: ClassVar = 4
     asked: ClassVar[Counter[str]] = Counter()
 
     def __init__(self, python: str | None, log: Path) -> None:
@@ -72,7 +78,7 @@ class FakeWorker:
         if self.name == "stock ONNX Runtime fp32":
             raise BenchmarkError("its process ended with status -9.")
         seconds = len(np.load(audio)) / 16000 * self.TIMES.get(self.name, 0.04)
-        return Runs([seconds] * 2, [0.5, 0.25, 0, 0], 0.0)
+        return Runs([seconds] * 2, [0.5, 0.25, 0, 0][: self.LABELS], 0.0)
 
     def memory(self) -> MemoryUse:
         self.count("memory")
@@ -228,6 +234,90 @@ def test_a_damaged_row_is_named(plan: Plan, tmp_path: Path, fakes: type[FakeWork
     (tmp_path / "out" / "rows" / f"start-{INT8}.json").write_text('{"engine": "another"}')
     with pytest.raises(ReportError, match=rf"start-{INT8}\.json: is damaged .*; delete it"):
         Suite(plan, tmp_path / "out").run()
+
+
+@pytest.mark.parametrize("layout", ["audeering", "multilabel", "ehcalabres"])
+def test_every_task_and_head(
+    layout: str, plan: Plan, tmp_path: Path, fakes: type[FakeWorker],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(fakes, "LABELS", 3 if layout == "audeering" else 4)
+    folder = make(layout, tmp_path / "checkpoint")
+    export_bundle(folder, tmp_path / "bundle")
+    baselines = ["stock ONNX Runtime int8", "voxmood fp32 in OpenVINO bfloat16"]
+    recordings = [replace(each, label=None) for each in plan.recordings]
+    plan = replace(
+        plan, bundle=tmp_path / "bundle", reference=str(folder), recordings=recordings,
+        baselines=baselines, lengths=[1.0], threads=[1], starts=1,
+    )  # fmt: skip
+    report = Suite(plan, tmp_path / "out").run()
+    write_report(tmp_path / "report.json", report)
+    assert read_report(tmp_path / "report.json") == report
+    page, markdown = as_html(report), as_markdown(report)
+
+    # A head that transformers does not have is not measured with random weights.
+    stock = report.speed[0].errors.get(baselines[0], "")
+    assert ("no class with the checkpoint's head" in stock) is (layout != "multilabel")
+    assert baselines[1] in report.speed[0].engines
+
+    loaded = [voxmood.load(tmp_path / "bundle", precision=name) for name in ("fp32", "int8")]
+    ours = [np.stack([model.predict(each.path).logits for each in recordings]) for model in loaded]
+    if layout != "audeering":
+        assert not report.values
+        task = "multilabel" if layout == "multilabel" else "classification"
+        assert report.answers[INT8].agreement == agreement(ours[0], ours[1], task)
+        assert (report.answers["voxmood fp32"].sqnr_db or 0.0) > NETWORK_DB
+        assert "Drift of probabilities" in page
+        return
+    assert not report.answers
+    assert (report.values["voxmood fp32"].sqnr_db or 0.0) > NETWORK_DB
+    for index, (name, found) in enumerate(report.values[INT8].values.items()):
+        assert name == DIMENSIONS[index]
+        assert found.ccc == pytest.approx(ccc(ours[0][:, index], ours[1][:, index]), abs=1e-4)
+        expected = np.abs(ours[1] - ours[0])[:, index].max()
+        assert found.max_error == pytest.approx(expected, abs=1e-4)
+        for text in (page, markdown):
+            assert f"largest difference of {name}" in text
+            assert f"CCC of {name}" in text
+    for text in (page, markdown):
+        assert "same label" not in text
+        assert "UAR" not in text
+        assert "rift" not in text
+    gate = ["bench", "gate", str(tmp_path / "report.json"), "--engine", "voxmood fp32"]
+    assert main([*gate, "--min-agreement", "0.9999", "--max-drift", "1e-3"]) == 0
+    assert main([*gate, "--max-drift", "1e-9"]) == 1
+
+
+def test_the_rows_of_pytorch_name_transformers(
+    plan: Plan, tmp_path: Path, fakes: type[FakeWorker]
+) -> None:
+    report = Suite(replace(plan, lengths=[1.0], threads=[1]), tmp_path / "out").run()
+    facts = replace(report.engines[REFERENCE], versions={"torch": "2", "transformers": "4.57.6"})
+    report = replace(report, engines={**report.engines, REFERENCE: facts})
+    for text in (as_markdown(report), as_html(report)):
+        assert "PyTorch float32, transformers 4.57.6" in text
+        assert report.reference.how
+        assert report.reference.how in text
+        assert "torch 2, transformers 4.57.6" in text
+
+
+def test_another_task_is_refused(plan: Plan, tmp_path: Path) -> None:
+    other = make("multilabel", tmp_path / "other")
+    with pytest.raises(DatasetError, match="does multilabel, and the bundle does classification"):
+        Suite(replace(plan, reference=str(other)), tmp_path / "out")
+
+
+@pytest.mark.parametrize("task", ["regression", "multilabel"])
+def test_true_labels_need_a_classification(
+    task: str, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = shutil.copytree(bundle, tmp_path / "bundle")
+    content = json.loads((copy / "bundle.json").read_text()) | {"task": task}
+    (copy / "bundle.json").write_text(json.dumps(content))
+    command = ["bench", "run", str(copy), "--reference", "checkpoint", "--output"]
+    command += [str(tmp_path / "out"), "--dataset", "manifest", "--root", "list.csv"]
+    assert main(command) == 1
+    assert f"does {task}; use --audio" in capsys.readouterr().err
 
 
 def test_labels_in_another_order_are_refused(plan: Plan, tmp_path: Path) -> None:

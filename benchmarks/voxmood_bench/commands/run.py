@@ -75,6 +75,11 @@ def _plan(options: argparse.Namespace) -> Plan:
     bundle = read_bundle(folder)
     for precision in bundle.precisions.values():
         location.fetch(precision.files)
+    if options.dataset and bundle.task != "classification":
+        raise DatasetError(
+            f"--dataset has one true label for each recording, but {options.bundle} does "
+            f"{bundle.task}; use --audio."
+        )
     dataset, recordings = _recordings(options, bundle.sampling_rate)
     left_out: dict[str, int] = {}
     if options.dataset:

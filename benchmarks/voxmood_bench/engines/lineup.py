@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from voxmood.bundle.description import Bundle
 from voxmood.bundle.locate import choose_precision
@@ -56,7 +56,9 @@ CUDA_BASELINES = {
 """What a bundle on CUDA is compared with, on the same GPU."""
 
 
-def lineup(bundle: Bundle, providers: Sequence[str], baselines: Sequence[str]) -> dict[str, Engine]:
+def lineup(
+    bundle: Bundle, providers: Sequence[str], baselines: Sequence[str], *, own_class: bool = True
+) -> dict[str, Engine]:
     """Return the engines of a run by name.
 
     They are the reference, the bundle's, the main engine once more, and baselines, in this order.
@@ -65,6 +67,7 @@ def lineup(bundle: Bundle, providers: Sequence[str], baselines: Sequence[str]) -
         bundle: all its precisions are run,
         providers: on each of these.
         baselines: which of `BASELINES`.
+        own_class: whether PyTorch runs the checkpoint in this environment as `Reference` takes it.
     """
     first = main_engine(bundle)
     ours = {
@@ -79,7 +82,12 @@ def lineup(bundle: Bundle, providers: Sequence[str], baselines: Sequence[str]) -
     others = (CUDA_BASELINES if "cuda" in providers else {}) | {
         name: BASELINES[name] for name in baselines
     }
-    return {REFERENCE: reference} | ours | copy | others
+    engines = {REFERENCE: reference} | ours | copy | others
+    return engines | {
+        name: replace(engine, settings=replace(engine.settings, own_class=own_class))
+        for name, engine in engines.items()
+        if engine.kind == "pytorch" and engine.environment is None
+    }
 
 
 def main_engine(bundle: Bundle) -> str:
@@ -97,6 +105,11 @@ def is_model(name: str) -> bool:
     return not name.endswith(AGAIN) and (
         name not in BASELINES or BASELINES[name].kind != "lower_bound"
     )
+
+
+def needs_class(engine: Engine) -> bool:
+    """Return whether an engine's model is made by transformers' own class, and by nothing else."""
+    return engine.environment is not None and engine.model != "fp32"
 
 
 def _name(precision: str, provider: str) -> str:

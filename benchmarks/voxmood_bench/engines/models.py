@@ -126,7 +126,8 @@ class Models:
             return self.bundle.precisions[engine.settings.precision or ""].bytes
         path = Path(self.path(engine.model))
         if engine.model == "checkpoint":  # which may hold the same weights in several formats
-            weights = [path / "model.safetensors", path / "pytorch_model.bin"]
+            names = ("model.safetensors", "pytorch_model.bin", "model.pt")
+            weights = [path / name for name in names]
             return next((file.stat().st_size for file in weights if file.is_file()), 0)
         if path.suffix == ".xml":
             return path.stat().st_size + path.with_suffix(".bin").stat().st_size

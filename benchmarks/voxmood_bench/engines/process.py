@@ -40,6 +40,7 @@ class LoadSettings:
     verify: bool = True
     low_memory: bool = False
     device: str = "cpu"  # where PyTorch computes
+    own_class: bool = True  # as `Reference` takes it
     normalize: bool = False  # whether the model expects a normalized waveform
     session_config: Mapping[str, str] = field(default_factory=dict)  # of ONNX Runtime
 
@@ -97,11 +98,15 @@ def load_voxmood(model: str, threads: int, settings: LoadSettings) -> Run:
 
 
 def load_pytorch(model: str, threads: int, settings: LoadSettings) -> Run:
-    """Load a checkpoint in transformers, with its own feature extractor."""
+    """Load a checkpoint in PyTorch, with its own feature extractor."""
     # By its path, since the environments of baselines do not have voxmood_bench.
     module = runpy.run_path(str(Path(__file__).with_name("reference.py")))
     reference = module["Reference"](
-        model, threads=threads, dtype=settings.precision, device=settings.device
+        model,
+        own_class=settings.own_class,
+        threads=threads,
+        dtype=settings.precision,
+        device=settings.device,
     )
     run: Run = reference.logits
     return run

@@ -1,22 +1,21 @@
-"""How often the labels of engines are right, and how often they are the reference's."""
+"""How near the answers of engines are to the reference's, and how often their labels are right."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import softmax
+from scipy.special import expit, softmax
 from sklearn.metrics import accuracy_score, confusion_matrix, recall_score
 
-from voxmood import Prediction
 from voxmood.audio import read_waveform
 from voxmood.audio.listing import Recording
 from voxmood.comparison.evaluation import SHARES
-from voxmood.comparison.metrics import accuracy_by_share, agreement, drift, mcnemar, sqnr
+from voxmood.comparison.metrics import accuracy_by_share, agreement, ccc, drift, mcnemar, sqnr
 from voxmood_bench.measure.datasets import Utterance
 from voxmood_bench.measure.rounds import Runner
 from voxmood_bench.report.schema import (
@@ -26,6 +25,8 @@ from voxmood_bench.report.schema import (
     ConfidenceBin,
     Intervals,
     Scores,
+    ValueCloseness,
+    ValuesCloseness,
 )
 
 RESAMPLES = 2000
@@ -35,58 +36,55 @@ Floats = npt.NDArray[np.floating[Any]]
 Indices = npt.NDArray[np.integer[Any]]
 
 
-class Predictor(Protocol):
-    """What labels recordings: `voxmood.Model`, `Reference`, or a baseline behind the same call."""
+def baseline_logits(worker: Runner, source: Path, scratch: Path, rate: int) -> Floats:
+    """Return a baseline's logits [labels] of a recording.
 
-    def predict(self, source: Path) -> Prediction:
-        """Return the prediction for one recording."""
-        ...
-
-
-class BaselinePredictor:
-    """A baseline's process as a predictor.
-
-    Recordings are read here, since the process may not know how to.
+    The recording is read here, since the baseline's process may not know how to.
 
     Args:
         worker: has the model loaded.
-        scratch: a file that waveforms go through.
-        labels: in the order of the logits.
+        source: the recording.
+        scratch: a file that the waveform goes through.
         rate: the model's sampling rate.
     """
-
-    def __init__(self, worker: Runner, scratch: Path, labels: Sequence[str], rate: int) -> None:
-        self._worker, self._scratch, self._labels, self._rate = worker, scratch, labels, rate
-
-    def predict(self, source: Path) -> Prediction:
-        """Return the prediction for one recording."""
-        waveform = read_waveform(source, rate=self._rate, max_seconds=3600)
-        np.save(self._scratch, waveform)
-        logits = np.array(self._worker.run(self._scratch).logits, np.float32)
-        return Prediction(
-            label=self._labels[int(np.argmax(logits))],
-            probabilities=dict(zip(self._labels, softmax(logits).tolist(), strict=True)),
-            logits=logits,
-            embedding=np.zeros(0, np.float32),  # baselines do not give it
-            duration=len(waveform) / self._rate,
-        )
+    np.save(scratch, read_waveform(source, rate=rate, max_seconds=3600))
+    return np.array(worker.run(scratch).logits, np.float32)
 
 
-def closeness(engine: str, reference: Floats, candidate: Floats) -> Closeness:
+def closeness(
+    engine: str, reference: Floats, candidate: Floats, task: str = "classification"
+) -> Closeness:
     """Return how near the logits [clips, labels] of an engine are to the reference's."""
-    before, after = softmax(reference, axis=1), softmax(candidate, axis=1)
+    if task == "multilabel":
+        before, after = expit(reference), expit(candidate)
+    else:
+        before, after = softmax(reference, axis=1), softmax(candidate, axis=1)
     largest, mean = drift(before, after)
-    ratio = sqnr(reference, candidate)
     changes = np.abs(after - before).max(axis=1)
     return Closeness(
         engine=engine,
-        agreement=agreement(reference, candidate),
-        sqnr_db=ratio if math.isfinite(ratio) else None,
+        agreement=agreement(reference, candidate, task),
+        sqnr_db=_finite(sqnr(reference, candidate, task)),
         max_logit_error=float(np.abs(candidate - reference).max()),
         max_drift=largest,
         mean_drift=mean,
         drift_quantiles=np.percentile(changes, DRIFT_PERCENTILES).tolist(),
     )
+
+
+def values_closeness(
+    engine: str, names: Sequence[str], reference: Floats, candidate: Floats
+) -> ValuesCloseness:
+    """Return how near the values [clips, names] of an engine are to the reference's."""
+    values = {}
+    for name, before, after in zip(names, reference.T, candidate.T, strict=True):
+        largest, mean = drift(before, after)
+        values[name] = ValueCloseness(ccc(before, after), largest, mean)
+    return ValuesCloseness(engine, values, _finite(sqnr(reference, candidate, "regression")))
+
+
+def _finite(ratio: float) -> float | None:
+    return ratio if math.isfinite(ratio) else None
 
 
 def scores(

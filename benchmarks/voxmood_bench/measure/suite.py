@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from functools import partial
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -30,13 +30,20 @@ from voxmood_bench.engines.lineup import (
     is_model,
     lineup,
     main_engine,
+    needs_class,
 )
 from voxmood_bench.engines.models import Models
+from voxmood_bench.engines.original import original
 from voxmood_bench.engines.process import LoadSettings
 from voxmood_bench.engines.reference import Reference
 from voxmood_bench.engines.sizes import installed_bytes, required_bytes
 from voxmood_bench.errors import BenchmarkError, DatasetError
-from voxmood_bench.measure.accuracy import BaselinePredictor, Predictor, closeness, scores
+from voxmood_bench.measure.accuracy import (
+    baseline_logits,
+    closeness,
+    scores,
+    values_closeness,
+)
 from voxmood_bench.measure.datasets import joined
 from voxmood_bench.measure.latency import SpeedRow, speed_cell
 from voxmood_bench.measure.machine import machine
@@ -56,19 +63,21 @@ from voxmood_bench.report.schema import (
     Startup,
     StartupFailure,
     TimeProfile,
+    ValuesCloseness,
 )
-from voxmood_export.checkpoint import load_checkpoint
+from voxmood_export.checkpoint import Checkpoint, load_checkpoint
 
 OTHER_LENGTH_SECONDS = 60.0  # for rounds beyond the least, where the figure is not the headline's
 CALIBRATION_SECONDS = 40.0  # for NNCF; of audio that is not timed
 KEEP_EVERY = 20  # recordings
 REFERENCE_PACKAGES = ("torch", "transformers", "librosa")
 
+Answers: TypeAlias = Scores | Closeness | ValuesCloseness | AnswersFailure
 Progress = Callable[[str, float], None]
+"""Is called with what is being done, and how many steps were done since the last call."""
 
 # What the steps take, in turns of an engine in a round, so that a progress bar keeps pace.
 LOAD, LABEL, PROFILE = 6.0, 0.2, 12.0
-"""Is called with what is being done, and how many steps were done since the last call."""
 
 
 @dataclass
@@ -87,7 +96,7 @@ class Suite:
         progress: for a progress bar.
 
     Raises:
-        DatasetError: the reference has other labels than the bundle.
+        DatasetError: the reference has another task or other labels than the bundle.
         ReportError: the folder holds rows of another plan.
     """
 
@@ -96,14 +105,27 @@ class Suite:
     ) -> None:
         self.plan, self.progress = plan, progress
         self.bundle = read_bundle(plan.bundle)
-        self._check_labels()
-        self.engines = lineup(self.bundle, plan.providers, plan.baselines)
+        checkpoint = load_checkpoint(plan.reference)
+        self._check(checkpoint)
+        self._revision, self._original = checkpoint.revision, original(checkpoint)
+        self.engines = lineup(
+            self.bundle, plan.providers, plan.baselines, own_class=self._original.own_class
+        )
         self.rows = Rows(output / "rows", plan.facts(self.bundle))
-        self.failed: Mapping[str, str] = {}  # engines that are not tried any more, and why
+        # Engines that are not tried, or not any more, and why.
+        self.failed: Mapping[str, str] = {
+            name: "transformers has no class with the checkpoint's head."
+            for name, engine in self.engines.items()
+            if needs_class(engine) and not self._original.has_class
+        }
 
-    def _check_labels(self) -> None:
-        checkpoint = load_checkpoint(self.plan.reference)
-        self._revision, labels = checkpoint.revision, checkpoint.labels
+    def _check(self, checkpoint: Checkpoint) -> None:
+        task, labels = checkpoint.model.task, checkpoint.labels
+        if task != self.bundle.task:
+            raise DatasetError(
+                f"{self.plan.reference}: does {task}, and the bundle does {self.bundle.task}; name "
+                "the checkpoint that the bundle was exported from."
+            )
         if labels != self.bundle.labels:
             how = "in another order" if set(labels) == set(self.bundle.labels) else "other ones"
             raise DatasetError(
@@ -267,9 +289,9 @@ class Suite:
             self.rows.write(f"profile-{precision}", row)
         return row
 
-    def _answers(self, models: Models, scratch: Path) -> list[Scores | Closeness | AnswersFailure]:
+    def _answers(self, models: Models, scratch: Path) -> list[Answers]:
         logits: dict[str, np.ndarray[Any, Any]] = {}
-        found: list[Scores | Closeness | AnswersFailure] = []
+        found: list[Answers] = []
         for name, engine in self.models.items():
             if name in self.failed:
                 found.append(AnswersFailure(name, self.failed[name]))
@@ -284,12 +306,15 @@ class Suite:
                 found.append(AnswersFailure(name, str(error)))
                 continue
             ours, reference = logits[name], logits[REFERENCE]
-            if self.plan.labeled:
-                labels, recordings = self.bundle.labels, self.plan.recordings
+            labels, task = self.bundle.labels, self.bundle.task
+            if task == "regression":
+                found.append(values_closeness(name, labels, reference, ours))
+            elif self.plan.labeled:
+                recordings = self.plan.recordings
                 divisor = self.bundle.temperature if engine.model == "bundle" else 1.0
                 found.append(scores(name, labels, recordings, ours, reference, divisor))
             else:
-                found.append(closeness(name, reference, ours))
+                found.append(closeness(name, reference, ours, task))
         return found
 
     def _logits(
@@ -301,22 +326,27 @@ class Suite:
         self.progress(f"label with {name}", LABEL * len(row.logits))
         if len(row.logits) < len(recordings):
             with ExitStack() as stack:
-                predictor: Predictor
+                answer: Callable[[Path], np.ndarray[Any, Any]]
                 if name == REFERENCE:
-                    predictor = Reference(self.plan.reference, threads=models.threads)
+                    answer = Reference(
+                        self.plan.reference,
+                        own_class=engine.settings.own_class,
+                        threads=models.threads,
+                    ).logits_of
                 elif engine.model == "bundle":
-                    predictor = voxmood.load(
+                    model = voxmood.load(
                         self.plan.bundle,
                         threads=models.threads,
                         precision=engine.settings.precision or "auto",
                         provider=engine.settings.provider,
                     )
+                    answer = partial(_logits_of, model)
                 else:
                     worker = stack.enter_context(models.load(name, engine)[0])
                     rate = self.bundle.sampling_rate
-                    predictor = BaselinePredictor(worker, scratch, self.bundle.labels, rate)
+                    answer = partial(baseline_logits, worker, scratch=scratch, rate=rate)
                 for recording in recordings[len(row.logits) :]:
-                    row.logits.append(predictor.predict(recording.path).logits.tolist())
+                    row.logits.append(answer(recording.path).tolist())
                     self.progress(f"label with {name}", LABEL)
                     done = len(row.logits)
                     if done % KEEP_EVERY == 0 or done == len(recordings):
@@ -327,7 +357,7 @@ class Suite:
         self,
         rows: Sequence[SpeedRow],
         starts: Sequence[Startup | StartupFailure],
-        answers: Sequence[Scores | Closeness | AnswersFailure],
+        answers: Sequence[Answers],
         profiles: Sequence[TimeProfile],
     ) -> BenchmarkReport:
         main, first = main_engine(self.bundle), rows[0]
@@ -338,7 +368,12 @@ class Suite:
             voxmood=voxmood.__version__,
             bundle=self.bundle.name,
             labels=list(self.bundle.labels),
-            reference=ReferenceFacts(REFERENCE, Path(self.plan.reference).name, self._revision),
+            reference=ReferenceFacts(
+                REFERENCE,
+                Path(self.plan.reference).name,
+                self._revision,
+                self._original.how,
+            ),
             main=main,
             headline=self.plan.headline,
             protocol=PROTOCOL,
@@ -356,6 +391,10 @@ class Suite:
             accuracy=answers,
             profile=profiles,
         )
+
+
+def _logits_of(model: voxmood.Model, source: Path) -> np.ndarray[Any, Any]:
+    return model.predict(source).logits
 
 
 def _ways_to_load(settings: LoadSettings) -> dict[str, LoadSettings]:

@@ -46,23 +46,13 @@ def against_reference(report: BenchmarkReport, engine: str, limits: Limits) -> l
     if ratio:
         time = replace(time, value=ratio.ratio, interval=ratio.interval)
     memory = _memory(report, engine)
-    same = Measure("same label", None, at_least=limits.min_agreement, unit="%")
-    drift = Measure("largest drift", None, at_most=limits.max_drift)
-    sqnr = Measure("SQNR", None, at_least=limits.min_sqnr, unit="dB")
-    if engine in report.answers:
-        answers = report.answers[engine]
-        same = replace(same, value=answers.agreement)
-        drift = replace(drift, value=answers.max_drift)
-        # The logits agree to the bit where there is no SQNR.
-        sqnr = replace(sqnr, value=math.inf if answers.sqnr_db is None else answers.sqnr_db)
-    if scores:
-        same = replace(same, interval=scores.intervals.agreement)
+    answers = report.values.get(engine) or report.answers.get(engine)
+    ratio_db = _sqnr(answers.sqnr_db) if answers else None
     found = [
         time,
         Measure("peak memory against the reference", memory, at_most=limits.max_memory),
-        same,
-        drift,
-        sqnr,
+        *(_of_values if report.values else _of_labels)(report, engine, limits),
+        Measure("SQNR", ratio_db, at_least=limits.min_sqnr, unit="dB"),
     ]
     if report.audio.labels or limits.max_accuracy_loss is not None:
         loss = None
@@ -70,6 +60,39 @@ def against_reference(report: BenchmarkReport, engine: str, limits: Limits) -> l
             loss = report.scores[report.reference.engine].accuracy - scores.accuracy
         found.append(Measure("accuracy lost", loss, at_most=limits.max_accuracy_loss, unit="%"))
     return found
+
+
+def _of_labels(report: BenchmarkReport, engine: str, limits: Limits) -> list[Measure]:
+    answers, scores = report.answers.get(engine), report.scores.get(engine)
+    return [
+        Measure(
+            "same label",
+            answers.agreement if answers else None,
+            at_least=limits.min_agreement,
+            unit="%",
+            interval=scores.intervals.agreement if scores else None,
+        ),
+        Measure("largest drift", answers.max_drift if answers else None, at_most=limits.max_drift),
+    ]
+
+
+def _of_values(report: BenchmarkReport, engine: str, limits: Limits) -> list[Measure]:
+    answers = report.values.get(engine)
+    values = answers.values if answers else {}
+    concordances = [
+        Measure(f"CCC of {name}", values[name].ccc if answers else None, limits.min_agreement)
+        for name in report.labels
+    ]
+    largest = answers.max_error if answers else None
+    return [
+        *concordances,
+        Measure("largest difference of a value", largest, at_most=limits.max_drift),
+    ]
+
+
+def _sqnr(decibels: float | None) -> float:
+    """Return the SQNR; where there is none, the answers agree to the bit."""
+    return math.inf if decibels is None else decibels
 
 
 def against_earlier(

@@ -89,7 +89,7 @@ def as_html(report: BenchmarkReport) -> str:
         keys=keys,
         speed=list(_speed_figures(report, keys)),
         memory=list(_trade_offs(report, keys)),
-        drift=_drift(report, keys),
+        drift=_drift(report, keys) if report.answers else None,
         profiles=[_bars(profile) for profile in report.profile],
         confusions=report.scores.values(),
         confidence=list(_confidence(report, keys)),
@@ -119,6 +119,8 @@ def _facts(report: BenchmarkReport) -> list[tuple[str, str]]:
         found.append((f"{peaks[main] / peaks[reference]:.2f}", f"of {reference}'s peak memory"))
     if main in report.answers:
         found.append((f"{report.answers[main].agreement:.1%}", "the same label"))
+    if main in report.values:
+        found.append((f"{report.values[main].lowest_ccc:.4f}", "the lowest CCC of a value"))
     if main in report.scores:
         before, after = report.scores[reference].accuracy, report.scores[main].accuracy
         found.append((f"{after:.3f}", f"accuracy, the reference {before:.3f}"))
@@ -233,10 +235,17 @@ def _trade_offs(report: BenchmarkReport, keys: Sequence[Key]) -> Iterator[Figure
     yield Figure("Memory against latency", "Left and down is better.", svg)
     score = "accuracy" if report.scores else "agreement"
     values = {engine: getattr(row, score) for engine, row in report.answers.items()}
+    if report.values:
+        score = "lowest CCC"
+        values = {engine: row.lowest_ccc for engine, row in report.values.items()}
     intervals = {engine: getattr(row.intervals, score) for engine, row in report.scores.items()}
-    svg = _against_latency(report, keys, score.capitalize(), score, values, intervals, bottom=None)
+    svg = _against_latency(report, keys, _upper(score), score, values, intervals, bottom=None)
     bars = " Bars are 95 % intervals." if intervals else ""
-    yield Figure(f"{score.capitalize()} against latency", f"Left and up is better.{bars}", svg)
+    yield Figure(f"{_upper(score)} against latency", f"Left and up is better.{bars}", svg)
+
+
+def _upper(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def _against_latency(

@@ -7,6 +7,7 @@ field is always written.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -43,6 +44,7 @@ class ReferenceFacts:
     engine: str
     checkpoint: str
     revision: str | None
+    how: str | None = None  # in a sentence, what runs the checkpoint
 
 
 @dataclass(frozen=True)
@@ -152,12 +154,40 @@ class Closeness:
     """How near an engine's answers are to the reference's, whatever the true labels are."""
 
     engine: str
-    agreement: float  # the share of recordings that get the same label
-    sqnr_db: float | None  # of centered logits; None if equal to the bit: JSON has no infinity
+    agreement: float  # the share of recordings that get the same label, or the same set of labels
+    sqnr_db: float | None  # of logits, centered; None if equal to the bit: JSON has no infinity
     max_logit_error: float  # the largest difference of a logit
     max_drift: float  # of the largest change of a probability in a recording
     mean_drift: float
     drift_quantiles: Sequence[float]  # the same at `DRIFT_PERCENTILES`
+
+
+@dataclass(frozen=True)
+class ValueCloseness:
+    """How near one value of a regression is to the reference's, over all recordings."""
+
+    ccc: float | None  # Lin's concordance correlation coefficient; None of a single recording
+    max_error: float  # the largest difference
+    mean_error: float
+
+
+@dataclass(frozen=True)
+class ValuesCloseness:
+    """How near an engine's values are to the reference's, where the model gives values."""
+
+    engine: str
+    values: Mapping[str, ValueCloseness]  # by name
+    sqnr_db: float | None  # of all values; None if equal to the bit
+
+    @property
+    def lowest_ccc(self) -> float:
+        """The CCC of the value that is farthest from the reference's."""
+        return min(math.nan if each.ccc is None else each.ccc for each in self.values.values())
+
+    @property
+    def max_error(self) -> float:
+        """The largest difference of a value."""
+        return max(each.max_error for each in self.values.values())
 
 
 @dataclass(frozen=True)
@@ -250,7 +280,7 @@ class BenchmarkReport:
     engines: Mapping[str, EngineFacts]  # in the order in which they are shown
     speed: Sequence[SpeedCell]
     start: Sequence[Startup | StartupFailure]
-    accuracy: Sequence[Scores | Closeness | AnswersFailure]
+    accuracy: Sequence[Scores | Closeness | ValuesCloseness | AnswersFailure]
     profile: Sequence[TimeProfile]
 
     @property
@@ -272,6 +302,11 @@ class BenchmarkReport:
     def answers(self) -> dict[str, Closeness]:
         """Return how near the answers of each engine are that could label the recordings."""
         return {row.engine: row for row in self.accuracy if isinstance(row, Closeness)}
+
+    @property
+    def values(self) -> dict[str, ValuesCloseness]:
+        """Return how near the values of each engine are, where the model gives values."""
+        return {row.engine: row for row in self.accuracy if isinstance(row, ValuesCloseness)}
 
     @property
     def scores(self) -> dict[str, Scores]:

@@ -9,11 +9,13 @@ from voxmood.comparison.report import Table
 from voxmood_bench.report.schema import (
     AnswersFailure,
     BenchmarkReport,
+    Closeness,
     Latency,
     Ratio,
     Scores,
     SpeedCell,
     StartupFailure,
+    ValuesCloseness,
 )
 
 NONE = "-"
@@ -40,9 +42,10 @@ def tables(report: BenchmarkReport) -> Iterator[NotedTable]:
     yield startup_table(report)
     if report.scores:
         yield scores_table(report)
-    yield closeness_table(report)
+    yield values_table(report) if report.values else closeness_table(report)
     if any(row.folds for row in report.scores.values()):
         yield folds_table(report)
+    yield versions_table(report)
 
 
 def as_markdown(report: BenchmarkReport) -> str:
@@ -112,9 +115,10 @@ def speed_table(report: BenchmarkReport) -> NotedTable:
             rows.append(failed_row(name, cell.errors[name], header))
             continue
         latency = cell.engines[name]
+        transformers = report.engines[name].versions.get("transformers")
         rows.append(
             [
-                name,
+                f"{name}, transformers {transformers}" if transformers else name,
                 milliseconds(latency.median_ms),
                 milliseconds(latency.p95_ms),
                 milliseconds(latency.first_ms),
@@ -222,7 +226,7 @@ def closeness_table(report: BenchmarkReport) -> NotedTable:
     for row in report.accuracy:
         if isinstance(row, AnswersFailure):
             rows.append(failed_row(row.engine, row.error, header))
-        elif row.engine != report.reference.engine:
+        elif isinstance(row, Closeness) and row.engine != report.reference.engine:
             rows.append(
                 [
                     row.engine,
@@ -235,6 +239,39 @@ def closeness_table(report: BenchmarkReport) -> NotedTable:
             )
     note = "Drift is the largest change of a probability in a recording."
     return NotedTable("Close to the reference", header, rows, note)
+
+
+def values_table(report: BenchmarkReport) -> NotedTable:
+    """Return how near the values of each engine are to the reference's."""
+    header = ["engine"]
+    for name in report.labels:
+        header += [f"CCC of {name}", f"largest difference of {name}"]
+    header += ["SQNR"]
+    rows = []
+    for row in report.accuracy:
+        if isinstance(row, AnswersFailure):
+            rows.append(failed_row(row.engine, row.error, header))
+        elif isinstance(row, ValuesCloseness) and row.engine != report.reference.engine:
+            cells = [row.engine]
+            for name in report.labels:
+                value = row.values[name]
+                cells += [NONE if value.ccc is None else f"{value.ccc:.4f}"]
+                cells += [f"{value.max_error:.2g}"]
+            rows.append([*cells, decibels(row.sqnr_db)])
+    note = "CCC is Lin's concordance correlation coefficient to the reference's values."
+    return NotedTable("Close to the reference", header, rows, note)
+
+
+def versions_table(report: BenchmarkReport) -> NotedTable:
+    """Return the packages that each engine is made of."""
+    rows = [
+        [name, ", ".join(f"{package} {version}" for package, version in facts.versions.items())]
+        for name, facts in report.engines.items()
+        if facts.versions
+    ]
+    reference = report.reference
+    note = f"{reference.engine}: {reference.how}" if reference.how else ""
+    return NotedTable("Versions", ["engine", "packages"], rows, note)
 
 
 def folds_table(report: BenchmarkReport) -> NotedTable:
