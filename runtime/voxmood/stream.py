@@ -35,9 +35,9 @@ class Stream:
         channel: which channel to label; see `voxmood.audio.Channel`.
         speech: whether to label stretches of speech instead of windows, as `Model.timeline` does.
         run_silence: also run the model on silent windows.
-        newest_only: whether to label only the last of the windows that a push completes. The
-            earlier ones are dropped and counted in `dropped`. This is for live use, where all that
-            was recorded while a window was being labeled is pushed at once. It takes one channel.
+        newest_only: whether to label only the last of the windows of a channel that a push
+            completes. The earlier ones are dropped and counted in `dropped`. This is for live use,
+            where all that was recorded while a window was being labeled is pushed at once.
 
     Attributes:
         dropped: the number of windows that were dropped so far.
@@ -64,7 +64,7 @@ class Stream:
             )
         self._model = model
         self._channels = 0  # of the first chunk
-        chosen = check_channel(channel, each=not newest_only)
+        chosen = check_channel(channel)
         self._rate = as_rate(sampling_rate, "stream")
         self._tracks = Channels("stream", self._rate, model.bundle.sampling_rate, [chosen])
         self._lanes = Lanes(cutters(window, hop, speech, model.bundle))
@@ -122,8 +122,9 @@ class Stream:
     def _label(self, pieces: Iterable[tuple[int | None, Piece]]) -> list[Segment]:
         if self._newest_only:
             due = list(pieces)
-            self.dropped += max(0, len(due) - 1)
-            pieces = due[-1:]
+            newest = dict(due)  # of each channel
+            self.dropped += len(due) - len(newest)
+            pieces = list(newest.items())
         return [
             self._model.label_window(
                 piece.start, piece.waveform, number, run_silence=self._run_silence

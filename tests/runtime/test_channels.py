@@ -102,8 +102,8 @@ def test_what_is_no_channel(model: Model, channel: Any) -> None:
     for call in (model.predict, model.timeline):
         with pytest.raises(AudioError, match="pass mix, each or a number from 1"):
             call(frames, sampling_rate=RATE, channel=channel)
-    with pytest.raises(AudioError, match="pass mix or a number from 1"):
-        Stream(model, RATE, channel="each", newest_only=True)
+    with pytest.raises(AudioError, match="pass mix, each or a number from 1"):
+        Stream(model, RATE, channel=channel)
 
 
 def test_a_channel_that_is_not_there(model: Model) -> None:

@@ -33,12 +33,17 @@ def sounddevice(monkeypatch: pytest.MonkeyPatch) -> Any:
     module.PortAudioError = PortAudioError
     module.opened = {}
     module.between = lambda number: None  # called before each block
+    module.inputs = 8
 
     def query_devices(device: object, kind: str) -> dict[str, object]:
         assert kind == "input"
         if device == "gone":
             raise ValueError("No input device matching 'gone'")
-        return {"name": "Test", "default_samplerate": float(RATE), "max_input_channels": 8}
+        return {
+            "name": "Test",
+            "default_samplerate": float(RATE),
+            "max_input_channels": module.inputs,
+        }
 
     class InputStream:
         def __init__(self, callback: Callable[..., None], blocksize: int, **options: Any) -> None:
@@ -116,6 +121,56 @@ def _wav() -> bytes:
     file = io.BytesIO()
     soundfile.write(file, SOUND, RATE, format="WAV", subtype="FLOAT")
     return file.getvalue()
+
+
+@pytest.mark.parametrize("channel", ["1", "2", "each"])
+def test_channels_equal_those_of_the_timeline(
+    channel: str, sounddevice: Any, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    from voxmood.commands import listen
+
+    read = listen.Microphone.read
+    heard = 0
+
+    def one_by_one(self: Any) -> Any:
+        nonlocal heard
+        samples, lost = read(self)
+        heard += len(samples)
+        return samples, lost
+
+    monkeypatch.setattr(listen.Microphone, "read", one_by_one)
+    sounddevice.between = lambda number: wait_for(lambda: heard >= number * 4800)
+    sounddevice.inputs = 2
+    assert main(["listen", "--json", "--window", "2", "--hop", "2", "--channel", channel]) == 1
+    found = rows(capsys.readouterr().out)
+    wanted: Any = channel if channel == "each" else int(channel)
+    timeline = voxmood.load().timeline(_wav(), 2, 2, channel=wanted)
+    expected = {(each.channel, each.start): each.probabilities for each in timeline}
+    whole = {key: each for key, each in expected.items() if key[1] + 2 <= len(SOUND) / RATE}
+    assert {(row["channel"], row["start"]) for row in found} == set(whole)
+    for row in found:
+        key = row["channel"], row["start"]
+        assert row["probabilities"] == pytest.approx(expected[key], abs=1e-6)
+
+
+def test_a_channel_that_the_microphone_lacks(
+    sounddevice: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["listen", "--channel", "9"]) == 1
+    assert "Test: has 8 channels, and no channel 9." in capsys.readouterr().err
+
+
+def test_every_channel_has_a_panel(
+    sounddevice: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sounddevice.inputs = 2
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    main(["listen", "--window", "2", "--hop", "2", "--channel", "each"])
+    last = capsys.readouterr().out.split("\x1b[J")[-1].splitlines()
+    heads = [line.split() for line in last if line.startswith("0:00:0")]
+    assert [head[3] for head in heads] == ["1:", "2:"]
+    assert len(last) >= 10
 
 
 def test_a_slow_machine_drops_hops_and_says_so(

@@ -152,6 +152,16 @@ def test_a_stream_that_falls_behind_drops_whole_hops(model: Model) -> None:
     assert stream.dropped == len(every) - len(segments)
 
 
+def test_a_stream_that_falls_behind_keeps_the_newest_of_each_channel(model: Model) -> None:
+    sound = np.stack([noise(4)[:, 0], noise(4)[::-1, 0]], axis=1)
+    every = list(model.timeline(sound, 2, 0.5, sampling_rate=RATE, channel="each"))
+    stream = Stream(model, RATE, window=2, hop=0.5, channel="each", newest_only=True)
+    segments = stream.push(sound[: 2 * RATE]) + stream.push(sound[2 * RATE :])
+    assert segments == [each for each in every if each.start in (0, 2)]
+    assert [each.channel for each in segments] == [1, 2, 1, 2]
+    assert stream.dropped == len(every) - len(segments)
+
+
 @pytest.mark.parametrize("window", [0, -1, 0.02, 60.1, float("nan"), float("inf")])
 def test_windows_that_the_model_does_not_take(window: float, model: Model) -> None:
     with pytest.raises(AudioError, match="a window of"):

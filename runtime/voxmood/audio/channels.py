@@ -25,12 +25,8 @@ OWN, TOGETHER = 0.1, 0.2
 share that is neither's alone."""
 
 
-def check_channel(channel: object, *, each: bool = True) -> Channel:
-    """Return a channel after checking it.
-
-    Args:
-        channel: what the caller passed.
-        each: whether `each` is allowed.
+def check_channel(channel: object) -> Channel:
+    """Return a channel that a caller passed, after checking it.
 
     Raises:
         AudioError: the channel is not valid.
@@ -40,10 +36,11 @@ def check_channel(channel: object, *, each: bool = True) -> Channel:
             return int(channel)
     elif channel == "mix":
         return "mix"
-    elif channel == "each" and each:
+    elif channel == "each":
         return "each"
-    names = "mix, each or" if each else "mix or"
-    raise AudioError(f"channel is {channel!r}; pass {names} a number from 1 to {MAX_CHANNELS}.")
+    raise AudioError(
+        f"channel is {channel!r}; pass mix, each or a number from 1 to {MAX_CHANNELS}."
+    )
 
 
 class Channels:

@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from voxmood.commands.options import add_model, add_silence, add_speech, add_windows, load
+from voxmood.audio.sources import MAX_CHANNELS
+from voxmood.commands.options import (
+    add_channel,
+    add_model,
+    add_silence,
+    add_speech,
+    add_windows,
+    load,
+)
 from voxmood.commands.terminal.display import (
     answer_text,
     bars,
@@ -28,6 +36,7 @@ from voxmood.errors import AudioError, MissingExtraError
 from voxmood.results import UNSURE
 
 if TYPE_CHECKING:
+    from voxmood.audio import Channel
     from voxmood.model import Model
     from voxmood.results import Segment
 
@@ -48,13 +57,14 @@ class Microphone:
 
     Args:
         device: name or number of the input device; None takes the default device.
+        channel: the channel that will be labeled. Its mean is that of the first two.
 
     Raises:
         MissingExtraError: PortAudio is not installed.
-        AudioError: the microphone is missing or does not start.
+        AudioError: the microphone is missing, does not start or does not have the channel.
     """
 
-    def __init__(self, device: str | int | None) -> None:
+    def __init__(self, device: str | int | None, channel: Channel = "mix") -> None:
         try:
             import sounddevice
         except OSError as error:  # the module is installed, but the library that it wraps is not
@@ -66,9 +76,10 @@ class Microphone:
             about = sounddevice.query_devices(device, "input")
             self.name = str(about["name"])
             self.sampling_rate = round(about["default_samplerate"])
+            channels = _channels(self.name, about["max_input_channels"], channel)
             self._stream = sounddevice.InputStream(
                 device=device,
-                channels=min(2, about["max_input_channels"]),
+                channels=channels,
                 samplerate=self.sampling_rate,
                 blocksize=round(BLOCK_SECONDS * self.sampling_rate),
                 dtype="float32",
@@ -129,12 +140,24 @@ class Microphone:
             self._lost += frames
 
 
+def _channels(name: str, there: int, channel: Channel) -> int:
+    """Return how many of a microphone's channels are recorded, so that one of them is there."""
+    if channel == "each":
+        return min(there, MAX_CHANNELS)
+    first = 1 if channel == "mix" else channel
+    if first > there:
+        has = "1 channel" if there == 1 else f"{there} channels"
+        raise AudioError(f"{name}: has {has}, and no channel {channel}.")
+    return max(first, min(there, 2))  # one alone could be the mean of both
+
+
 def segments(
     model: Model,
     microphone: Microphone,
     window: float,
     hop: float,
     *,
+    channel: Channel = "mix",
     speech: bool = False,
     run_silence: bool = False,
 ) -> Iterator[tuple[Segment, int]]:
@@ -148,6 +171,7 @@ def segments(
         microphone: the microphone, which is open.
         window: length of a window in seconds.
         hop: time from the start of one window to the next in seconds.
+        channel: which channel to label.
         speech: whether to label stretches of speech instead of windows.
         run_silence: whether to run the model on silent windows.
     """
@@ -155,7 +179,15 @@ def segments(
 
     rate = microphone.sampling_rate
     begin = partial(
-        Stream, model, rate, window, hop, speech=speech, run_silence=run_silence, newest_only=True
+        Stream,
+        model,
+        rate,
+        window,
+        hop,
+        channel=channel,
+        speech=speech,
+        run_silence=run_silence,
+        newest_only=True,
     )
     stream = begin()
     heard = begun = 0  # frames that came so far, and that came before the stream began
@@ -186,6 +218,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_speech(parser)
     add_silence(parser)
     add_model(parser)
+    add_channel(parser)
     parser.add_argument(
         "--json", action="store_true", help="Print one JSON object per line instead of text."
     )
@@ -193,13 +226,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Label what the microphone hears until Ctrl-C, and return the exit status."""
-    microphone = Microphone(options.microphone)  # first, so that a missing one is reported at once
+    # First, so that a missing one is reported at once.
+    microphone = Microphone(options.microphone, options.channel)
     model = load(options)
     # Consoles of Windows may print what moves the cursor instead of doing it.
     live = sys.stdout.isatty() and not options.json and sys.platform != "win32"
     line = segment_json if options.json else segment_text
     reported = dropped = 0
-    height = 0  # lines of the panel on the terminal
+    panels: dict[int | None, list[str]] = {}  # on the terminal, one for each channel
     try:
         with microphone:
             print(
@@ -210,15 +244,17 @@ def run(options: argparse.Namespace) -> int:
                 microphone,
                 options.window,
                 options.hop,
+                channel=options.channel,
                 speech=options.speech,
                 run_silence=options.run_silence,
             ):
                 if live:
-                    panel = _panel(segment, dropped, model.labels)
-                    if height:  # move up and clear the panel before
+                    height = sum(map(len, panels.values()))
+                    if height:  # move up and clear the panels before
                         print(f"\x1b[{height}F\x1b[J", end="")
-                    print("\n".join(panel), flush=True)
-                    height = len(panel)
+                    panels[segment.channel] = _panel(segment, dropped, model.labels)
+                    for number in sorted(panels, key=lambda number: number or 0):
+                        print("\n".join(panels[number]), flush=True)
                     continue
                 print(line(segment), flush=True)
                 if dropped > 2 * reported:  # from time to time, and not at every drop

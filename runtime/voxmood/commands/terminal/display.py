@@ -24,8 +24,9 @@ def bars(probabilities: Mapping[str, float]) -> list[str]:
 
 
 def segment_json(segment: Segment) -> str:
-    """Return a segment as one line of JSON."""
-    return json.dumps(segment_fields(segment), ensure_ascii=False)
+    """Return a segment as one line of JSON, with the number of its channel if it has one."""
+    channel = {} if segment.channel is None else {"channel": segment.channel}
+    return json.dumps(channel | segment_fields(segment), ensure_ascii=False)
 
 
 def segment_text(segment: Segment) -> str:
