@@ -95,6 +95,33 @@ def test_segments_are_those_of_the_local_engine(
     assert text.count("1 file was skipped because of its suffix: 1 .txt.") == 2
 
 
+@pytest.mark.parametrize("channel", ["mix", "each"])
+def test_given_stretches_are_those_of_the_local_engine(
+    channel: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of stretches that cannot be labeled, recordings that are whole or damaged, and names."""
+    stereo = np.random.default_rng(1).uniform(-0.3, 0.3, (48000, 2))
+    soundfile.write(folder / "call.wav", stereo, 16000)
+    lines = ["path,start,end,speaker,label,channel"]
+    lines += [f"call.wav,{start},{start + 0.75},Zoë {start},hap," for start in (1, 0, 2.1)]
+    lines += ["call.wav,2.5,9,late,,", "call.wav,0.5,1.5,one,,2", "text.wav,0,1,,,"]
+    lines += ["ä b#%20&+?3.wav,,,whole,sad,", "gone.wav,0,1,,,"]
+    manifest = folder / "list.csv"
+    manifest.write_text("\n".join(lines), "utf-8")
+    monkeypatch.chdir(tmp_path)
+    local, ray = tmp_path / "labels.jsonl", tmp_path / "labels"
+    options = ("--channel", channel)
+    assert batch(manifest, "--output", local, "--threads", 1, *options) == 1
+    assert batch(manifest, "--output", ray, "--engine", "ray", *options) == 1
+    found = rows(ray)
+    assert found == rows(local)
+    call = found[f"{folder}/call.wav"]
+    assert len(call) == (5 if channel == "mix" else 9)
+    assert [row["speaker"] for row in call if row["error"]] == ["late"]
+    assert batch(manifest, "--output", ray, "--engine", "ray", *options, "--resume") == 1
+    assert rows(ray) == found
+
+
 def test_s3(folder: Path, tmp_path: Path, bucket: Any, capsys: pytest.CaptureFixture[str]) -> None:
     for path in folder.iterdir():
         bucket.upload_file(str(path), f"a folder/{path.name}")

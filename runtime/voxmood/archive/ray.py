@@ -14,6 +14,7 @@ import os
 import re
 import socket
 import sys
+from dataclasses import asdict
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -25,12 +26,12 @@ from voxmood.archive.table import already_exists, check_same
 from voxmood.engine.threads import default_threads
 from voxmood.errors import (
     ClusterError,
-    ManifestError,
     MissingExtraError,
     MissingFileError,
     OutputError,
     VoxmoodError,
 )
+from voxmood.results import Span
 
 # Ray reads these variables when it starts.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -79,17 +80,19 @@ class Worker:
     Args:
         job: the job.
         columns: columns of the manifests, as `Labeler` takes them.
+        given: whether stretches of recordings are listed.
     """
 
-    def __init__(self, job: Job, columns: tuple[str, ...]) -> None:
-        self._labeler = job.labeler(columns, threads=1)
+    def __init__(self, job: Job, columns: tuple[str, ...], given: bool) -> None:
+        self._labeler = job.labeler(columns, threads=1, given=given)
         self._schema = schema(self._labeler)
 
     def __call__(self, recordings: pyarrow.Table) -> pyarrow.Table:
         """Label recordings that `read` has read, and return their rows."""
         rows: list[Row] = []
         for path, more, audio, cause in zip(*recordings.columns, strict=True):
-            entry = Entry(path.as_py(), *json.loads(more.as_py()))
+            columns, listed, spans = json.loads(more.as_py())
+            entry = Entry(path.as_py(), columns, listed, [Span(**span) for span in spans])
             if audio.is_valid:
                 rows += self._labeler(entry, Audio(audio.as_buffer(), entry.path))
             elif "://" in entry.path:
@@ -161,12 +164,8 @@ def run(job: Job, search: Search, address: str | None = None) -> Tally:
             raise already_exists(job.output)
         entries = (find_entries(source, search) for source in job.sources)
         listing = Listing(chain.from_iterable(entries))
-        if listing.given:
-            raise ManifestError(
-                "--engine ray labels whole recordings; leave out the columns start and end."
-            )
         # Load the model on this machine too, so that an error in it is reported at once.
-        labeler = job.labeler(listing.columns, threads=1)
+        labeler = job.labeler(listing.columns, threads=1, given=listing.given)
         if existing and job.resume:
             with storage.open_input_stream(description) as stream:
                 check_same(job.output, stream.read(), labeler.description)
@@ -192,6 +191,11 @@ def run(job: Job, search: Search, address: str | None = None) -> Tally:
     return tally
 
 
+def more(entry: Entry) -> str:
+    """Return what is known of a recording beside its path, as JSON."""
+    return json.dumps([entry.columns, entry.listed, [asdict(span) for span in entry.spans]])
+
+
 def label(listing: Listing, job: Job, storage: fs.FileSystem, folder: str) -> None:
     """Label recordings on the cluster and write their rows as Parquet files.
 
@@ -207,16 +211,13 @@ def label(listing: Listing, job: Job, storage: fs.FileSystem, folder: str) -> No
     try:
         (
             ray.data.from_items(
-                [
-                    {"path": entry.path, "more": json.dumps([entry.columns, entry.listed])}
-                    for entry in listing
-                ],
+                [{"path": entry.path, "more": more(entry)} for entry in listing],
                 override_num_blocks=tasks,
             )
             .map(partial(read, root=str(Path.cwd())), num_cpus=ACTOR_CPUS)
             .map_batches(
                 Worker,
-                fn_constructor_args=(job, listing.columns),
+                fn_constructor_args=(job, listing.columns, listing.given),
                 batch_format="pyarrow",
                 batch_size=BLOCK_PATHS,
                 num_cpus=ACTOR_CPUS,

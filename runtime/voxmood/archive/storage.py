@@ -85,14 +85,17 @@ def parts(storage: fs.FileSystem, folder: str) -> list[str]:
 
 
 def recordings(storage: fs.FileSystem, part: str) -> Iterator[tuple[str, str | None]]:
-    """Yield the recordings in a Parquet file with their errors; delete a file that is cut off."""
+    """Yield each recording in a Parquet file with its first error; delete a cut-off file."""
     try:
         with storage.open_input_file(part) as file:
             columns = parquet.read_table(file).select(["path", "error"]).to_pydict()
     except pyarrow.ArrowInvalid:  # the end of the file is missing
         storage.delete_file(part)
         return
-    yield from dict(zip(columns["path"], columns["error"], strict=True)).items()
+    errors: dict[str, str | None] = {}
+    for path, error in zip(columns["path"], columns["error"], strict=True):
+        errors[path] = errors.get(path) or error
+    yield from errors.items()
 
 
 def unreachable(location: str, error: Exception) -> ClusterError:
