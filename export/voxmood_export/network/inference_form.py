@@ -16,6 +16,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import PretrainedConfig
 
 from voxmood_export.network.emotion2vec import Alibi, ExtraTokens, PositionalLayers
@@ -29,6 +30,7 @@ from voxmood_export.network.linear import LinearLayer
 from voxmood_export.network.original import OriginalNetwork
 
 NORMALIZATION_EPSILON = 1e-7  # as Wav2Vec2FeatureExtractor.zero_mean_unit_var_norm
+SUM_BLOCK = 512  # samples
 
 
 class InferenceForm(nn.Module):
@@ -228,8 +230,20 @@ def normalize(waveform: Tensor, lengths: Tensor, valid: Tensor | None, epsilon: 
     if valid is not None:
         waveform = torch.where(valid, waveform, 0.0)
     count = lengths[:, None].to(waveform.dtype)
-    centered = waveform - waveform.sum(1, keepdim=True) / count
+    centered = waveform - sum_samples(waveform) / count
     if valid is not None:
         centered = torch.where(valid, centered, 0.0)
-    variance = (centered * centered).sum(1, keepdim=True) / count
+    variance = sum_samples(centered * centered) / count
     return centered / torch.sqrt(variance + epsilon)
+
+
+def sum_samples(waveform: Tensor) -> Tensor:
+    """Return the sum [B, 1] over the samples of waveforms [B, S], block by block.
+
+    ONNX Runtime adds up a row in a few running sums. Over all samples of a clip their rounding
+    would be half of the whole network's, so the sums of short blocks are added up instead.
+    """
+    samples: Any = waveform.shape[1]
+    blocks = (samples + SUM_BLOCK - 1) // SUM_BLOCK
+    padded = functional.pad(waveform, (0, blocks * SUM_BLOCK - samples))
+    return padded.reshape(waveform.shape[0], -1, SUM_BLOCK).sum(-1).sum(1, keepdim=True)
