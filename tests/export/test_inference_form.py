@@ -6,8 +6,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
+from exact import normalized
 from near import LAYER, near
 from torch import nn
 from transformers import Wav2Vec2Config, Wav2Vec2ForSequenceClassification
@@ -23,7 +25,7 @@ from voxmood_export.network.feature_encoder import (
     Im2col,
     LayerNormFirstLayer,
 )
-from voxmood_export.network.inference_form import InferenceForm
+from voxmood_export.network.inference_form import InferenceForm, normalize
 from voxmood_export.network.original import OriginalNetwork
 from voxmood_export.testing import LARGE, SMALL
 
@@ -189,3 +191,30 @@ def test_variance_from_the_covariance_keeps_its_digits() -> None:
         frames = exact.shape[1]
         found = GroupNormFirstLayer(layer, 1)(wave, torch.tensor([8000]), frames)
     assert found.numpy() == near(torch.nn.functional.gelu(exact).numpy(), 7e-4)
+
+
+class Normalization(nn.Module):
+    """The first step of the inference form, as a graph of its own."""
+
+    def forward(self, waveform: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        return normalize(waveform, lengths, None, 1e-7)
+
+
+@pytest.mark.parametrize("samples", [400, 512, 513, 80_000, 480_000])
+def test_normalization_of_long_clips_rounds_no_more(samples: int, tmp_path: Path) -> None:
+    """ONNX Runtime adds up one sample after another."""
+    random = np.random.default_rng(samples)
+    wave = random.normal(0.05, 0.1, samples).astype(np.float32)
+    inputs = (torch.from_numpy(wave)[None], torch.tensor([samples]))
+    path = tmp_path / "normalization.onnx"
+    torch.onnx.export(
+        Normalization(), inputs, path, input_names=["waveform", "lengths"], opset_version=18,
+        dynamic_axes={"waveform": {1: "samples"}}, dynamo=False,
+    )  # fmt: skip
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"waveform": wave[None], "lengths": np.array([samples])})
+    exact = normalized(wave).numpy()
+    scale = (found[0] @ exact) / (exact @ exact)
+    print(f"{samples}: scale off by {abs(scale - 1):.1e}, mean {abs(found.mean(dtype=float)):.1e}")
+    assert abs(scale - 1) < 2e-7
+    assert abs(found.mean(dtype=np.float64)) < 2e-7
