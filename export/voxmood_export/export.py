@@ -220,6 +220,7 @@ def describe(checkpoint: Checkpoint) -> Bundle:
         session_options={},
         precisions={},
         original_labels=checkpoint.original_labels,
+        license_text=checkpoint.license_text,
     )
 
 

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from voxmood_export.checkpoint.card import read_license
+from voxmood.bundle.description import read_bundle
+from voxmood_export import export_bundle
+from voxmood_export.checkpoint.card import MAX_TEXT_BYTES, read_license, read_license_text
 from voxmood_export.checkpoint.files import CheckpointFiles
+from voxmood_export.testing import LARGE, SMALL, make_checkpoint
 
 
 @pytest.mark.parametrize(
@@ -59,3 +62,49 @@ def test_no_card(tmp_path: Path) -> None:
     assert read_license(files) == "unknown"
     (tmp_path / "README.md").mkdir()
     assert read_license(files) == "unknown"
+
+
+CARD = """---
+license: other
+---
+# A model
+Text.
+## License
+All of this
+\tis *free*.
+### In short
+Yes.
+## Citation
+Ours.
+"""
+SECTION = ("All of this", "        is *free*.", "### In short", "Yes.")
+
+
+@pytest.mark.parametrize(
+    ("content", "lines"),
+    [
+        ({"README.md": CARD}, SECTION),
+        ({"README.md": CARD.replace("## License", "## Model Licence:")}, SECTION),
+        ({"README.md": CARD.replace("\n", "\r\n")}, SECTION),
+        ({"README.md": CARD, "LICENSE": "MIT\n\nYou may.\n"}, ("MIT", "", "You may.")),
+        ({"README.md": CARD, "MODEL_LICENSE.txt": "a\x1b[1mb\x00\n"}, ("a[1mb",)),
+        ({"README.md": CARD, "LICENSE": ""}, SECTION),
+        ({"README.md": CARD.replace("## License", "## Licensed data")}, ()),
+        ({"LICENSE": "x" * MAX_TEXT_BYTES}, ("x" * MAX_TEXT_BYTES,)),
+        ({"LICENSE": "x" * (MAX_TEXT_BYTES + 1)}, ()),
+        ({"LICENSE": "ä" * MAX_TEXT_BYTES}, ()),
+        ({}, ()),
+    ],
+)
+def test_text(tmp_path: Path, content: dict[str, str], lines: tuple[str, ...]) -> None:
+    for name, text in content.items():
+        (tmp_path / name).write_bytes(text.encode())
+    assert read_license_text(CheckpointFiles("model", tmp_path, "model", "")) == lines
+
+
+def test_the_text_goes_into_the_bundle(tmp_path: Path) -> None:
+    make_checkpoint(tmp_path / "checkpoint", LARGE | SMALL)
+    (tmp_path / "checkpoint" / "LICENSE").write_text("Für alle.\n\n\tReally.\n", "utf-8")
+    bundle = export_bundle(tmp_path / "checkpoint", tmp_path / "bundle", precisions=["fp32"])
+    assert bundle.license_text == ("Für alle.", "", "        Really.")
+    assert read_bundle(tmp_path / "bundle") == bundle

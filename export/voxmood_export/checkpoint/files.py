@@ -23,7 +23,14 @@ TOKENS = "tokens.txt"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 """The names of files of weights, the preferred one first. An index lists shards of them."""
 
-SMALL_FILES = (CONFIG, EXTRACTOR, PROCESSOR, CARD, FUNASR_CONFIG, TOKENS)
+LICENSES = tuple(
+    f"{name}{suffix}"
+    for name in ("LICENSE", "LICENCE", "MODEL_LICENSE", "COPYING")
+    for suffix in ("", ".txt", ".md")
+)
+"""The names of files that hold the text of a license, the preferred one first."""
+
+SMALL_FILES = (CONFIG, EXTRACTOR, PROCESSOR, CARD, FUNASR_CONFIG, TOKENS, *LICENSES)
 SHARDS = ("model-*-of-*.safetensors", "pytorch_model-*-of-*.bin")
 TRAINING = (".ckpt", ".pt", ".pth")
 """Suffixes of the files in which other libraries save the state of a training."""

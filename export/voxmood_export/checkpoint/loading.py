@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, Wav2Vec2FeatureExtractor
 
-from voxmood_export.checkpoint.card import read_license
+from voxmood_export.checkpoint.card import read_license, read_license_text
 from voxmood_export.checkpoint.configuration import Settings, read_extractor, read_settings, renamed
 from voxmood_export.checkpoint.files import CONFIG, CheckpointFiles, find_files, first_line
 from voxmood_export.checkpoint.funasr import read_funasr
@@ -37,6 +37,7 @@ class Checkpoint:
         name: the hub id or the folder's name.
         revision: the commit on the hub, or "" for a folder.
         license: the license that the model card names, or "unknown".
+        license_text: the lines of the license's text, if the checkpoint has it.
         original_labels: the entries of FunASR's `tokens.txt` that the labels are made of.
     """
 
@@ -46,6 +47,7 @@ class Checkpoint:
     name: str
     revision: str
     license: str
+    license_text: tuple[str, ...] = ()
     original_labels: tuple[str, ...] = ()
 
 
@@ -80,8 +82,15 @@ def load_checkpoint(
     head = _recognized(files, settings, state, heads)
     _assign(files, encoder, f"{settings.prefix}.", head, state)
     model = OriginalNetwork(encoder, head, settings.task).eval()
-    license_name = read_license(files)
-    return Checkpoint(model, extractor, settings.labels, files.name, files.revision, license_name)
+    return Checkpoint(
+        model,
+        extractor,
+        settings.labels,
+        files.name,
+        files.revision,
+        read_license(files),
+        read_license_text(files),
+    )
 
 
 def _needed(names: set[str]) -> set[str]:
@@ -131,6 +140,7 @@ def _load_funasr(files: CheckpointFiles, names: Mapping[str, str] | None) -> Che
         files.name,
         files.revision,
         read_license(files),
+        read_license_text(files),
         found.tokens.originals,
     )
 

@@ -105,6 +105,7 @@ class Bundle:
         original_labels: what the checkpoint has in place of the labels, in the same order, if they
             are made of something longer, such as tokens in two languages; else empty.
         calibration: how the bundle was calibrated; None if it was not.
+        license_text: the lines of the license's text, if the checkpoint has it; else empty.
     """
 
     name: str
@@ -124,6 +125,7 @@ class Bundle:
     schema: int = SCHEMA
     original_labels: tuple[str, ...] = ()
     calibration: Calibration | None = None
+    license_text: tuple[str, ...] = ()
 
     def metadata(self) -> dict[str, str]:
         """Return the `metadata_props` of each ONNX file, with which it can be used alone."""
@@ -150,8 +152,9 @@ class Bundle:
         content = {KEYS.get(name, name): value for name, value in asdict(self).items()}
         if self.schema == 1:
             del content["task"]
-        if not self.original_labels:
-            del content["original_labels"]
+        for key in ("original_labels", "license_text"):
+            if not content[key]:
+                del content[key]
         if self.calibration:
             content["calibration"] = self.calibration.to_json()
         else:
@@ -249,9 +252,7 @@ def _parse(content: Any) -> Bundle:
     task = _get(content, "task", str) if schema > 1 else "classification"
     if task not in OUTPUTS:
         raise _InvalidFieldError(f"task {task!r} is not one of {', '.join(OUTPUTS)}")
-    originals = _get(content, "original_labels", list) if "original_labels" in content else []
-    if not all(isinstance(label, str) for label in originals):
-        raise _InvalidFieldError("original_labels must be a list of strings")
+    originals = _texts(content, "original_labels")
     if originals and len(originals) != len(labels):
         raise _InvalidFieldError("labels and original_labels must be of one length")
     bundle = Bundle(
@@ -273,7 +274,8 @@ def _parse(content: Any) -> Bundle:
             for name, entry in _get(content, "precisions", dict).items()
         },
         schema=schema,
-        original_labels=tuple(originals),
+        original_labels=originals,
+        license_text=_texts(content, "license_text"),
         calibration=_parse_calibration(_get(content, "calibration", dict), task, len(labels))
         if "calibration" in content
         else None,
@@ -355,6 +357,14 @@ def _number(content: Any, key: str) -> float:
     if not isinstance(content, (int, float)) or isinstance(content, bool):
         raise _InvalidFieldError(f"{key} is missing, or is not a number")
     return float(content)
+
+
+def _texts(content: Any, key: str) -> tuple[str, ...]:
+    """Return a list of strings that a description may lack."""
+    texts = _get(content, key, list) if key in content else []
+    if not all(isinstance(text, str) for text in texts):
+        raise _InvalidFieldError(f"{key} must be a list of strings")
+    return tuple(texts)
 
 
 def _get(content: Any, key: str, kind: type) -> Any:
