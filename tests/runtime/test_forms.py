@@ -96,6 +96,127 @@ def test_eaf(tmp_path: Path) -> None:
     assert [each.start for each in read_spans(path, tier="b")] == [1.234]
 
 
+GRID = """File type = "ooTextFile"
+Object class = "TextGrid"
+
+xmin = 0
+xmax = 20
+tiers? <exists>
+size = 4
+item []:
+    item [1]:
+        class = "IntervalTier"
+        name = "Zoë"
+        xmin = 0
+        xmax = 20
+        intervals: size = 4
+        intervals [1]:
+            xmin = 0
+            xmax = 0.5
+            text = ""
+        intervals [2]:
+            xmin = 0.5
+            xmax = 1
+            text = "he said ""no"" twice"
+        intervals [3]:
+            xmin = 1
+            xmax = 3.125
+            text = ""
+        intervals [4]:
+            xmin = 3.125
+            xmax = 20
+            text = ""
+    item [2]:
+        class = "TextTier"
+        name = "clicks"
+        xmin = 0
+        xmax = 20
+        points: size = 2
+        points [1]:
+            number = 0.25
+            mark = "klick"
+        points [2]:
+            number = 19.75
+            mark = "ß"
+    item [3]:
+        class = "IntervalTier"
+        name = "empty"
+        xmin = 0
+        xmax = 20
+        intervals: size = 1
+        intervals [1]:
+            xmin = 0
+            xmax = 20
+            text = ""
+    item [4]:
+        class = "TextTier"
+        name = "no points"
+        xmin = 0
+        xmax = 20
+        points: size = 0
+"""
+
+
+def tier_parts(text: str, name: str) -> list[str]:
+    """The lines of a tier of a TextGrid after its name, without spaces."""
+    (item,) = [part for part in re.split(r"item \[\d+\]:", text) if f'name = "{name}"' in part]
+    lines = [line.strip() for line in item.partition("name")[2].splitlines()]
+    return [re.sub(r"\.0$", "", line) for line in lines if line]
+
+
+def test_tiers_of_a_textgrid_stay_as_they_are(tmp_path: Path) -> None:
+    textgrid = pytest.importorskip("praatio.textgrid")
+    base, path = tmp_path / "in.TextGrid", tmp_path / "out.TextGrid"
+    base.write_text(GRID, "utf-8")
+    spans = read_spans(base)
+    answers = [segment(each.start, each.end, speaker=each.speaker) for each in spans]
+    text = write_text("textgrid", answers, name="a.wav", duration=12.0, base=base)
+    path.write_text(text, "utf-8")
+    grid = textgrid.openTextgrid(str(path), includeEmptyIntervals=True)
+    before = ("Zoë", "clicks", "empty", "no points")
+    assert grid.tierNames == (*before, "Zoë: label", "Zoë: numbers")
+    for name in before:
+        assert tier_parts(text, name) == tier_parts(GRID, name)
+    assert [each.label for each in grid.getTier("Zoë: label").entries] == ["", "hap", ""]
+    again = write_text("textgrid", answers, name="a.wav", duration=12.0, base=path)
+    names = re.findall('name = "(.*)"', again)
+    assert names == [*before, "Zoë: label", "Zoë: numbers", "Zoë: label (2)", "Zoë: numbers (2)"]
+
+
+def test_tiers_of_an_elan_file_stay_as_they_are(tmp_path: Path) -> None:
+    """Also those that depend on others, as translations do."""
+    elan = pytest.importorskip("pympi.Elan")
+    base, path = tmp_path / "in.eaf", tmp_path / "out.eaf"
+    eaf = elan.Eaf(author="a")
+    eaf.remove_tier("default")
+    eaf.add_linked_file("talk.wav", mimetype="audio/x-wav")
+    eaf.add_tier("Zoë")
+    eaf.add_annotation("Zoë", 500, 1000, "he said <no>")
+    eaf.add_annotation("Zoë", 1750, 3125, "")
+    eaf.add_linguistic_type("translation", "Symbolic_Association", timealignable=False)
+    eaf.add_tier("Zoë, in German", ling="translation", parent="Zoë")
+    eaf.add_ref_annotation("Zoë, in German", "Zoë", 700, "er sagte „nein“")
+    eaf.add_tier("empty")
+    eaf.to_file(str(base))
+    spans = read_spans(base, tier="Zoë")
+    answers = [segment(each.start, each.end, speaker=each.speaker) for each in spans]
+    path.write_text(write_text("eaf", answers, name="b.wav", duration=12.0, base=base), "utf-8")
+    found = elan.Eaf(str(path))
+    before = ["Zoë", "Zoë, in German", "empty"]
+    assert list(found.get_tier_names()) == [*before, "Zoë: label", "Zoë: numbers"]
+    for name in before:
+        assert found.tiers[name] == elan.Eaf(str(base)).tiers[name]
+    assert found.get_annotation_data_for_tier("Zoë: label") == [(500, 1000, "hap")]
+    assert found.get_linked_files()[0]["MEDIA_URL"] == "talk.wav"
+
+
+def test_another_form_has_no_tiers_to_keep(tmp_path: Path) -> None:
+    pytest.importorskip("praatio")
+    (tmp_path / "in.eaf").write_text("nothing that is read")
+    text = write_text("textgrid", SEGMENTS, name="a.wav", duration=12.0, base=tmp_path / "in.eaf")
+    assert re.findall('name = "(.*)"', text) == ["Zoë", "Zoë: numbers", "b", "b: numbers"]
+
+
 def test_rttm(tmp_path: Path) -> None:
     path = tmp_path / "a.rttm"
     path.write_text(write_text("rttm", SEGMENTS, name="a b.wav", duration=12.0), "utf-8")

@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from xml.parsers import expat
 
-from voxmood.annotations.tiers import Tier, numbers_of, text_of
+from voxmood.annotations.tiers import Tier, written
 from voxmood.errors import AnnotationError, MissingExtraError
 from voxmood.results import Span
 
@@ -18,6 +18,9 @@ except ModuleNotFoundError as error:
     raise MissingExtraError(
         "an ELAN file needs pympi-ling, which is not installed: pip install 'voxmood[annotations]'."
     ) from error
+
+TYPE = "default-lt"
+"""The linguistic type of tiers that stand for themselves, as ELAN calls it in a new file."""
 
 
 def read_eaf(path: Path) -> Mapping[str, list[Span]]:
@@ -29,9 +32,7 @@ def read_eaf(path: Path) -> Mapping[str, list[Span]]:
     """
     _refuse_entities(path)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a newer version of the format
-            eaf = Eaf(str(path))
+        eaf = _open(path)
         tiers: dict[str, list[Span]] = {}
         for name in eaf.get_tier_names():
             spans = tiers[name] = []
@@ -51,6 +52,12 @@ def read_eaf(path: Path) -> Mapping[str, list[Span]]:
     return tiers
 
 
+def _open(path: Path) -> Eaf:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a newer version of the format
+        return Eaf(str(path))
+
+
 def _refuse_entities(path: Path) -> None:
     def refuse(*_: object) -> None:
         raise AnnotationError(f"{path}: declares a document type, which ELAN files never do.")
@@ -64,23 +71,28 @@ def _refuse_entities(path: Path) -> None:
         raise AnnotationError(f"{path}: is not XML ({error}).") from None
 
 
-def as_eaf(tiers: Sequence[Tier], media: str) -> str:
+def as_eaf(tiers: Sequence[Tier], media: str, base: Path | None = None) -> str:
     """Return an ELAN file with a tier of labels, and one of numbers, for each speaker or channel.
 
     Args:
         tiers: the tiers.
         media: the file name of the recording.
+        base: an ELAN file whose tiers come first, as they are; None begins with none.
     """
-    eaf = Eaf(author="voxmood")
-    eaf.remove_tier("default")
-    eaf.add_linked_file(media, mimetype="audio/x-wav")
-    for tier in tiers:
-        for name, text in ((tier.name, text_of), (f"{tier.name}: numbers", numbers_of)):
-            eaf.add_tier(name)
-            for start, end, segment in tier.parts:
-                begin, stop = round(1000 * start), round(1000 * end)
-                if begin < stop:
-                    eaf.add_annotation(name, begin, stop, text(segment))
+    if base is None:
+        eaf = Eaf(author="voxmood")
+        eaf.remove_tier("default")
+        eaf.add_linked_file(media, mimetype="audio/x-wav")
+    else:
+        eaf = _open(base)
+    if TYPE not in eaf.get_linguistic_type_names():
+        eaf.add_linguistic_type(TYPE)
+    for name, tier, text in written(tiers, eaf.get_tier_names()):
+        eaf.add_tier(name, TYPE)
+        for start, end, segment in tier.parts:
+            begin, stop = round(1000 * start), round(1000 * end)
+            if begin < stop:
+                eaf.add_annotation(name, begin, stop, text(segment))
     with TemporaryDirectory() as folder:
         path = Path(folder, "a.eaf")
         eaf.to_file(str(path))

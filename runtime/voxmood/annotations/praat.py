@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from voxmood.annotations.tiers import Tier, numbers_of, text_of
+from voxmood.annotations.tiers import Tier, written
 from voxmood.errors import AnnotationError, MissingExtraError
 from voxmood.results import Span
 
@@ -42,18 +42,23 @@ def read_textgrid(path: Path) -> Mapping[str, list[Span]]:
     return tiers
 
 
-def as_textgrid(tiers: Sequence[Tier], duration: float) -> str:
+def as_textgrid(tiers: Sequence[Tier], duration: float, base: Path | None = None) -> str:
     """Return a TextGrid with a tier of labels, and one of numbers, for each speaker or channel.
 
     Args:
         tiers: the tiers.
         duration: the length of the recording in seconds.
+        base: a TextGrid whose tiers come first, as they are; None begins with none.
     """
-    grid = textgrid.Textgrid(0, duration)
-    for tier in tiers:
-        for name, text in ((tier.name, text_of), (f"{tier.name}: numbers", numbers_of)):
-            entries = [(start, end, text(segment)) for start, end, segment in tier.parts]
-            grid.addTier(textgrid.IntervalTier(name, entries, 0, duration))
+    begin = 0.0
+    if base is None:
+        grid = textgrid.Textgrid(begin, duration)
+    else:
+        grid = textgrid.openTextgrid(str(base), True, "silence")
+        begin, duration = grid.minTimestamp, max(grid.maxTimestamp, duration)
+    for name, tier, text in written(tiers, grid.tierNames):
+        entries = [(start, end, text(segment)) for start, end, segment in tier.parts]
+        grid.addTier(textgrid.IntervalTier(name, entries, begin, duration), None, "silence")
     with TemporaryDirectory() as folder:
         path = Path(folder, "a.TextGrid")
         grid.save(str(path), "long_textgrid", includeBlankSpaces=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from voxmood.results import UNSURE, Segment, shown_label
@@ -38,6 +38,35 @@ def numbers_of(segment: Segment) -> str:
     return " ".join(f"{name} {number:.3f}" for name, number in segment.numbers.items())
 
 
+def free_name(name: str, taken: Container[str]) -> str:
+    """Return a name that is not taken, with a number behind it if need be."""
+    unique, number = name, 2
+    while unique in taken:
+        unique, number = f"{name} ({number})", number + 1
+    return unique
+
+
+def written(
+    tiers: Iterable[Tier], others: Iterable[str]
+) -> Iterator[tuple[str, Tier, Callable[[Segment], str]]]:
+    """Yield what is written of each tier: a tier of labels, and one of numbers.
+
+    Args:
+        tiers: the tiers.
+        others: the names of tiers that the file has already, which keep their names.
+
+    Yields:
+        The name in the file, the tier, and what its texts say of a segment.
+    """
+    taken = set(others)
+    for tier in tiers:
+        label = f"{tier.name}: label" if tier.name in taken else tier.name
+        for wanted, text in ((label, text_of), (f"{tier.name}: numbers", numbers_of)):
+            name = free_name(wanted, taken)
+            taken.add(name)
+            yield name, tier, text
+
+
 def tiers(segments: Iterable[Segment]) -> list[Tier]:
     """Return the segments as tiers, one for each speaker and channel.
 
@@ -51,9 +80,7 @@ def tiers(segments: Iterable[Segment]) -> list[Tier]:
     found: dict[str, Tier] = {}
 
     def tier(name: str) -> Tier:
-        unique, number = name, 2
-        while unique in found:
-            unique, number = f"{name} ({number})", number + 1
+        unique = free_name(name, found)
         return found.setdefault(unique, Tier(unique))
 
     for (speaker, channel), lane in lanes.items():

@@ -12,7 +12,14 @@ TEXTS = ("textgrid", "eaf", "rttm", "srt")
 """The forms that are one text; `audformat` is a folder."""
 
 
-def write_text(form: str, segments: Sequence[Segment], *, name: str, duration: float) -> str:
+def write_text(
+    form: str,
+    segments: Sequence[Segment],
+    *,
+    name: str,
+    duration: float,
+    base: Path | None = None,
+) -> str:
     """Return the answers for the segments of a recording as a text.
 
     Segments without an answer, such as silent ones, are left out.
@@ -22,6 +29,8 @@ def write_text(form: str, segments: Sequence[Segment], *, name: str, duration: f
         segments: the segments.
         name: the file name of the recording.
         duration: its length in seconds.
+        base: the file that listed the segments; if it is of the same form, and has tiers, the text
+            has them, too, as they are.
 
     Raises:
         MissingExtraError: the form needs the extra `annotations`, which is not installed.
@@ -32,13 +41,15 @@ def write_text(form: str, segments: Sequence[Segment], *, name: str, duration: f
     if form == "srt":
         return as_srt(answered)
     duration = max([duration, *(segment.end for segment in segments)])
+    if base and base.suffix.lower() != f".{form}":
+        base = None
     if form == "textgrid":
         from voxmood.annotations.praat import as_textgrid
 
-        return as_textgrid(tiers(answered), duration)
+        return as_textgrid(tiers(answered), duration, base)
     from voxmood.annotations.elan import as_eaf
 
-    return as_eaf(tiers(answered), name)
+    return as_eaf(tiers(answered), name, base)
 
 
 def as_rttm(segments: Iterable[Segment], name: str) -> str:

@@ -71,8 +71,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="text",
         help="Form of the output. Text, JSON lines and CSV are printed as soon as they are known; "
         "a Praat TextGrid, an ELAN file (eaf), RTTM, subtitles (srt) and a folder of "
-        "audformat at the end. textgrid, eaf and audformat need the extra annotations "
-        "(default: %(default)s).",
+        "audformat at the end. textgrid, eaf and audformat need the extra annotations; the first "
+        "two keep all tiers of --segments in the same form (default: %(default)s).",
     )
     form.add_argument(
         "--json", dest="format", action="store_const", const="json", help="As --format json."
@@ -257,7 +257,9 @@ def _write(options: argparse.Namespace, segments: Sequence[Segment], model: Mode
         from voxmood.annotations.writing import write_text
 
         duration = max((segment.end for segment in segments), default=0.0)
-        text = write_text(options.format, segments, name=name, duration=duration)
+        text = write_text(
+            options.format, segments, name=name, duration=duration, base=options.segments
+        )
         if options.output:
             write_whole(options.output, text)
         else:
