@@ -41,7 +41,7 @@ from voxmood_bench.report.files import read_report, write_report
 from voxmood_bench.report.html import as_html
 from voxmood_bench.report.schema import AnswersFailure, AudioFacts, Startup, StartupFailure
 from voxmood_bench.report.tables import as_markdown
-from voxmood_export import export_bundle
+from voxmood_export import calibrate, export_bundle
 from voxmood_export.clips import speech_like
 from voxmood_export.testing import DIMENSIONS
 
@@ -286,6 +286,30 @@ def test_every_task_and_head(
     gate = ["bench", "gate", str(tmp_path / "report.json"), "--engine", "voxmood fp32"]
     assert main([*gate, "--min-agreement", "0.9999", "--max-drift", "1e-3"]) == 0
     assert main([*gate, "--max-drift", "1e-9"]) == 1
+
+
+def test_calibrated_values_are_near_what_calibration_makes_of_the_references(
+    plan: Plan, tmp_path: Path, fakes: type[FakeWorker]
+) -> None:
+    folder = make("audeering", tmp_path / "checkpoint")
+    export_bundle(folder, tmp_path / "plain", precisions=["fp32"])
+    model = voxmood.load(tmp_path / "plain")
+    lines = ["path," + ",".join(DIMENSIONS)]
+    for index in range(30):
+        clip = speech_like(0.5, 16000, index)
+        soundfile.write(tmp_path / f"{index}.wav", clip, 16000)
+        truth = 0.5 + 0.1 * model.predict(clip, sampling_rate=16000).logits
+        lines.append(",".join([f"{index}.wav", *map(str, truth)]))
+    manifest = tmp_path / "list.csv"
+    manifest.write_text("\n".join(lines))
+    calibrate(tmp_path / "plain", tmp_path / "bundle", manifest=manifest)
+    recordings = [replace(each, label=None) for each in plan.recordings]
+    plan = replace(
+        plan, bundle=tmp_path / "bundle", reference=str(folder), recordings=recordings,
+        lengths=[1.0], threads=[1], starts=1,
+    )  # fmt: skip
+    report = Suite(plan, tmp_path / "out").run()
+    assert (report.values["voxmood fp32"].sqnr_db or 0.0) > NETWORK_DB
 
 
 def test_the_rows_of_pytorch_name_transformers(

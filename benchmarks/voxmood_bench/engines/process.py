@@ -155,7 +155,7 @@ def load_openvino(model: str, threads: int, settings: LoadSettings) -> Run:
         else:
             inputs = {"input_values": _input_values(waveform, settings.normalize)}
         request.infer(inputs)
-        return np.array(request.get_tensor("logits").data[0])
+        return np.array(request.get_output_tensor(0).data[0])  # logits, or values
 
     return run
 

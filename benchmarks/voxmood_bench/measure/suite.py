@@ -308,6 +308,9 @@ class Suite:
             ours, reference = logits[name], logits[REFERENCE]
             labels, task = self.bundle.labels, self.bundle.task
             if task == "regression":
+                calibration = self.bundle.calibration
+                if calibration and engine.model in ("bundle", "fp32"):  # which the graph applies
+                    reference = reference * calibration.scales + calibration.offsets
                 found.append(values_closeness(name, labels, reference, ours))
             elif self.plan.labeled:
                 recordings = self.plan.recordings
