@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import transformers
+from importlib.metadata import version
 
 from voxmood_export.checkpoint import Checkpoint
 from voxmood_export.heads.superb import Superb
@@ -28,7 +27,7 @@ class Original:
 
 def original(checkpoint: Checkpoint) -> Original:
     """Return how a checkpoint is run in PyTorch."""
-    version, model = transformers.__version__, checkpoint.model
+    installed, model = version("transformers"), checkpoint.model
     if not isinstance(model.head, Superb):
         return Original(
             False,
@@ -38,11 +37,11 @@ def original(checkpoint: Checkpoint) -> Original:
         )
     config = model.config
     summed = config.use_weighted_layer_sum and config.do_stable_layer_norm
-    if summed and not version.startswith("4."):
+    if summed and not installed.startswith("4."):
         return Original(
             True,
             False,
-            f"It computes what transformers 4.57 does; the own class of transformers {version} "
+            f"It computes what transformers 4.57 does; the own class of transformers {installed} "
             "sums up other layers and gives other answers.",
         )
-    return Original(True, True, f"It is the own class of transformers {version}.")
+    return Original(True, True, f"It is the own class of transformers {installed}.")
