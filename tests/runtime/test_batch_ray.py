@@ -117,7 +117,7 @@ def test_given_stretches_are_those_of_the_local_engine(
     assert found == rows(local)
     call = found[f"{folder}/call.wav"]
     assert len(call) == (5 if channel == "mix" else 9)
-    assert [row["speaker"] for row in call if row["error"]] == ["late"]
+    assert {row["speaker"] for row in call if row["error"]} == {"late"}
     assert batch(manifest, "--output", ray, "--engine", "ray", *options, "--resume") == 1
     assert rows(ray) == found
 
