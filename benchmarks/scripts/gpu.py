@@ -386,7 +386,7 @@ def _turn(run: Run, waveforms: Array, lengths: npt.NDArray[np.int64]) -> list[fl
 
 
 def _exactness(run: Run, expected: Run) -> Exactness:
-    clips = [_normalized(clip) for clip in generated_clips(RATE).waveforms]
+    clips = [_normalized(clip) for clip in generated_clips(RATE)]
     alone = [(clip[None], np.array([len(clip)], np.int64)) for clip in clips]
     truth = np.concatenate([expected(*clip) for clip in alone])
     found = np.concatenate([run(*clip) for clip in alone])

@@ -35,15 +35,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--audio",
         type=path,
         metavar="DIR",
-        help="Folder of recordings. Some of them verify the export, and int8 is fitted to others "
-        "(default: generated signals).",
+        help="Folder of recordings. Some of them verify the export, and int8 is tuned on others "
+        "(default: synthetic speech).",
     )
     parser.add_argument(
         "--max-clips",
         type=int,
         metavar="N",
         default=20,
-        help="Number of recordings in DIR to verify the export on (default: %(default)s).",
+        help="Largest number of recordings in DIR to verify the export on; int8 is calibrated on "
+        "others (default: %(default)s).",
     )
     add_bounds(parser, None)
     parser.add_argument(
@@ -65,6 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Export a checkpoint and print a summary; return the exit status."""
     from voxmood.bundle.description import PRECISIONS
+    from voxmood.commands.terminal.console import complain
     from voxmood.commands.terminal.progress import Steps
     from voxmood.errors import VoxmoodError
     from voxmood.files import write_whole
@@ -94,6 +96,7 @@ def run(options: argparse.Namespace) -> int:
             labels=options.labels,
             force=options.force,
             progress=progress.begin,
+            warn=lambda reason: complain(f"warning: {reason}"),
         )
     for name, entry in bundle.precisions.items():
         print(_as_text(name, entry.bytes, Verification.from_json(entry.measured)))
@@ -114,6 +117,8 @@ def _as_text(precision: str, size: int, measured: Verification) -> str:
         f"{precision}: {size / 1e6:.1f} MB, largest logit error {measured.max_logit_error:.2g}, "
         f"SQNR {measured.sqnr_db} dB, {close}"
     ]
+    if measured.calibrated_on:
+        lines.append(f"  tuned on {measured.calibrated_on}")
     if measured.in_float and measured.without:
         kept, plain = measured.in_float, measured.without
         some = ", ".join(kept[:5]) + (", …" if len(kept) > 5 else "")

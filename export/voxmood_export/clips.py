@@ -1,77 +1,149 @@
-"""The clips on which models are compared: recordings, or signals that resemble speech."""
+"""The clips that int8 is calibrated on, and those on which models are compared."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from voxmood.audio import Waveform, read_waveform
+from voxmood.audio import AudioReader, Waveform
 from voxmood.audio.listing import find_recordings
+from voxmood.errors import AudioError
 
-MAX_CALIBRATION_CLIPS = 16
+T = TypeVar("T")
+
+SPEECH = Path(__file__).parent / "speech"
+"""Sentences in many languages from a speech synthesizer, with noise and rooms;
+`benchmarks/scripts/calibration_speech.py` makes them."""
+CALIBRATION_SENTENCES = 16  # of SPEECH; models are compared on the others
+CALIBRATION_RECORDINGS = 16
+CALIBRATION_SECONDS = 60.0  # of recordings, so that long ones do not take minutes
+MAX_SECONDS = 30.0  # of a recording, whose rest is not read
+FRAME_SECONDS = 0.02
+LEAST_FRAMES = 25  # half a second
+LEAST_VARIATION_DB = 6.0
+"""The least difference between loud and quiet frames of speech. It is below 1 dB in noise, and
+about 10 dB in speech that is 10 dB louder than the noise around it."""
 
 
 @dataclass(frozen=True)
 class Clips:
-    """What models are compared on.
+    """What int8 is calibrated on, and what models are compared on.
 
     Attributes:
         description: what the waveforms are, for the bundle's description.
         waveforms: float32, at the checkpoint's sampling rate.
-        calibration: other waveforms of the same kind, on which int8 is calibrated.
-        recorded: whether the calibration waveforms are recordings.
+        calibration: other waveforms, on which int8 is calibrated.
+        calibrated_on: what these are, likewise.
+        left_out: why recordings are not used, a sentence each.
     """
 
     description: str
     waveforms: list[Waveform]
     calibration: list[Waveform]
-    recorded: bool
+    calibrated_on: str
+    left_out: tuple[str, ...] = ()
 
 
-def generated_clips(rate: int) -> Clips:
-    """Return eight signals of 0.5 to 8 s that resemble speech, and eight more to calibrate on."""
-    seconds = (0.5, 1.0, 1.7, 2.3, 3.1, 4.0, 5.5, 8.0)
-    clips = [speech_like(length, rate, seed) for seed, length in enumerate(2 * seconds)]
-    count = len(seconds)
-    description = f"{count} generated speech-like signals of 0.5 to 8 s"
-    return Clips(description, clips[:count], clips[count:], recorded=False)
+def synthetic_clips(rate: int) -> Clips:
+    """Return synthetic speech to compare models on, and more of it to calibrate int8 on.
+
+    Args:
+        rate: the sampling rate of the waveforms in Hz.
+    """
+    sentences = [_read(path, rate) for path in sorted(SPEECH.glob("*.opus"))]
+    others = sentences[CALIBRATION_SENTENCES:]
+    return Clips(
+        f"{len(others)} sentences of synthetic speech",
+        others,
+        sentences[:CALIBRATION_SENTENCES],
+        f"{CALIBRATION_SENTENCES} sentences of synthetic speech",
+    )
 
 
-def recorded_clips(folder: Path, rate: int, limit: int, max_seconds: float = 30.0) -> Clips:
+def recorded_clips(folder: Path, rate: int, limit: int) -> Clips:
     """Return recordings of a folder and its sub-folders, evenly picked from their sorted names.
+
+    Half of a few recordings are there to calibrate int8 on, together with synthetic speech. Of a
+    long recording the first `MAX_SECONDS` are read.
 
     Args:
         folder: the folder.
         rate: the sampling rate of the waveforms in Hz.
-        limit: the largest number of recordings to compare models on. Int8 is calibrated on others,
-            or on generated signals if there are no others.
-        max_seconds: the longest recording that is read.
+        limit: the largest number of recordings to compare models on.
 
     Raises:
         MissingFileError: the folder is missing.
-        AudioError: the folder holds no recordings, or one cannot be read.
+        AudioError: the folder holds no recordings, or none that can be read.
     """
     paths = [recording.path for recording in find_recordings(folder)]
-    picked = _evenly(paths, limit)
-    others = _evenly([path for path in paths if path not in picked], MAX_CALIBRATION_CLIPS)
-
-    def read(chosen: list[Path]) -> list[Waveform]:
-        return [read_waveform(path, rate=rate, max_seconds=max_seconds) for path in chosen]
-
+    read: list[Waveform] = []
+    left_out: list[str] = []
+    for path in _evenly(paths, limit + CALIBRATION_RECORDINGS):
+        try:
+            read.append(_read(path, rate))
+        except AudioError as error:
+            left_out.append(str(error))
+    if not read:
+        raise AudioError(f"{folder}: no recording can be read; {left_out[0]}")
+    compared = min(limit, max(len(read) - CALIBRATION_RECORDINGS, (len(read) + 1) // 2))
+    picked = set(_evenly(range(len(read)), compared))
+    others = [waveform for index, waveform in enumerate(read) if index not in picked]
+    speech = [waveform for waveform in others if _varies(waveform, rate)]
+    if len(speech) < len(others):
+        left_out.append(
+            f"{len(others) - len(speech)} recordings hold silence or noise alone; int8 is "
+            "calibrated on others."
+        )
+    seconds = np.cumsum([len(waveform) / rate for waveform in speech])
+    own = speech[: int(np.searchsorted(seconds, CALIBRATION_SECONDS)) + 1]
+    synthetic = synthetic_clips(rate)
+    name = folder.resolve().name
     return Clips(
-        f"{len(picked)} recordings of the folder {folder.resolve().name}",
-        read(picked),
-        read(others) or generated_clips(rate).calibration,
-        recorded=bool(others),
+        f"{len(picked)} recordings of the folder {name}",
+        [read[index] for index in sorted(picked)],
+        own + synthetic.calibration,
+        (f"{len(own)} other recordings of the folder {name} and " if own else "")
+        + synthetic.calibrated_on,
+        tuple(left_out),
     )
 
 
-def _evenly(paths: list[Path], limit: int) -> list[Path]:
-    count = min(limit, len(paths))
-    return [paths[index * len(paths) // count] for index in range(count)]
+def _read(path: Path, rate: int) -> Waveform:
+    blocks, count, most = [], 0, round(MAX_SECONDS * rate)
+    for block in AudioReader(path, rate=rate):
+        blocks.append(block)
+        count += len(block)
+        if count >= most:
+            break
+    waveform: Waveform = np.concatenate(blocks)[:most]
+    return waveform
+
+
+def _varies(waveform: Waveform, rate: int) -> bool:
+    """Return whether the level of a waveform varies as that of speech does, or is too short to."""
+    size = round(FRAME_SECONDS * rate)
+    frames = waveform[: len(waveform) // size * size].reshape(-1, size).astype(np.float64)
+    if len(frames) < LEAST_FRAMES:
+        return True
+    decibels = 10 * np.log10(frames.var(axis=1) + 1e-9)
+    quiet, loud = np.percentile(decibels, [20, 95])
+    return bool(loud - quiet >= LEAST_VARIATION_DB)
+
+
+def _evenly(items: Sequence[T], limit: int) -> list[T]:
+    count = min(limit, len(items))
+    return [items[index * len(items) // count] for index in range(count)]
+
+
+def generated_clips(rate: int) -> list[Waveform]:
+    """Return eight signals of 0.5 to 8 s that resemble speech."""
+    seconds = (0.5, 1.0, 1.7, 2.3, 3.1, 4.0, 5.5, 8.0)
+    return [speech_like(length, rate, seed) for seed, length in enumerate(seconds)]
 
 
 def speech_like(seconds: float, rate: int, seed: int) -> Waveform:

@@ -22,7 +22,7 @@ from voxmood.bundle.description import (
 )
 from voxmood.comparison.bounds import Measure
 from voxmood_export.checkpoint import Checkpoint, load_checkpoint
-from voxmood_export.clips import Clips, generated_clips, recorded_clips
+from voxmood_export.clips import Clips, recorded_clips, synthetic_clips
 from voxmood_export.contract import check_contract
 from voxmood_export.errors import BoundsError, VerificationError
 from voxmood_export.graph import export_graph, has_optimum, write_graph
@@ -52,6 +52,7 @@ def export_bundle(
     labels: Mapping[str, str] | None = None,
     force: bool = False,
     progress: Progress = lambda step: None,
+    warn: Progress = lambda reason: None,
 ) -> Bundle:
     """Export a checkpoint, verify every precision and write the bundle as a whole or not at all.
 
@@ -64,14 +65,17 @@ def export_bundle(
         output: the bundle's folder, which must not be the checkpoint or hold it.
         revision: branch, tag or commit of a hub id.
         precisions: which precisions to write, some of "fp32", "fp16" and "int8".
-        audio: a folder of recordings to verify on. None takes generated signals.
-        max_clips: how many of these recordings to verify on. Int8 is calibrated on others.
+        audio: a folder of recordings to verify on, and to calibrate int8 on. None takes synthetic
+            speech for both.
+        max_clips: the largest number of these recordings to verify on. Int8 is calibrated on up to
+            16 others, half of the recordings if they are few, and on synthetic speech.
         bounds: what every precision must keep on the clips. Int8 keeps linear layers in float for
             it, as few as are enough.
         labels: another name for each of the checkpoint's labels. None keeps them.
         force: whether a bundle that already exists is replaced once the new one is verified.
             Nothing but a bundle is ever replaced.
         progress: called with the name of each step when the step begins.
+        warn: called with a sentence for each recording that is not used.
 
     Returns:
         The description of the bundle.
@@ -79,7 +83,7 @@ def export_bundle(
     Raises:
         CheckpointError: the checkpoint is not found, damaged or not supported.
         MissingFileError: the folder of recordings is missing.
-        AudioError: the folder holds no recordings, or one cannot be read.
+        AudioError: the folder holds no recordings, or none that can be read.
         OutputExistsError: the output already exists, and is not a bundle or `force` is not set.
         OutputError: the output is an input or the current folder, or cannot be made.
         VerificationError: a graph does not compute what the checkpoint does, or misses its bounds.
@@ -91,7 +95,9 @@ def export_bundle(
     progress("load checkpoint")
     checkpoint = load_checkpoint(source, revision, labels)
     rate = checkpoint.extractor.sampling_rate
-    clips = recorded_clips(audio, rate, max_clips) if audio else generated_clips(rate)
+    clips = recorded_clips(audio, rate, max_clips) if audio else synthetic_clips(rate)
+    for reason in clips.left_out:
+        warn(reason)
     with whole_or_not_at_all(output, force=force) as folder:
         writer = _Writer(checkpoint, clips, bounds, folder, progress)
         for precision in precisions:
@@ -117,7 +123,7 @@ class _Writer:
         self.folder, self.progress = folder, progress
         self.bundle = describe(checkpoint)
         progress("run original model")
-        self.reference = list(reference_logits(checkpoint, clips))
+        self.reference = list(reference_logits(checkpoint, clips.waveforms))
 
     def write_float(self, precision: str) -> None:
         """Write fp32 or fp16."""
@@ -139,12 +145,17 @@ class _Writer:
     def write_int8(self) -> None:
         """Write int8, with as few linear layers in float as its bounds ask for."""
         self.progress("make int8 graph")
-        quantizer = Quantizer(self.checkpoint, self.clips)
+        quantizer = Quantizer(self.checkpoint, self.clips.calibration)
 
         def attempt(in_float: list[str]) -> tuple[Verification, list[Measure]]:
             quantizer.write(self.folder / model_file("int8"), self.bundle, in_float)
             verification, missed = self._verify("int8")
-            return replace(verification, outliers=quantizer.outliers), missed
+            verification = replace(
+                verification,
+                calibrated_on=self.clips.calibrated_on,
+                outliers=quantizer.outliers,
+            )
+            return verification, missed
 
         verification, missed = attempt([])
         if missed:

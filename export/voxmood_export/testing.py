@@ -173,7 +173,7 @@ def make_checkpoint(
     _randomize(model)
     extractor = Wav2Vec2FeatureExtractor(do_normalize=do_normalize, return_attention_mask=True)
     label_layer = model.head.get_submodule(model.head.label_layer)
-    _spread(model, label_layer, extractor, waveforms or generated_clips(RATE).waveforms)
+    _spread(model, label_layer, extractor, waveforms or generated_clips(RATE))
 
     prefix = layout.prefix or model.encoder.base_model_prefix
     state = {f"{prefix}.{name}": tensor for name, tensor in model.encoder.state_dict().items()}

@@ -20,7 +20,7 @@ from torch import Tensor
 from voxmood.audio import Waveform
 from voxmood_export.checkpoint import load_checkpoint
 from voxmood_export.checkpoint.files import FUNASR_CONFIG, FUNASR_WEIGHTS, TOKENS
-from voxmood_export.clips import Clips, generated_clips, recorded_clips
+from voxmood_export.clips import generated_clips, recorded_clips
 from voxmood_export.verify import reference_logits
 
 RATE = 16000
@@ -105,9 +105,8 @@ def make_emotion2vec(
     state = random_state(sizes, len(tokens), seed)
     torch.save(state, folder / FUNASR_WEIGHTS)
 
-    waveforms = waveforms or generated_clips(RATE).waveforms
-    clips = Clips("", waveforms, [], recorded=False)
-    logits = np.stack(list(reference_logits(load_checkpoint(str(folder)), clips))).astype(float)
+    waveforms = waveforms or generated_clips(RATE)
+    logits = np.stack(list(reference_logits(load_checkpoint(str(folder)), waveforms))).astype(float)
     rows = [row for row, token in enumerate(tokens) if not token.startswith("unuse")]
     spread = torch.tensor(logits.std(0), dtype=torch.float32)
     state["proj.weight"][rows] /= spread[:, None]

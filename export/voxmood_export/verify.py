@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 
 from voxmood import Model
+from voxmood.audio import Waveform
 from voxmood.comparison import metrics
 from voxmood.comparison.bounds import Measure, missed
 from voxmood.comparison.compare import measure_difference
@@ -57,6 +58,7 @@ class Verification:
         audio: what the clips are.
         seconds: the duration of all clips together.
         real_time_factor: the time of the model as a share of the clips' duration.
+        calibrated_on: what int8 was tuned on; None of float precisions.
         outliers: what SmoothQuant did to every tensor; None of float precisions.
         without: what int8 was without layers in float, if any layer is.
         in_float: the weights of the layers in float, if any layer is.
@@ -70,6 +72,7 @@ class Verification:
     audio: str
     seconds: float
     real_time_factor: float
+    calibrated_on: str | None = None
     outliers: list[Outliers] | None = None
     without: PlainInt8 | None = None
     in_float: list[str] | None = None
@@ -95,10 +98,12 @@ def _with_none(kind: type, measured: Mapping[str, Any]) -> dict[str, Any]:
     return {each.name: measured.get(each.name) for each in fields(kind)}
 
 
-def reference_logits(checkpoint: Checkpoint, clips: Clips) -> Iterator[npt.NDArray[np.float32]]:
+def reference_logits(
+    checkpoint: Checkpoint, waveforms: Sequence[Waveform]
+) -> Iterator[npt.NDArray[np.float32]]:
     """Yield the original model's logits [labels] of each clip, as its own extractor prepares it."""
     rate = checkpoint.extractor.sampling_rate
-    for waveform in clips.waveforms:
+    for waveform in waveforms:
         inputs = checkpoint.extractor(waveform, sampling_rate=rate, return_tensors="pt")
         with torch.inference_mode():
             yield checkpoint.model(inputs.input_values)[0].numpy()

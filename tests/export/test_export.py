@@ -31,7 +31,7 @@ from voxmood_export import (
     export_bundle,
 )
 from voxmood_export.checkpoint import load_checkpoint
-from voxmood_export.clips import generated_clips
+from voxmood_export.clips import generated_clips, synthetic_clips
 from voxmood_export.contract import check_contract
 from voxmood_export.verify import Bounds, reference_logits, verify
 
@@ -139,8 +139,8 @@ def test_names_axes_and_shapes_have_their_own_errors(
         check_contract(bundle / "model.fp32.onnx", "fp32", 5)
     with pytest.raises(AxesError, match="waveform"):
         check_contract(bundle / "model.int8.onnx", "fp32", 4)
-    loaded, clips = load_checkpoint(str(checkpoint)), generated_clips(16000)
-    reference = [logits[:3] for logits in reference_logits(loaded, clips)]
+    loaded, clips = load_checkpoint(str(checkpoint)), synthetic_clips(16000)
+    reference = [logits[:3] for logits in reference_logits(loaded, clips.waveforms)]
     with pytest.raises(ShapesError, match=r"\(4,\).*\(3,\)"):
         verify(voxmood.load(bundle), reference, clips, Bounds())
 
@@ -170,7 +170,7 @@ def test_fp16_is_close_and_any_batch(checkpoint: Path, bundle: Path, tmp_path: P
     assert (output / "model.fp16.onnx").stat().st_size < 0.7 * (
         bundle / "model.fp32.onnx"
     ).stat().st_size
-    clips = generated_clips(16000).waveforms
+    clips = generated_clips(16000)
     batch = half.predict_batch(clips, sampling_rate=16000)
     weight = load_file(checkpoint / "model.safetensors")["classifier.weight"].numpy()
     for clip, together in zip(clips, batch, strict=True):

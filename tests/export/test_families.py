@@ -113,21 +113,21 @@ def test_form_equals_transformers(checkpoint: Path, case: Case, batched: bool) -
 
 
 def test_fp32_equals_transformers(checkpoint: Path, bundle: Path) -> None:
-    clips = generated_clips(RATE).waveforms
+    clips = generated_clips(RATE)
     expected = reference(checkpoint, clips)
     assert logits(bundle, "fp32", clips) == near(expected)
 
 
 def test_batch_equals_single_runs(bundle: Path) -> None:
     model = voxmood.load(bundle, precision="fp32")
-    clips = generated_clips(RATE).waveforms + generated_clips(RATE).calibration
+    clips = generated_clips(RATE)
     for clip, together in zip(clips, model.predict_batch(clips, sampling_rate=RATE), strict=True):
         alone = model.predict(clip, sampling_rate=RATE)
         assert together.logits == near(alone.logits)
 
 
 def test_int8_drifts_little(bundle: Path) -> None:
-    clips = generated_clips(RATE).waveforms
+    clips = generated_clips(RATE)
     assert sqnr(logits(bundle, "fp32", clips), logits(bundle, "int8", clips)) > 15
 
 

@@ -103,13 +103,13 @@ def test_int8_keeps_29_db_with_and_without_outliers(tmp_path: Path) -> None:
     for seed in range(3):
         folder = tmp_path / str(seed)
         make_checkpoint(folder, LARGE, seed=seed, waveforms=clips.waveforms)
-        reference = np.stack(list(reference_logits(load_checkpoint(str(folder)), clips)))
+        reference = np.stack(list(reference_logits(load_checkpoint(str(folder)), clips.waveforms)))
         for loud in found:
             loaded = load_checkpoint(str(folder))
             if loud:
                 add_outliers(loaded.model)
             path = tmp_path / "model.int8.onnx"
-            Quantizer(loaded, clips).write(path, describe(loaded))
+            Quantizer(loaded, clips.calibration).write(path, describe(loaded))
             session = create_session(
                 path, providers=resolve_provider("cpu"), threads=None, config={}, int8=True
             )

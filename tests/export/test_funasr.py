@@ -70,7 +70,7 @@ def logits_of_funasr(folder: Path, waves: Sequence[np.ndarray]) -> np.ndarray:
 
 def clips() -> list[np.ndarray]:
     """Signals of several lengths, also of each side of a frame boundary, and quiet ones."""
-    waves = generated_clips(RATE).waveforms[:5]
+    waves = generated_clips(RATE)[:5]
     lengths = (400, 719, 720, 1039, 1040)
     return [*waves, *(waves[0][4000 : 4000 + length] for length in lengths), 0.003 * waves[1]]
 

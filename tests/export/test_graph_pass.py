@@ -12,7 +12,7 @@ import onnxruntime
 import pytest
 
 from voxmood_export.checkpoint import load_checkpoint
-from voxmood_export.clips import generated_clips
+from voxmood_export.clips import synthetic_clips
 from voxmood_export.graph import export_graph
 from voxmood_export.int8.bias_correction import correct_bias, output_shift
 from voxmood_export.int8.graph_pass import GELU_MINIMUM, ROW_ZERO, _QuantizedTensors, quantize
@@ -83,7 +83,7 @@ def test_bias_correction_takes_out_the_mean_shift(checkpoint: Path, tmp_path: Pa
     quantize(graph, choose_recipe(form), {})
     path = tmp_path / "model.onnx"
     onnx_ir.save(graph, path)
-    clips = generated_clips(16000)
+    clips = synthetic_clips(16000)
     before = output_shift(path, form, clips.calibration)
     correct_bias(graph, form.corrected[1], before)
     onnx_ir.save(graph, path)

@@ -77,7 +77,7 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def test_fp32_and_its_batches_equal_the_equations(made: Path) -> None:
     export_bundle(made, made.parent / "bundle", precisions=["fp32"])
     model = voxmood.load(made.parent / "bundle")
-    clips = generated_clips(RATE).waveforms
+    clips = generated_clips(RATE)
     expected = dense_tanh(made, clips)
     single = np.stack([model.predict(clip, sampling_rate=RATE).logits for clip in clips])
     batch = np.stack([p.logits for p in model.predict_batch(clips, sampling_rate=RATE)])
@@ -91,7 +91,7 @@ def test_int8_and_fp16_stay_close(name: str, tmp_path: Path) -> None:
     make_checkpoint(tmp_path / name, LARGE | SMALL, architecture=name)
     bundle = tmp_path / "bundle"
     export_bundle(tmp_path / name, bundle, precisions=["fp32", "fp16", "int8"])
-    clips = generated_clips(RATE).waveforms
+    clips = generated_clips(RATE)
     answers = {}
     for precision in ("fp32", "fp16", "int8"):
         model = voxmood.load(bundle, precision=precision)
@@ -107,7 +107,7 @@ def test_a_regression_has_values_and_no_probabilities(tmp_path: Path) -> None:
     export_bundle(tmp_path / "checkpoint", tmp_path / "bundle")
     for precision in ("fp32", "int8"):
         model = voxmood.load(tmp_path / "bundle", precision=precision)
-        (clip, *_) = generated_clips(RATE).waveforms
+        (clip, *_) = generated_clips(RATE)
         prediction = model.predict(clip, sampling_rate=RATE)
         assert (prediction.label, prediction.probabilities) == (None, None)
         assert list(prediction.values or {}) == ["arousal", "dominance", "valence"]
@@ -283,7 +283,7 @@ def test_a_regression_of_one_value(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(LAYOUTS, "one", layout)
     make_checkpoint(tmp_path / "checkpoint", LARGE | SMALL, architecture="one")
     export_bundle(tmp_path / "checkpoint", tmp_path / "bundle")
-    (clip, *_) = generated_clips(RATE).waveforms
+    (clip, *_) = generated_clips(RATE)
     prediction = voxmood.load(tmp_path / "bundle").predict(clip, sampling_rate=RATE)
     assert list(prediction.values or {}) == ["valence"]
 
@@ -299,7 +299,7 @@ def test_multilabel_probabilities_are_sigmoids(
     monkeypatch.setitem(LAYOUTS, "several", layout)
     make_checkpoint(tmp_path / "checkpoint", LARGE | SMALL, architecture="several")
     export_bundle(tmp_path / "checkpoint", tmp_path / "bundle")
-    clips = generated_clips(RATE).waveforms
+    clips = generated_clips(RATE)
     long = np.tile(clips[-1], 5)  # which is labeled in windows
     for precision in ("fp32", "int8"):
         model = voxmood.load(tmp_path / "bundle", precision=precision)
@@ -349,7 +349,7 @@ def test_odyssey_baselines(
     assert model.bundle.precisions["int8"].measured["sqnr_db"] > 12
     state = weights_of(folder)
     encoder: Any = load_checkpoint(str(folder)).model.encoder  # of transformers, in evaluation mode
-    clips = generated_clips(RATE).waveforms
+    clips = generated_clips(RATE)
     rows = []
     for clip in clips:
         values = (clip - SER["mean"]) / (SER["std"] + 1e-6)
@@ -438,5 +438,5 @@ def test_a_head_is_a_class_and_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyP
     export_bundle(tmp_path / "checkpoint", tmp_path / "bundle")
     int8 = voxmood.load(tmp_path / "bundle", precision="int8")
     assert int8.bundle.precisions["int8"].measured["sqnr_db"] > 12
-    (clip, *_) = generated_clips(RATE).waveforms
+    (clip, *_) = generated_clips(RATE)
     assert int8.predict(clip, sampling_rate=RATE).embedding.shape == (20,)

@@ -118,7 +118,7 @@ def generated(folder: Path, rate: int) -> list[Recording]:
     """Write generated speech-like signals to a folder; return them as recordings without labels."""
     folder.mkdir(parents=True, exist_ok=True)
     recordings = []
-    for index, waveform in enumerate(generated_clips(rate).waveforms):
+    for index, waveform in enumerate(generated_clips(rate)):
         path = folder / f"generated-{index}.wav"
         soundfile.write(path, waveform, rate)
         recordings.append(Recording(path.name, path))

@@ -10,6 +10,7 @@ a whole instead of layer by layer.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from voxmood_export.network.inference_form import InferenceForm
 
 
 def output_shift(
-    path: Path, form: InferenceForm, waveforms: list[Waveform]
+    path: Path, form: InferenceForm, waveforms: Sequence[Waveform]
 ) -> npt.NDArray[np.float32]:
     """Return the mean over clips of how far int8 shifts what a bias shifts as well, [width].
 

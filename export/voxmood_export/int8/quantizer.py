@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from voxmood.audio import Waveform
 from voxmood.bundle.description import Bundle
 from voxmood_export.checkpoint import Checkpoint
-from voxmood_export.clips import Clips
 from voxmood_export.graph import export_graph, write_graph
 from voxmood_export.int8.bias_correction import correct_bias, output_shift
 from voxmood_export.int8.gptq import second_moments
@@ -22,18 +22,22 @@ from voxmood_export.network.inference_form import InferenceForm
 class Quantizer:
     """Make int8 graphs of a checkpoint.
 
+    Args:
+        checkpoint: the checkpoint.
+        clips: what to calibrate on, float32 [samples] each, at its sampling rate.
+
     Attributes:
         form: the inference form of a single clip, after SmoothQuant.
         outliers: what SmoothQuant did to every tensor.
     """
 
-    def __init__(self, checkpoint: Checkpoint, clips: Clips) -> None:
+    def __init__(self, checkpoint: Checkpoint, clips: Sequence[Waveform]) -> None:
         extractor = checkpoint.extractor
         self.form = InferenceForm(
             checkpoint.model, do_normalize=extractor.do_normalize, batched=False
         )
-        self.outliers = smooth(self.form, clips.calibration if clips.recorded else None)
-        self._clips = clips.calibration
+        self.outliers = smooth(self.form, clips)
+        self._clips = clips
         self._recipe = choose_recipe(self.form)
         layers = self.form.linear_layers()
         moments = second_moments(self.form, self._recipe, self._clips)

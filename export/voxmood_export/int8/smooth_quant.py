@@ -53,22 +53,21 @@ class _Site:
 
 
 @torch.no_grad()
-def smooth(form: InferenceForm, clips: Sequence[Waveform] | None) -> list[Outliers]:
+def smooth(form: InferenceForm, clips: Sequence[Waveform]) -> list[Outliers]:
     """Smooth a form in place; its function and the modules of its checkpoint stay the same.
 
     Args:
         form: the form of a single clip.
-        clips: recordings to observe the channels on. None estimates them from the weights, as if
-            the inputs of layer norms were standard normal.
+        clips: recordings to observe the channels on.
 
     Returns:
         The outliers of every layer norm before a linear layer, and of the values of attention.
     """
     sites = _sites(form)
-    observed = _observe(form, sites, clips) if clips else {}
+    observed = _observe(form, sites, clips)
     outliers = []
     for name, site in sites.items():
-        center, peak = observed.get(name) or _estimate(site.source)
+        center, peak = observed[name]
         scale = _scale(peak, site.layers)
         _move(site, center, scale)
         outliers.append(Outliers(name, _ratio(peak + center.abs()), _ratio(peak / scale)))
@@ -78,7 +77,10 @@ def smooth(form: InferenceForm, clips: Sequence[Waveform] | None) -> list[Outlie
         for name in ("attention_norm", "feed_forward_norm")
         if f"layers.{index}.{name}" not in sites
     ]
-    return outliers + [Outliers(name, _ratio(sum(_estimate(norm))), None) for name, norm in left]
+    # As if what is normalized were standard normal: the center is the bias, the peak the weight.
+    return outliers + [
+        Outliers(name, _ratio(norm.bias.abs() + norm.weight.abs()), None) for name, norm in left
+    ]
 
 
 def _sites(form: InferenceForm) -> dict[str, _Site]:
@@ -102,14 +104,6 @@ def _sites(form: InferenceForm) -> dict[str, _Site]:
         if layer.norm_first:
             norm(layer, "feed_forward_norm", [layer.expand], prefix)
     return sites
-
-
-def _estimate(source: nn.LayerNorm | LinearLayer) -> tuple[Tensor, Tensor]:
-    """Return center and peak of each channel, [D], of a norm or of a layer after a smoothed one."""
-    if isinstance(source, nn.LayerNorm):
-        return source.bias.detach(), source.weight.detach().abs()
-    bias = source.matrix.new_zeros(source.matrix.shape[1]) if source.bias is None else source.bias
-    return bias.detach(), source.matrix.detach().norm(dim=0)
 
 
 def _observe(
