@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="N",
         default=20,
-        help="Largest number of recordings in DIR to verify the export on; int8 is calibrated on "
+        help="Largest number of recordings in DIR to verify the export on; int8 is tuned on "
         "others (default: %(default)s).",
     )
     add_bounds(parser, None)
@@ -117,8 +117,8 @@ def _as_text(precision: str, size: int, measured: Verification) -> str:
         f"{precision}: {size / 1e6:.1f} MB, largest logit error {measured.max_logit_error:.2g}, "
         f"SQNR {measured.sqnr_db} dB, {close}"
     ]
-    if measured.calibrated_on:
-        lines.append(f"  tuned on {measured.calibrated_on}")
+    if measured.tuned_on:
+        lines.append(f"  tuned on {measured.tuned_on}")
     if measured.in_float and measured.without:
         kept, plain = measured.in_float, measured.without
         some = ", ".join(kept[:5]) + (", …" if len(kept) > 5 else "")

@@ -38,14 +38,14 @@ class Clips:
         description: what the waveforms are, for the bundle's description.
         waveforms: float32, at the checkpoint's sampling rate.
         calibration: other waveforms, on which int8 is calibrated.
-        calibrated_on: what these are, likewise.
+        tuned_on: what these are, likewise.
         left_out: why recordings are not used, a sentence each.
     """
 
     description: str
     waveforms: list[Waveform]
     calibration: list[Waveform]
-    calibrated_on: str
+    tuned_on: str
     left_out: tuple[str, ...] = ()
 
 
@@ -108,7 +108,7 @@ def recorded_clips(folder: Path, rate: int, limit: int) -> Clips:
         [read[index] for index in sorted(picked)],
         own + synthetic.calibration,
         (f"{len(own)} other recordings of the folder {name} and " if own else "")
-        + synthetic.calibrated_on,
+        + synthetic.tuned_on,
         tuple(left_out),
     )
 

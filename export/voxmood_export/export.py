@@ -152,7 +152,7 @@ class _Writer:
             verification, missed = self._verify("int8")
             verification = replace(
                 verification,
-                calibrated_on=self.clips.calibrated_on,
+                tuned_on=self.clips.tuned_on,
                 outliers=quantizer.outliers,
             )
             return verification, missed

@@ -58,7 +58,7 @@ class Verification:
         audio: what the clips are.
         seconds: the duration of all clips together.
         real_time_factor: the time of the model as a share of the clips' duration.
-        calibrated_on: what int8 was tuned on; None of float precisions.
+        tuned_on: what int8 was tuned on; None of float precisions.
         outliers: what SmoothQuant did to every tensor; None of float precisions.
         without: what int8 was without layers in float, if any layer is.
         in_float: the weights of the layers in float, if any layer is.
@@ -72,7 +72,7 @@ class Verification:
     audio: str
     seconds: float
     real_time_factor: float
-    calibrated_on: str | None = None
+    tuned_on: str | None = None
     outliers: list[Outliers] | None = None
     without: PlainInt8 | None = None
     in_float: list[str] | None = None

@@ -87,7 +87,7 @@ def test_recordings_are_split(
     assert clips.description == f"{compared} recordings of the folder own"
     synthetic = f"{CALIBRATION_SENTENCES} sentences of synthetic speech"
     other = f"{own} other recordings of the folder own and " if own else ""
-    assert clips.calibrated_on == other + synthetic
+    assert clips.tuned_on == other + synthetic
     assert clips.left_out == ()
 
 
