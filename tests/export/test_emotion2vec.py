@@ -124,7 +124,7 @@ def test_unused_tokens_have_no_probability(checkpoint: Path, tmp_path: Path) -> 
 
 
 def test_fp32_equals_the_original_also_in_a_batch(checkpoint: Path, bundle: Path) -> None:
-    clips = generated_clips(RATE).waveforms
+    clips = generated_clips(RATE)
     exact = exact_logits(checkpoint, clips)
     batch = voxmood.load(bundle, precision="fp32").predict_batch(clips, sampling_rate=RATE)
     for found in (logits(bundle, "fp32", clips), np.stack([each.logits for each in batch])):
