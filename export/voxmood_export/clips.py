@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 SPEECH = Path(__file__).parent / "speech"
 """Sentences in many languages from a speech synthesizer, with noise and rooms;
-`benchmarks/scripts/calibration_speech.py` makes them."""
+`benchmarks/scripts/synthetic_speech.py` makes them."""
 CALIBRATION_SENTENCES = 16  # of SPEECH; models are compared on the others
 CALIBRATION_RECORDINGS = 16
 CALIBRATION_SECONDS = 60.0  # of recordings, so that long ones do not take minutes

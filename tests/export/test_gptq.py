@@ -14,7 +14,7 @@ def test_gptq_beats_the_nearest_values() -> None:
     inputs += 3 * random.normal(size=64)
     fitted, tested = inputs[:2000], inputs[2000:]
     matrix = random.normal(size=(64, 32)).astype(np.float32)
-    moments = fitted.T @ fitted / len(fitted)
+    moments = (fitted.T @ fitted / len(fitted)).astype(np.float32)
     errors = []
     for given in (None, moments):
         values, scale = quantize_weight(matrix, given)
@@ -28,7 +28,7 @@ def test_a_stack_is_rounded_matrix_by_matrix() -> None:
     random = np.random.default_rng(1)
     inputs = random.normal(size=(3, 500, 24)) @ random.normal(size=(3, 24, 24))
     matrices = random.normal(size=(3, 24, 10)).astype(np.float32)
-    moments = inputs.transpose(0, 2, 1) @ inputs / 500
+    moments = (inputs.transpose(0, 2, 1) @ inputs / 500).astype(np.float32)
     values, scale = quantize_weight(matrices, moments)
     for index in range(3):
         alone = quantize_weight(matrices[index], moments[index])

@@ -23,7 +23,7 @@ from voxmood_export.network.inference_form import InferenceForm
 BLOCK = 128  # rows after which the error reaches those beyond the block
 DAMPING = 0.01  # of the mean second moment, added to each, as in the paper
 
-Moments = Mapping[str, npt.NDArray[np.float64]]
+Moments = Mapping[str, npt.NDArray[np.float32]]
 """E[x xᵀ] of a linear layer's inputs, [in, in], by the name of its weight. A stack of matrices has
 one for each, [..., in, in]."""
 
@@ -47,7 +47,8 @@ def second_moments(form: InferenceForm, recipe: Recipe, clips: Sequence[Waveform
             x = x.flatten(0, -2)
         if recipe.layers[name].activations is Activations.PER_ROW:
             x = functional.normalize(x, dim=-1)
-        sums[name] = sums.get(name, torch.zeros(())) + x.mT @ x
+        added = x.mT @ x
+        sums[name] = sums[name].add_(added) if name in sums else added
         counts[name] = counts.get(name, 0) + x.shape[-2]
 
     handles = [
@@ -59,13 +60,13 @@ def second_moments(form: InferenceForm, recipe: Recipe, clips: Sequence[Waveform
         form(torch.from_numpy(clip)[None], torch.tensor([len(clip)]))
     for handle in handles:
         handle.remove()
-    return {name: (total.double() / counts[name]).numpy() for name, total in sums.items()}
+    return {name: (total / counts[name]).numpy() for name, total in sums.items()}
 
 
 def round_weight(
     matrix: npt.NDArray[np.float32],
     scale: npt.NDArray[np.float32],
-    moments: npt.NDArray[np.float64],
+    moments: npt.NDArray[np.float32],
 ) -> npt.NDArray[np.int8]:
     """Return a matrix rounded row by row, each row's error spread over the rows after it.
 
@@ -79,9 +80,9 @@ def round_weight(
     """
     # Rows with the loudest inputs go first, while most others are left to make up for them.
     order = np.argsort(-moments.diagonal(), kind="stable")
-    moments = moments[np.ix_(order, order)]
-    moments += np.eye(len(moments)) * (DAMPING * moments.diagonal().mean() + 1e-12)
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(torch.from_numpy(moments)))
+    damped = moments[np.ix_(order, order)].astype(np.float64)
+    damped[np.diag_indices(len(damped))] += DAMPING * damped.diagonal().mean() + 1e-12
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(torch.from_numpy(damped)))
     upper = torch.linalg.cholesky(inverse, upper=True).float()
     rest = torch.from_numpy(matrix[order] / scale)  # in steps of each column
     values = torch.empty_like(rest)

@@ -24,7 +24,7 @@ class QuantizedWeight(NamedTuple):
 
 
 def quantize_weight(
-    matrix: npt.NDArray[np.float32], moments: npt.NDArray[np.float64] | None = None
+    matrix: npt.NDArray[np.float32], moments: npt.NDArray[np.float32] | None = None
 ) -> QuantizedWeight:
     """Return a matrix in symmetric int8 with a scale for each column.
 

@@ -1,6 +1,6 @@
 """Make the synthetic speech that int8 is calibrated on where there are no recordings.
 
-    python benchmarks/scripts/calibration_speech.py [FOLDER]
+    python benchmarks/scripts/synthetic_speech.py [FOLDER]
 
 eSpeak NG (`apt install espeak-ng`) speaks sentences in many languages and voices. Rooms, noise,
 pauses and levels are added here, since recordings have them. The package holds the result, so this
