@@ -82,8 +82,10 @@ def round_weight(
     order = np.argsort(-moments.diagonal(), kind="stable")
     damped = moments[np.ix_(order, order)].astype(np.float64)
     damped[np.diag_indices(len(damped))] += DAMPING * damped.diagonal().mean() + 1e-12
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(torch.from_numpy(damped)))
-    upper = torch.linalg.cholesky(inverse, upper=True).float()
+    # The upper factor of the inverse is the inverse of the factor that begins at the other end.
+    factor = torch.linalg.cholesky(torch.from_numpy(damped).flip(0, 1)).flip(0, 1)
+    upper = torch.linalg.solve_triangular(factor, torch.eye(len(damped)).double(), upper=True)
+    upper = upper.float()
     rest = torch.from_numpy(matrix[order] / scale)  # in steps of each column
     values = torch.empty_like(rest)
     for start in range(0, len(rest), BLOCK):
