@@ -77,7 +77,8 @@ def test_command_line(checkpoint: Path, tmp_path: Path, capfd: pytest.CaptureFix
     command = ["export", str(checkpoint), str(output), "--precisions", "int8"]
     assert main([*command, "--audio", str(audio), "--json", str(report)]) == 0
     captured = capfd.readouterr()
-    assert "verify int8" in captured.err
+    # Later steps have a line only if they take long.
+    assert captured.err.startswith("voxmood: load checkpoint\n")
     assert "1 recordings of the folder audio" in captured.out
     assert report.read_text() == (output / "bundle.json").read_text()
     assert [path.name for path in output.iterdir() if "fp32" in path.name] == []
