@@ -20,7 +20,7 @@ import voxmood_export
 
 
 class _Page(HTMLParser):
-    """The names that a page has, and the links on it."""
+    """Collect the names that a page has, and the links on it."""
 
     def __init__(self, text: str) -> None:
         super().__init__()

@@ -70,7 +70,7 @@ TURN_SECONDS, TURN_RUNS = 0.05, 10
 
 @dataclass(frozen=True)
 class Cell:
-    """The speed of all engines on batches of so many clips of one length."""
+    """Hold the speed of all engines on batches of so many clips of one length."""
 
     seconds: float  # of each clip
     clips: int
@@ -101,7 +101,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class Int8:
-    """The nodes of each provider when CUDA runs the shipped int8, or the error if it is refused."""
+    """Count the nodes of each provider when CUDA runs the shipped int8, or hold its error."""
 
     nodes: Mapping[str, int]
     error: str | None = None

@@ -37,7 +37,7 @@ from voxmood_export.clips import Clips, recorded_clips, synthetic_clips
 from voxmood_export.export import describe
 from voxmood_export.int8.quantizer import Quantizer
 from voxmood_export.network.inference_form import InferenceForm
-from voxmood_export.testing import BASE, LARGE, make_checkpoint
+from voxmood_export.testing import BASE, LARGE, add_outliers, make_checkpoint
 
 RATE = 16_000
 HEARD = 20  # recordings of each corpus to compare on
@@ -46,12 +46,11 @@ NETWORKS = {
     "wav2vec2-large": (LARGE, "Wav2Vec2ForSequenceClassification"),
     "hubert-base": (BASE, "HubertForSequenceClassification"),
 }
-LOUD = 30  # times as loud as the others are six channels of every norm
 
 
 @dataclass(frozen=True)
 class Row:
-    """How close one int8 network is.
+    """State how close one int8 network is.
 
     Attributes:
         network: the architecture.
@@ -113,7 +112,7 @@ def measure(network: str, seed: int, options: argparse.Namespace, folder: Path) 
     make_checkpoint(path, settings, architecture=architecture, seed=seed, waveforms=heard[0])
     checkpoint = load_checkpoint(str(path))
     if options.loud:
-        make_loud(checkpoint)
+        add_outliers(checkpoint.model)
     expected = reference(checkpoint, heard[0] + heard[1])
     for way in options.ways:
         clips = tuning_clips(way, corpora / "emodb", folder / "few")
@@ -164,23 +163,6 @@ def logits(path: Path, waveforms: list[Waveform]) -> np.ndarray[Any, Any]:
     )
     feeds = [{"waveform": x[None], "lengths": np.array([len(x)])} for x in waveforms]
     return np.stack([session.run(["logits"], feed)[0][0] for feed in feeds])
-
-
-@torch.no_grad()
-def make_loud(checkpoint: Checkpoint) -> None:
-    """Make six channels of every norm before linear layers louder; the function stays the same."""
-    generator = torch.Generator().manual_seed(0)
-    for layer in checkpoint.model.encoder.encoder.layers:
-        attention = layer.attention
-        for norm, linears in (
-            (layer.layer_norm, [attention.q_proj, attention.k_proj, attention.v_proj]),
-            (layer.final_layer_norm, [layer.feed_forward.intermediate_dense]),
-        ):
-            channels = torch.randperm(len(norm.weight), generator=generator)[:6]
-            norm.weight[channels] *= LOUD
-            norm.bias[channels] *= LOUD
-            for linear in linears:
-                linear.weight[:, channels] /= LOUD
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ from voxmood_export.network.original import OriginalNetwork
 LABELS = ("neu", "hap", "ang", "sad")
 DIMENSIONS = ("arousal", "dominance", "valence")
 RATE = 16000
+LOUD = 30.0  # times as loud as the others are the outliers of `add_outliers`
 
 Settings = dict[str, Any]  # arguments of a configuration
 
@@ -189,6 +190,29 @@ def make_checkpoint(
     for new, name in old.items():
         state = {key.replace(new, name): tensor for key, tensor in state.items()}
     torch.save(state, folder / "pytorch_model.bin")
+
+
+@torch.no_grad()
+def add_outliers(model: OriginalNetwork) -> None:
+    """Make six channels of every layer norm `LOUD` times louder, and the weights after it quieter.
+
+    The function of the network stays the same. It must be one whose layers begin with their norm.
+    """
+    generator = torch.Generator().manual_seed(0)
+    encoder: Any = model.encoder
+    projection = encoder.feature_projection
+    pairs = [(projection.layer_norm, [projection.projection])]
+    for layer in encoder.encoder.layers:
+        attention = layer.attention
+        linears = [attention.q_proj, attention.k_proj, attention.v_proj]
+        pairs.append((layer.layer_norm, linears))
+        pairs.append((layer.final_layer_norm, [layer.feed_forward.intermediate_dense]))
+    for norm, linears in pairs:
+        channels = torch.randperm(len(norm.weight), generator=generator)[:6]
+        norm.weight[channels] *= LOUD
+        norm.bias[channels] *= LOUD
+        for linear in linears:
+            linear.weight[:, channels] /= LOUD
 
 
 def _network(layout: Layout, config: Any) -> OriginalNetwork:

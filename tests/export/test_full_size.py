@@ -7,7 +7,6 @@ random, with a classifier scaled so that its logits have mean 0 and spread 1 on 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import librosa
 import numpy as np
@@ -24,7 +23,7 @@ from voxmood_export.checkpoint import load_checkpoint
 from voxmood_export.clips import recorded_clips
 from voxmood_export.export import describe, export_bundle
 from voxmood_export.int8.quantizer import Quantizer
-from voxmood_export.testing import LARGE, make_checkpoint
+from voxmood_export.testing import LARGE, add_outliers, make_checkpoint
 from voxmood_export.verify import reference_logits
 
 CORPUS = Path(__file__).parents[3] / "shared" / "corpora" / "emodb"
@@ -69,29 +68,6 @@ def test_int8_gives_the_same_bits_twice(large: Path, emodb: list[Path]) -> None:
     second = voxmood.load(large / "bundle", precision="int8")
     for path in emodb[::5]:
         assert first.predict(path).logits.tobytes() == second.predict(path).logits.tobytes()
-
-
-LOUD = 30.0
-
-
-def add_outliers(model: Any) -> None:
-    """Makes six channels of every layer norm 30 times louder, and the weights after it less."""
-    generator = torch.Generator().manual_seed(0)
-    encoder = model.encoder.encoder
-    projection = model.encoder.feature_projection
-    pairs = [(projection.layer_norm, [projection.projection])]
-    for layer in encoder.layers:
-        attention = layer.attention
-        linears = [attention.q_proj, attention.k_proj, attention.v_proj]
-        pairs.append((layer.layer_norm, linears))
-        pairs.append((layer.final_layer_norm, [layer.feed_forward.intermediate_dense]))
-    with torch.no_grad():
-        for norm, linears in pairs:
-            channels = torch.randperm(len(norm.weight), generator=generator)[:6]
-            norm.weight[channels] *= LOUD
-            norm.bias[channels] *= LOUD
-            for linear in linears:
-                linear.weight[:, channels] /= LOUD
 
 
 def test_int8_keeps_29_db_with_and_without_outliers(tmp_path: Path) -> None:

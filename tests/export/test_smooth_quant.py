@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
 import torch
@@ -15,27 +14,14 @@ from voxmood_export.checkpoint import load_checkpoint
 from voxmood_export.clips import generated_clips, synthetic_clips
 from voxmood_export.int8.smooth_quant import smooth
 from voxmood_export.network.inference_form import InferenceForm
-
-LOUD = 30.0
+from voxmood_export.testing import add_outliers
 
 
 def form_of(checkpoint: Path, *, loud: bool = False) -> InferenceForm:
     """The single-clip form; with a few outlier channels, its function unchanged by them."""
     model = load_checkpoint(str(checkpoint)).model
     if loud:
-        generator = torch.Generator().manual_seed(0)
-        with torch.no_grad():
-            for layer in cast(Any, model.encoder).encoder.layers:
-                attention = layer.attention
-                for norm, linears in (
-                    (layer.layer_norm, [attention.q_proj, attention.k_proj, attention.v_proj]),
-                    (layer.final_layer_norm, [layer.feed_forward.intermediate_dense]),
-                ):
-                    channels = torch.randperm(len(norm.weight), generator=generator)[:6]
-                    norm.weight[channels] *= LOUD
-                    norm.bias[channels] *= LOUD
-                    for linear in linears:
-                        linear.weight[:, channels] /= LOUD
+        add_outliers(model)
     return InferenceForm(model, do_normalize=True, batched=False)
 
 

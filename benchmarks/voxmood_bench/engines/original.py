@@ -11,7 +11,7 @@ from voxmood_export.heads.superb import Superb
 
 @dataclass(frozen=True)
 class Original:
-    """How a checkpoint is run in PyTorch.
+    """State how a checkpoint is run in PyTorch.
 
     Attributes:
         has_class: whether transformers has a class with the checkpoint's head. If it has none, it

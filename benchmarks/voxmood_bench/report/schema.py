@@ -164,7 +164,7 @@ class Closeness:
 
 @dataclass(frozen=True)
 class ValueCloseness:
-    """How near one value of a regression is to the reference's, over all recordings."""
+    """State how near one value of a regression is to the reference's, over all recordings."""
 
     ccc: float | None  # Lin's concordance correlation coefficient; None of a single recording
     max_error: float  # the largest difference
