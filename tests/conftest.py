@@ -49,6 +49,34 @@ def bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def values(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a bundle that gives arousal, dominance and valence."""
+    from voxmood_export import export_bundle
+    from voxmood_export.testing import LARGE, SMALL, make_checkpoint
+
+    folder = tmp_path_factory.mktemp("values")
+    make_checkpoint(folder / "checkpoint", LARGE | SMALL, architecture="audeering")
+    export_bundle(folder / "checkpoint", folder / "bundle")
+    return folder / "bundle"
+
+
+@pytest.fixture(scope="session")
+def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a bundle of which several labels may be true."""
+    from voxmood_export import export_bundle
+    from voxmood_export.testing import LARGE, LAYOUTS, SMALL, Layout, make_checkpoint
+
+    folder = tmp_path_factory.mktemp("several")
+    with pytest.MonkeyPatch.context() as patch:
+        settings = {"problem_type": "multi_label_classification"}
+        layout = Layout("Wav2Vec2ForSequenceClassification", "wav2vec2", settings=settings)
+        patch.setitem(LAYOUTS, "several", layout)
+        make_checkpoint(folder / "checkpoint", LARGE | SMALL, architecture="several")
+    export_bundle(folder / "checkpoint", folder / "bundle")
+    return folder / "bundle"
+
+
+@pytest.fixture(scope="session")
 def emodb() -> list[Path]:
     """Twenty recordings of 1.2 to 9 s, evenly picked by length."""
     import soundfile

@@ -28,7 +28,6 @@ from voxmood_export import (
 )
 from voxmood_export.calibration import write
 from voxmood_export.clips import speech_like
-from voxmood_export.testing import LARGE, LAYOUTS, SMALL, Layout, make_checkpoint
 
 RATE = 16000
 NAMES = ["neu", "hap", "ang", "sad"]
@@ -64,26 +63,6 @@ def calibrated(bundle: Path, audio: Path, tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp("calibrated") / "new"
     calibrate(bundle, folder, manifest=audio / "list.csv")
     return folder
-
-
-@pytest.fixture(scope="module")
-def values(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("values")
-    make_checkpoint(folder / "checkpoint", LARGE | SMALL, architecture="audeering")
-    export_bundle(folder / "checkpoint", folder / "bundle")
-    return folder / "bundle"
-
-
-@pytest.fixture(scope="module")
-def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("several")
-    with pytest.MonkeyPatch.context() as patch:
-        settings = {"problem_type": "multi_label_classification"}
-        layout = Layout("Wav2Vec2ForSequenceClassification", "wav2vec2", settings=settings)
-        patch.setitem(LAYOUTS, "several", layout)
-        make_checkpoint(folder / "checkpoint", LARGE | SMALL, architecture="several")
-    export_bundle(folder / "checkpoint", folder / "bundle", precisions=["fp32"])
-    return folder / "bundle"
 
 
 def answers(bundle: Path, precision: str, audio: Path) -> list[voxmood.Prediction]:

@@ -14,32 +14,10 @@ import soundfile
 import voxmood
 from voxmood.cli import main
 from voxmood.comparison.metrics import agreement, ccc, sqnr
-from voxmood_export import export_bundle
 from voxmood_export.clips import speech_like
-from voxmood_export.testing import LARGE, LAYOUTS, SMALL, Layout, make_checkpoint
 
 RATE = 16000
 NAMES = ["arousal", "dominance", "valence"]
-
-
-@pytest.fixture(scope="module")
-def values(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("values")
-    make_checkpoint(folder / "checkpoint", LARGE | SMALL, architecture="audeering")
-    export_bundle(folder / "checkpoint", folder / "bundle")
-    return folder / "bundle"
-
-
-@pytest.fixture(scope="module")
-def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("several")
-    with pytest.MonkeyPatch.context() as patch:
-        settings = {"problem_type": "multi_label_classification"}
-        layout = Layout("Wav2Vec2ForSequenceClassification", "wav2vec2", settings=settings)
-        patch.setitem(LAYOUTS, "several", layout)
-        make_checkpoint(folder / "checkpoint", LARGE | SMALL, architecture="several")
-    export_bundle(folder / "checkpoint", folder / "bundle")
-    return folder / "bundle"
 
 
 @pytest.fixture(scope="module")
