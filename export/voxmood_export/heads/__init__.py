@@ -2,7 +2,7 @@
 
 To add a head, write a module with a sub-class of `Head`, add it to `HEADS`, and test it as
 `tests/export/test_heads.py` does. The runtime loads graphs of known operators only; if the head has
-another one, add it to the list in the `graph_file.py` of `voxmood`.
+another one, add it to `OPERATORS` in `voxmood/bundle/graph_file.py`.
 """
 
 from voxmood_export.heads.base import Head, HeadForm

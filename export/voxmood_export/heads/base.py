@@ -60,8 +60,10 @@ class HeadForm(nn.Module):
 
     Attributes:
         every_layer: as in `Head`.
-        corrected: an output of the graph that int8 shifts, and the bias in the head that shifts it
-            as well, or shifts what `before` makes of it; int8 corrects the bias.
+        corrected: an output of the graph, and a bias of the head. int8 shifts that output by nearly
+            the same for every clip, and the shift is subtracted from that bias. If a function
+            comes between the two, `before` inverts it. "logits" and the bias of the last layer
+            are right for every head.
         embedding_width: the size of the embedding, which is what the last layer takes.
     """
 

@@ -1,10 +1,15 @@
 // Copy everything that the page needs into dist/: node build.js [BUNDLE]
-import { cpSync, mkdirSync, rmSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, rmSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 const bundle = process.argv[2] ?? here("../../../models/voxmood-tiny/bundle");
 const dist = here("dist");
+
+if (!existsSync(`${bundle}/bundle.json`)) {
+  console.error(`${bundle}: bundle.json is missing; name the folder of a bundle.`);
+  process.exit(1);
+}
 
 rmSync(dist, { recursive: true, force: true });
 mkdirSync(`${dist}/ort`, { recursive: true });
