@@ -25,13 +25,14 @@ from voxmood_export.checkpoint import odyssey as translation
 from voxmood_export.clips import generated_clips
 from voxmood_export.heads import HEADS
 from voxmood_export.heads.base import Head, HeadForm
+from voxmood_export.heads.dense_tanh import DenseOutProj
 from voxmood_export.heads.odyssey import Odyssey
 from voxmood_export.network.linear import LinearLayer
 from voxmood_export.testing import LARGE, LAYOUTS, SMALL, Layout, make_checkpoint
 
 RATE = 16000
 POOLED = ["soxan-hubert-max", "soxan-hubert-sum"]
-DENSE = [name for name in LAYOUTS if not name.endswith("SequenceClassification")]
+DENSE = [name for name, layout in LAYOUTS.items() if issubclass(layout.head, DenseOutProj)]
 
 
 def weights_of(folder: Path) -> dict[str, Tensor]:
@@ -178,6 +179,28 @@ def test_no_wrong_guess(
         load_checkpoint(str(tmp_path))
     own_code = name == "EmotionModel" and ("lacks" in message or "has age" in message)
     assert ("code of its own" in str(caught.value)) is own_code
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ({"scorer.0.bias": 32, "scorer.2.bias": 4}, "with scorer.0.bias, scorer.2.bias; export"),
+        ({"age.bias": 1}, "a head that is not known, with age.bias; export/README.md says how"),
+        ({}, "lacks classifier.bias, classifier.weight, projector.bias and 1 more, unlike"),
+        ({"projector.bias": 24}, "lacks classifier.bias, .*, unlike .* the SUPERB head"),
+    ],
+)
+@pytest.mark.parametrize("name", ["Wav2Vec2ForSequenceClassification", "audeering"])
+def test_a_head_that_is_not_known(
+    name: str, weights: dict[str, int], message: str, tmp_path: Path
+) -> None:
+    settings = LARGE | SMALL | {"use_weighted_layer_sum": False}
+    make_checkpoint(tmp_path, settings, architecture=name)
+    state = {key: x for key, x in weights_of(tmp_path).items() if key.startswith("wav2vec2.")}
+    state |= {key: torch.zeros(size) for key, size in weights.items()}
+    save_file(state, tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(str(tmp_path))
 
 
 CONFIG: list[tuple[str, dict[str, Any], str]] = [  # layout, what its configuration says, message

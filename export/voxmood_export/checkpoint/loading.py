@@ -163,16 +163,23 @@ def _assign(
         if expected[name].is_floating_point() and state[name].dtype not in FLOATS:
             kind = str(state[name].dtype).removeprefix("torch.")
             raise wrong(f"{name} is {kind}; export the model from before it was quantized.")
-    if differences := _differences(_needed(set(expected)), _needed(set(state))):
+    asked, found = _needed(set(expected)), _needed(set(state))
+    of_encoder = {name for name in asked if name.startswith(prefix)}
+    if of_encoder < found and found.isdisjoint(asked - of_encoder):
+        raise wrong(
+            f"has a head that is not known, with {_some(sorted(found - of_encoder))}; "
+            "export/README.md says how to add one."
+        )
+    if differences := _differences(asked, found):
         raise wrong(
             f"{differences}, unlike {type(encoder).__name__} with {head.title}; it was made for "
             "another architecture or was not saved whole."
         )
-    found, asked = (weights[f"{head.label_layer}.weight"].shape for weights in (state, expected))
-    if found[1:] == asked[1:] and found != asked:
+    has, needs = (weights[f"{head.label_layer}.weight"].shape for weights in (state, expected))
+    if has[1:] == needs[1:] and has != needs:
         raise files.error(
             CONFIG,
-            f"names {asked[0]} labels, but the weights are for {found[0]}; list every label in "
+            f"names {needs[0]} labels, but the weights are for {has[0]}; list every label in "
             "id2label, in the order of the logits.",
         )
     for name in sorted(expected.keys() & state.keys()):
