@@ -23,7 +23,6 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-import torch
 from tqdm import tqdm
 
 from voxmood.audio import Waveform
@@ -32,12 +31,12 @@ from voxmood.comparison.metrics import sqnr
 from voxmood.engine.session import create_session, resolve_provider
 from voxmood_bench.measure.machine import machine
 from voxmood_bench.report.typed_json import to_json
-from voxmood_export.checkpoint import Checkpoint, load_checkpoint
+from voxmood_export.checkpoint import load_checkpoint
 from voxmood_export.clips import Clips, recorded_clips, synthetic_clips
 from voxmood_export.export import describe
 from voxmood_export.int8.quantizer import Quantizer
-from voxmood_export.network.inference_form import InferenceForm
 from voxmood_export.testing import BASE, LARGE, add_outliers, make_checkpoint
+from voxmood_export.verify import reference_logits
 
 RATE = 16_000
 HEARD = 20  # recordings of each corpus to compare on
@@ -113,7 +112,7 @@ def measure(network: str, seed: int, options: argparse.Namespace, folder: Path) 
     checkpoint = load_checkpoint(str(path))
     if options.loud:
         add_outliers(checkpoint.model)
-    expected = reference(checkpoint, heard[0] + heard[1])
+    expected = np.stack([*reference_logits(checkpoint, heard[0] + heard[1])])
     for way in options.ways:
         clips = tuning_clips(way, corpora / "emodb", folder / "few")
         begun = time.perf_counter()
@@ -144,16 +143,6 @@ def tuning_clips(way: str, corpus: Path, folder: Path) -> Clips:
     for path in paths[10 :: len(paths) // FEW][:FEW]:
         shutil.copy(path, folder)
     return recorded_clips(folder, RATE, HEARD)
-
-
-def reference(checkpoint: Checkpoint, waveforms: list[Waveform]) -> np.ndarray[Any, Any]:
-    """Return the float network's logits, [clips, labels]."""
-    normalize = checkpoint.extractor.do_normalize
-    form = InferenceForm(checkpoint.model, do_normalize=normalize, batched=False)
-    with torch.inference_mode():
-        rows = [form(torch.from_numpy(x)[None], torch.tensor([len(x)]))[0][0] for x in waveforms]
-    found: np.ndarray[Any, Any] = torch.stack(rows).numpy()
-    return found
 
 
 def logits(path: Path, waveforms: list[Waveform]) -> np.ndarray[Any, Any]:

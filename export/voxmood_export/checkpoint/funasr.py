@@ -19,7 +19,7 @@ from torch import Tensor
 
 from voxmood.bundle.description import MAX_LABELS
 from voxmood_export.checkpoint.files import FUNASR_CONFIG, FUNASR_WEIGHTS, TOKENS, CheckpointFiles
-from voxmood_export.checkpoint.weights import FLOATS, read_file
+from voxmood_export.checkpoint.weights import FLOATS, first_names, read_file
 from voxmood_export.errors import CheckpointError
 from voxmood_export.heads.mean_linear import MeanLinear
 from voxmood_export.network.emotion2vec import Emotion2vecConfig, Emotion2vecModel
@@ -381,8 +381,8 @@ def _assign(
         )
     missing, extra = sorted(shapes.keys() - state.keys()), sorted(state.keys() - shapes.keys())
     if missing or extra:
-        differences = [f"lacks {_some(missing)}"] if missing else []
-        differences += [f"has {_some(extra)}"] if extra else []
+        differences = [f"lacks {first_names(missing)}"] if missing else []
+        differences += [f"has {first_names(extra)}"] if extra else []
         raise wrong(
             f"{' and '.join(differences)}, unlike the network that {FUNASR_CONFIG} describes; it "
             "was made for another one or was not saved whole."
@@ -419,8 +419,3 @@ def _assign(
             tensor = tensor.chunk(3)["qkv".index(name.split(".attention.")[1][0])]
         weights[name] = tensor
     model.load_state_dict(weights, assign=True)
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more

@@ -16,7 +16,7 @@ from voxmood_export.checkpoint.card import read_license, read_license_text
 from voxmood_export.checkpoint.configuration import Settings, read_extractor, read_settings, renamed
 from voxmood_export.checkpoint.files import CONFIG, CheckpointFiles, find_files, first_line
 from voxmood_export.checkpoint.funasr import read_funasr
-from voxmood_export.checkpoint.weights import FLOATS, read_weights
+from voxmood_export.checkpoint.weights import FLOATS, first_names, read_weights
 from voxmood_export.errors import CheckpointError
 from voxmood_export.heads import HEADS, Head
 from voxmood_export.network.emotion2vec import Emotion2vecFeatureExtractor
@@ -124,7 +124,7 @@ def _recognized(
 
 
 def _differences(asked: set[str], found: set[str]) -> str:
-    missing, extra = (_some(sorted(names)) for names in (asked - found, found - asked))
+    missing, extra = (first_names(sorted(names)) for names in (asked - found, found - asked))
     return " and ".join(
         text for text in (missing and f"lacks {missing}", extra and f"has {extra}") if text
     )
@@ -202,8 +202,3 @@ def _assign(
         module.load_state_dict(
             {name: weights[f"{begin}{name}"] for name in module.state_dict()}, assign=True
         )
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more

@@ -31,6 +31,12 @@ def read_weights(files: CheckpointFiles) -> dict[str, Tensor]:
     raise files.error(WEIGHTS[0], f"is missing, and so is {WEIGHTS[1]}; a checkpoint needs one.")
 
 
+def first_names(names: list[str]) -> str:
+    """Return the first three names of tensors, and how many more there are."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
+
+
 def _read_shards(files: CheckpointFiles, index: str) -> dict[str, Tensor]:
     listed = files.read_json(index).get("weight_map")
     if not isinstance(listed, dict) or not listed:
