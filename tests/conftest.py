@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -30,50 +33,47 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from voxmood_export.testing import LARGE, SMALL, make_checkpoint
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return a function from a layout to a folder with its `checkpoint` and `bundle`, made once."""
+    from layouts import make
 
-    folder = tmp_path_factory.mktemp("checkpoint") / "small"
-    make_checkpoint(folder, LARGE | SMALL)
-    (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\nA test.\n")
-    return folder
-
-
-@pytest.fixture(scope="session")
-def bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from voxmood_export import export_bundle
 
-    folder = tmp_path_factory.mktemp("bundle") / "small"
-    export_bundle(str(checkpoint), folder)
-    return folder
+    @functools.cache
+    def folder_of(layout: str) -> Path:
+        folder = tmp_path_factory.mktemp(layout)
+        export_bundle(make(layout, folder / "checkpoint"), folder / "bundle")
+        return folder
+
+    return folder_of
 
 
 @pytest.fixture(scope="session")
-def values(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def checkpoint(exported: Callable[[str], Path]) -> Path:
+    return exported("superb") / "checkpoint"
+
+
+@pytest.fixture
+def copy(checkpoint: Path, tmp_path: Path) -> Path:
+    """Return a copy of the checkpoint that a test may change."""
+    return shutil.copytree(checkpoint, tmp_path / "small")
+
+
+@pytest.fixture(scope="session")
+def bundle(exported: Callable[[str], Path]) -> Path:
+    return exported("superb") / "bundle"
+
+
+@pytest.fixture(scope="session")
+def values(exported: Callable[[str], Path]) -> Path:
     """Return a bundle that gives arousal, dominance and valence."""
-    from voxmood_export import export_bundle
-    from voxmood_export.testing import LARGE, SMALL, make_checkpoint
-
-    folder = tmp_path_factory.mktemp("values")
-    make_checkpoint(folder / "checkpoint", LARGE | SMALL, architecture="audeering")
-    export_bundle(folder / "checkpoint", folder / "bundle")
-    return folder / "bundle"
+    return exported("audeering") / "bundle"
 
 
 @pytest.fixture(scope="session")
-def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def several(exported: Callable[[str], Path]) -> Path:
     """Return a bundle of which several labels may be true."""
-    from voxmood_export import export_bundle
-    from voxmood_export.testing import LARGE, LAYOUTS, SMALL, Layout, make_checkpoint
-
-    folder = tmp_path_factory.mktemp("several")
-    with pytest.MonkeyPatch.context() as patch:
-        settings = {"problem_type": "multi_label_classification"}
-        layout = Layout("Wav2Vec2ForSequenceClassification", "wav2vec2", settings=settings)
-        patch.setitem(LAYOUTS, "several", layout)
-        make_checkpoint(folder / "checkpoint", LARGE | SMALL, architecture="several")
-    export_bundle(folder / "checkpoint", folder / "bundle")
-    return folder / "bundle"
+    return exported("multilabel") / "bundle"
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import librosa
@@ -9,14 +10,13 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from layouts import DENSE, make
+from layouts import DENSE
 from near import near
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
 import voxmood
 from voxmood_bench.engines.original import original
 from voxmood_bench.engines.reference import Reference
-from voxmood_export import export_bundle
 from voxmood_export.checkpoint import load_checkpoint
 from voxmood_export.clips import speech_like
 from voxmood_export.testing import BASE, LARGE, SMALL, Settings, make_checkpoint
@@ -39,15 +39,16 @@ def test_the_own_class_answers_as_on_the_model_card(
 
 
 @pytest.mark.parametrize("layout", ["superb", "multilabel", *DENSE, "emotion2vec"])
-def test_every_reference_gives_what_the_bundle_does(layout: str, tmp_path: Path) -> None:
-    folder = make(layout, tmp_path / "checkpoint")
-    export_bundle(folder, tmp_path / "bundle", precisions=["fp32"])
+def test_every_reference_gives_what_the_bundle_does(
+    layout: str, exported: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = exported(layout)
     path = tmp_path / "clip.wav"
     soundfile.write(path, speech_like(1.5, 22050, 3), 22050)
-    how = original(load_checkpoint(str(folder)))
+    how = original(load_checkpoint(str(folder / "checkpoint")))
     assert how.has_class is (layout in ("superb", "multilabel"))
-    found = Reference(str(folder), own_class=how.own_class).logits_of(path)
-    assert voxmood.load(tmp_path / "bundle").predict(path).logits == near(found)
+    found = Reference(str(folder / "checkpoint"), own_class=how.own_class).logits_of(path)
+    assert voxmood.load(folder / "bundle", precision="fp32").predict(path).logits == near(found)
 
 
 @pytest.mark.parametrize(

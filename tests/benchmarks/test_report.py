@@ -50,9 +50,19 @@ FLAGS = [
 ]
 
 
-@pytest.fixture(params=REPORTS, ids=lambda path: path.stem)
+@pytest.fixture(scope="module", params=REPORTS, ids=lambda path: path.stem)
 def report(request: pytest.FixtureRequest) -> BenchmarkReport:
     return read_report(request.param)
+
+
+@pytest.fixture(scope="module")
+def html(report: BenchmarkReport) -> str:
+    return as_html(report)
+
+
+@pytest.fixture(scope="module")
+def tiny() -> BenchmarkReport:
+    return read_report(RESULTS / "voxmood-tiny-icelake.json")
 
 
 class Page(HTMLParser):
@@ -71,23 +81,22 @@ class Page(HTMLParser):
                 self.links.append(value)
 
 
-def test_page_needs_nothing_else(report: BenchmarkReport) -> None:
-    text = as_html(report)
-    page = Page(text)
+def test_page_needs_nothing_else(report: BenchmarkReport, html: str) -> None:
+    page = Page(html)
     assert page.links == []
     assert "script" not in page.tags
-    assert not re.search(r"url\((?!#)|@import", text)
+    assert not re.search(r"url\((?!#)|@import", html)
     plots = len({cell.threads for cell in report.speed}) + 3
     plots += 2 * any(row.bins for row in report.scores.values())
     assert page.tags.count("svg") == plots
-    identifiers = re.findall(r'<(?:clipPath|path) id="([^"]+)"', text)
+    identifiers = re.findall(r'<(?:clipPath|path) id="([^"]+)"', html)
     assert len(set(identifiers)) == len(identifiers)  # a plot must not use another one's parts
-    assert "#0304" not in text  # every color has become one of the page's
-    assert "#010101" not in text
+    assert "#0304" not in html  # every color has become one of the page's
+    assert "#010101" not in html
 
 
-def test_confidence_is_drawn_where_it_was_measured(report: BenchmarkReport) -> None:
-    share, count = (0.0, 1.0), len(report.labels)
+def test_confidence_is_drawn_where_it_was_measured(tiny: BenchmarkReport) -> None:
+    share, count = (0.0, 1.0), len(tiny.labels)
 
     def scored(**confidence: Any) -> str:
         rows = [
@@ -101,10 +110,10 @@ def test_confidence_is_drawn_where_it_was_measured(report: BenchmarkReport) -> N
                 mcnemar_p=1.0,
                 **confidence,
             )
-            for row in report.accuracy
+            for row in tiny.accuracy
             if isinstance(row, Closeness)
         ]
-        return as_html(replace(report, accuracy=rows))
+        return as_html(replace(tiny, accuracy=rows))
 
     without = scored()  # as an older release wrote it
     risk = [Answered(0.5, 0.9), Answered(1.0, 0.7)]
@@ -113,53 +122,51 @@ def test_confidence_is_drawn_where_it_was_measured(report: BenchmarkReport) -> N
     assert ("<h3>Reliability</h3>" in drawn, "<h3>Reliability</h3>" in without) == (True, False)
 
 
-def test_one_length_is_drawn_as_bars() -> None:
-    report = read_report(RESULTS / "voxmood-tiny-icelake.json")
-    cells = [cell for cell in report.speed if cell.seconds == report.headline.seconds]
-    page = as_html(replace(report, speed=cells))
+def test_one_length_is_drawn_as_bars(tiny: BenchmarkReport) -> None:
+    cells = [cell for cell in tiny.speed if cell.seconds == tiny.headline.seconds]
+    page = as_html(replace(tiny, speed=cells))
     assert "Latency against length" not in page
     engines = [name for name in cells[0].engines if not name.endswith(AGAIN)]
     plot = page[page.index("<svg") : page.index("</svg>")]
     assert all(f">{name}<" in plot for name in engines)
 
 
-def test_the_page_says_how_fast_the_other_precisions_are() -> None:
-    report = read_report(RESULTS / "voxmood-tiny-icelake.json")
-    cell = report.headline_cell
-    for name in ("voxmood fp32", report.reference.engine):
-        factor = cell.engines[report.main].median_ms / cell.engines[name].median_ms
-        assert f"<b>{1 / factor:.1f} times</b><span>as fast as {name} (" in as_html(report)
+def test_the_page_says_how_fast_the_other_precisions_are(tiny: BenchmarkReport) -> None:
+    cell, page = tiny.headline_cell, as_html(tiny)
+    for name in ("voxmood fp32", tiny.reference.engine):
+        factor = cell.engines[tiny.main].median_ms / cell.engines[name].median_ms
+        assert f"<b>{1 / factor:.1f} times</b><span>as fast as {name} (" in page
     fp32 = cell.engines["voxmood fp32"]
     unsure = replace(fp32, main_of_it=Ratio(0.99, (0.9, 1.1), in_noise=True))
     cell = replace(cell, engines={**cell.engines, "voxmood fp32": unsure})
-    assert "within the noise of this machine" in as_html(replace(report, speed=[cell]))
+    assert "within the noise of this machine" in as_html(replace(tiny, speed=[cell]))
 
 
-def test_names_are_escaped(report: BenchmarkReport) -> None:
-    assert "<script>" not in as_html(replace(report, bundle="<script>alert(1)</script>"))
+def test_names_are_escaped(tiny: BenchmarkReport) -> None:
+    assert "<script>" not in as_html(replace(tiny, bundle="<script>alert(1)</script>"))
 
 
-def test_every_engine_is_in_every_form(report: BenchmarkReport) -> None:
-    page, markdown = as_html(report), as_markdown(report)
+def test_every_engine_is_in_every_form(report: BenchmarkReport, html: str) -> None:
+    markdown = as_markdown(report)
     for name in report.engines:
-        assert name in page
+        assert name in html
         assert f"| {name} |" in markdown
 
 
-def test_a_failed_engine_says_why(report: BenchmarkReport) -> None:
-    name, why = list(report.engines)[-1], "its process ended with status -9."
+def test_a_failed_engine_says_why(tiny: BenchmarkReport) -> None:
+    name, why = list(tiny.engines)[-1], "its process ended with status -9."
     cells = [
         replace(
             cell,
             engines={key: each for key, each in cell.engines.items() if key != name},
             errors={**cell.errors, name: why},
         )
-        for cell in report.speed
+        for cell in tiny.speed
     ]
-    start = [row for row in report.start if row.engine != name]
-    accuracy = [row for row in report.accuracy if row.engine != name]
+    start = [row for row in tiny.start if row.engine != name]
+    accuracy = [row for row in tiny.accuracy if row.engine != name]
     failed = replace(
-        report,
+        tiny,
         speed=cells,
         start=[*start, StartupFailure(name, "", why)],
         accuracy=[*accuracy, AnswersFailure(name, why)],
@@ -168,11 +175,10 @@ def test_a_failed_engine_says_why(report: BenchmarkReport) -> None:
     assert as_markdown(failed).count(f"failed: {why}") >= 2
 
 
-def test_folds_are_shown() -> None:
-    report = read_report(RESULTS / "voxmood-tiny-icelake.json")
-    rows = [row for row in report.accuracy if isinstance(row, Scores)]
+def test_folds_are_shown(tiny: BenchmarkReport) -> None:
+    rows = [row for row in tiny.accuracy if isinstance(row, Scores)]
     folds = {"1": 0.65, "2": 0.7}
-    report = replace(report, accuracy=[replace(row, folds=folds) for row in rows])
+    report = replace(tiny, accuracy=[replace(row, folds=folds) for row in rows])
     assert "| voxmood int8 | 0.6500 | 0.7000 |" in as_markdown(report)
     assert "Accuracy by fold" in as_html(report)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -12,7 +13,6 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import soundfile
-from layouts import make
 from near import NETWORK_DB
 
 import voxmood
@@ -41,7 +41,7 @@ from voxmood_bench.report.files import read_report, write_report
 from voxmood_bench.report.html import as_html
 from voxmood_bench.report.schema import AnswersFailure, AudioFacts, Startup, StartupFailure
 from voxmood_bench.report.tables import as_markdown
-from voxmood_export import calibrate, export_bundle
+from voxmood_export import calibrate
 from voxmood_export.clips import speech_like
 from voxmood_export.testing import DIMENSIONS
 
@@ -238,16 +238,15 @@ def test_a_damaged_row_is_named(plan: Plan, tmp_path: Path, fakes: type[FakeWork
 
 @pytest.mark.parametrize("layout", ["audeering", "multilabel", "ehcalabres"])
 def test_every_task_and_head(
-    layout: str, plan: Plan, tmp_path: Path, fakes: type[FakeWorker],
-    monkeypatch: pytest.MonkeyPatch,
+    layout: str, plan: Plan, exported: Callable[[str], Path], tmp_path: Path,
+    fakes: type[FakeWorker], monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(fakes, "LABELS", 3 if layout == "audeering" else 4)
-    folder = make(layout, tmp_path / "checkpoint")
-    export_bundle(folder, tmp_path / "bundle")
+    bundle = exported(layout) / "bundle"
     baselines = ["stock ONNX Runtime int8", "voxmood fp32 in OpenVINO bfloat16"]
     recordings = [replace(each, label=None) for each in plan.recordings]
     plan = replace(
-        plan, bundle=tmp_path / "bundle", reference=str(folder), recordings=recordings,
+        plan, bundle=bundle, reference=str(exported(layout) / "checkpoint"), recordings=recordings,
         baselines=baselines, lengths=[1.0], threads=[1], starts=1,
     )  # fmt: skip
     report = Suite(plan, tmp_path / "out").run()
@@ -260,7 +259,7 @@ def test_every_task_and_head(
     assert ("no class with the checkpoint's head" in stock) is (layout != "multilabel")
     assert baselines[1] in report.speed[0].engines
 
-    loaded = [voxmood.load(tmp_path / "bundle", precision=name) for name in ("fp32", "int8")]
+    loaded = [voxmood.load(bundle, precision=name) for name in ("fp32", "int8")]
     ours = [np.stack([model.predict(each.path).logits for each in recordings]) for model in loaded]
     if layout != "audeering":
         assert not report.values
@@ -289,11 +288,10 @@ def test_every_task_and_head(
 
 
 def test_calibrated_values_are_near_what_calibration_makes_of_the_references(
-    plan: Plan, tmp_path: Path, fakes: type[FakeWorker]
+    plan: Plan, exported: Callable[[str], Path], tmp_path: Path, fakes: type[FakeWorker]
 ) -> None:
-    folder = make("audeering", tmp_path / "checkpoint")
-    export_bundle(folder, tmp_path / "plain", precisions=["fp32"])
-    model = voxmood.load(tmp_path / "plain")
+    folder = exported("audeering")
+    model = voxmood.load(folder / "bundle", precision="fp32")
     lines = ["path," + ",".join(DIMENSIONS)]
     for index in range(30):
         clip = speech_like(0.5, 16000, index)
@@ -302,11 +300,11 @@ def test_calibrated_values_are_near_what_calibration_makes_of_the_references(
         lines.append(",".join([f"{index}.wav", *map(str, truth)]))
     manifest = tmp_path / "list.csv"
     manifest.write_text("\n".join(lines))
-    calibrate(tmp_path / "plain", tmp_path / "bundle", manifest=manifest)
+    calibrate(f"{folder / 'bundle'}@fp32", tmp_path / "bundle", manifest=manifest)
     recordings = [replace(each, label=None) for each in plan.recordings]
     plan = replace(
-        plan, bundle=tmp_path / "bundle", reference=str(folder), recordings=recordings,
-        lengths=[1.0], threads=[1], starts=1,
+        plan, bundle=tmp_path / "bundle", reference=str(folder / "checkpoint"),
+        recordings=recordings, lengths=[1.0], threads=[1], starts=1,
     )  # fmt: skip
     report = Suite(plan, tmp_path / "out").run()
     assert (report.values["voxmood fp32"].sqnr_db or 0.0) > NETWORK_DB
@@ -325,8 +323,10 @@ def test_the_rows_of_pytorch_name_transformers(
         assert "torch 2, transformers 4.57.6" in text
 
 
-def test_another_task_is_refused(plan: Plan, tmp_path: Path) -> None:
-    other = make("multilabel", tmp_path / "other")
+def test_another_task_is_refused(
+    plan: Plan, exported: Callable[[str], Path], tmp_path: Path
+) -> None:
+    other = exported("multilabel") / "checkpoint"
     with pytest.raises(DatasetError, match="does multilabel, and the bundle does classification"):
         Suite(replace(plan, reference=str(other)), tmp_path / "out")
 

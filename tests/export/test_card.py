@@ -10,7 +10,6 @@ from voxmood.bundle.description import read_bundle
 from voxmood_export import export_bundle
 from voxmood_export.checkpoint.card import MAX_TEXT_BYTES, read_license, read_license_text
 from voxmood_export.checkpoint.files import CheckpointFiles
-from voxmood_export.testing import LARGE, SMALL, make_checkpoint
 
 
 @pytest.mark.parametrize(
@@ -102,9 +101,8 @@ def test_text(tmp_path: Path, content: dict[str, str], lines: tuple[str, ...]) -
     assert read_license_text(CheckpointFiles("model", tmp_path, "model", "")) == lines
 
 
-def test_the_text_goes_into_the_bundle(tmp_path: Path) -> None:
-    make_checkpoint(tmp_path / "checkpoint", LARGE | SMALL)
-    (tmp_path / "checkpoint" / "LICENSE").write_text("Für alle.\n\n\tReally.\n", "utf-8")
-    bundle = export_bundle(tmp_path / "checkpoint", tmp_path / "bundle", precisions=["fp32"])
+def test_the_text_goes_into_the_bundle(copy: Path, tmp_path: Path) -> None:
+    (copy / "LICENSE").write_text("Für alle.\n\n\tReally.\n", "utf-8")
+    bundle = export_bundle(copy, tmp_path / "bundle", precisions=["fp32"])
     assert bundle.license_text == ("Für alle.", "", "        Really.")
     assert read_bundle(tmp_path / "bundle") == bundle

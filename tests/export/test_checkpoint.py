@@ -20,11 +20,6 @@ from voxmood_export.checkpoint import Checkpoint, load_checkpoint
 from voxmood_export.testing import LARGE, SMALL, make_checkpoint
 
 
-@pytest.fixture
-def copy(checkpoint: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(checkpoint, tmp_path / "small")
-
-
 def change_config(folder: Path, **values: Any) -> None:
     path = folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
@@ -121,7 +116,7 @@ def test_loads_what_transformers_loads(checkpoint: Path) -> None:
     for name, tensor in expected.items():  # the classifier is scaled by measured logits
         torch.testing.assert_close(found[name], tensor, rtol=1e-4, atol=1e-5)
     assert loaded.labels == ("neu", "hap", "ang", "sad")
-    assert (loaded.name, loaded.revision, loaded.license) == ("small", "", "apache-2.0")
+    assert (loaded.name, loaded.revision, loaded.license) == ("checkpoint", "", "apache-2.0")
 
 
 def test_old_bin_names(checkpoint: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 import torch
 import yaml
 from exact import error, exact_logits, limit
+from layouts import logits_of
 from near import near
 from torch.nn import functional
 
@@ -28,6 +29,7 @@ from voxmood_export.clips import generated_clips
 from voxmood_export.network.emotion2vec import alibi_slopes
 from voxmood_export.network.inference_form import InferenceForm
 from voxmood_export.testing_emotion2vec import FIVE, NINE, SMALL, make_emotion2vec, random_state
+from voxmood_export.verify import reference_logits
 
 RATE = 16000
 LABELS = (
@@ -36,33 +38,13 @@ LABELS = (
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("emotion2vec") / "checkpoint"
-    make_emotion2vec(folder, SMALL)
-    card = "license: other\nlicense_name: model-license\nlicense_link: https://example.com/MODEL"
-    (folder / "README.md").write_text(f"---\n{card}\n---\n")
-    return folder
+def checkpoint(exported: Callable[[str], Path]) -> Path:
+    return exported("emotion2vec") / "checkpoint"
 
 
 @pytest.fixture(scope="module")
-def bundle(checkpoint: Path) -> Path:
-    export_bundle(str(checkpoint), checkpoint.parent / "bundle")
-    return checkpoint.parent / "bundle"
-
-
-def reference(checkpoint: Path, waveforms: list[np.ndarray]) -> np.ndarray:
-    loaded = load_checkpoint(str(checkpoint))
-    rows = []
-    for waveform in waveforms:
-        inputs = loaded.extractor(waveform, sampling_rate=RATE, return_tensors="pt")
-        with torch.inference_mode():
-            rows.append(loaded.model(inputs.input_values)[0].numpy())
-    return np.stack(rows)
-
-
-def logits(bundle: Path, precision: str, waveforms: list[np.ndarray]) -> np.ndarray:
-    model = voxmood.load(bundle, precision=precision)
-    return np.stack([model.predict(wave, sampling_rate=RATE).logits for wave in waveforms])
+def bundle(exported: Callable[[str], Path]) -> Path:
+    return exported("emotion2vec") / "bundle"
 
 
 # 400 is the smallest; 719 and 720, 1039 and 1040 stand on either side of a frame boundary.
@@ -79,7 +61,7 @@ def test_form_equals_the_original(tmp_path: Path, normalize: bool, batched: bool
     random = np.random.default_rng(0)
     # Quiet clips show the epsilon of the normalization.
     clips = [random.normal(0.002, 0.003, length).astype(np.float32) for length in LENGTHS]
-    for clip, expected in zip(clips, reference(tmp_path, clips), strict=True):
+    for clip, expected in zip(clips, reference_logits(loaded, clips), strict=True):
         padded = torch.full((1, len(clip) + 333), 0.3)
         padded[0, : len(clip)] = torch.from_numpy(clip)
         with torch.inference_mode():
@@ -111,7 +93,7 @@ def test_unused_tokens_have_no_probability(checkpoint: Path, tmp_path: Path) -> 
     (copy / "tokens.txt").write_text("\r\n".join(FIVE), encoding="utf-8")  # no newline at the end
     export_bundle(str(copy), tmp_path / "bundle", precisions=["fp32"])
     waves = generated_clips(RATE)[:3]
-    every = reference(checkpoint, waves)
+    every = np.stack([*reference_logits(load_checkpoint(str(checkpoint)), waves)])
     masked = [row for row, token in enumerate(FIVE) if token.startswith("unuse")]
     every[:, masked] = -np.inf
     expected = torch.from_numpy(every).softmax(-1).numpy()
@@ -128,7 +110,7 @@ def test_fp32_equals_the_original_also_in_a_batch(checkpoint: Path, bundle: Path
     exact = exact_logits(checkpoint, clips)
     most = limit(exact_logits(checkpoint, clips, torch.float32), exact)
     batch = voxmood.load(bundle, precision="fp32").predict_batch(clips, sampling_rate=RATE)
-    for found in (logits(bundle, "fp32", clips), np.stack([each.logits for each in batch])):
+    for found in (logits_of(bundle, "fp32", clips), np.stack([each.logits for each in batch])):
         assert error(found, exact) < most
 
 
@@ -143,7 +125,7 @@ def test_batch_equals_single_runs(bundle: Path) -> None:
 
 def test_int8_drifts_little(bundle: Path) -> None:
     clips = generated_clips(RATE)
-    assert sqnr(logits(bundle, "fp32", clips), logits(bundle, "int8", clips)) > 15
+    assert sqnr(logits_of(bundle, "fp32", clips), logits_of(bundle, "int8", clips)) > 15
 
 
 def test_the_embedding_is_the_mean_of_the_last_states(checkpoint: Path, bundle: Path) -> None:

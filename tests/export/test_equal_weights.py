@@ -12,6 +12,7 @@ import pytest
 import torch
 from onnx import numpy_helper
 from safetensors.torch import load_file, save_file
+from variations import first_of, one_at_a_time
 
 import voxmood
 from voxmood_export import export_bundle
@@ -50,14 +51,16 @@ def make(folder: Path, settings: Settings, change: Callable[[State], None]) -> P
 
 
 @pytest.mark.parametrize(
-    ("settings", "form"),
-    [(LARGE, "single"), (BASE, "single"), (LARGE, "half")],
-    ids=["large", "base", "half"],
+    ("change", "kind"),
+    one_at_a_time(
+        [zero_biases, equal_to_the_projector, equal_layers],
+        [(LARGE, "single"), (BASE, "single"), (LARGE, "half")],
+    ),
 )
-@pytest.mark.parametrize("change", [zero_biases, equal_to_the_projector, equal_layers])
 def test_every_weight_keeps_its_name(
-    tmp_path: Path, settings: Settings, change: Callable[[State], None], form: str
+    tmp_path: Path, change: Callable[[State], None], kind: tuple[Settings, str]
 ) -> None:
+    settings, form = kind
     loaded = load_checkpoint(str(make(tmp_path, settings, change)))
     inference = InferenceForm(
         loaded.model, do_normalize=True, batched=form == "half", half=form == "half"
@@ -69,7 +72,7 @@ def test_every_weight_keeps_its_name(
         np.testing.assert_array_equal(tensor.numpy(), parameter.detach().numpy(), err_msg=name)
 
 
-@pytest.mark.parametrize("change", [zero_biases, equal_to_the_projector])
+@pytest.mark.parametrize("change", first_of([zero_biases, equal_to_the_projector]))
 def test_the_bundle_is_that_of_the_checkpoint(
     tmp_path: Path, change: Callable[[State], None]
 ) -> None:

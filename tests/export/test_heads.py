@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import layouts
 import numpy as np
 import pytest
 import torch
 from exact import error, limit, normalized
+from layouts import logits_of
 from near import LAYER, near, terms
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 from transformers import AutoModel, AutoModelForAudioClassification, PretrainedConfig
+from variations import first_of, one_at_a_time
 
 import voxmood
 from voxmood.comparison import metrics
@@ -32,6 +36,7 @@ from voxmood_export.testing import LARGE, LAYOUTS, SMALL, Layout, make_checkpoin
 
 RATE = 16000
 POOLED = ["soxan-hubert-max", "soxan-hubert-sum"]
+KINDS = [*layouts.DENSE, "soxan-wav2vec2-sum"]
 DENSE = [name for name, layout in LAYOUTS.items() if issubclass(layout.head, DenseOutProj)]
 
 
@@ -61,60 +66,58 @@ def dense_tanh(folder: Path, waveforms: list[np.ndarray], dtype: torch.dtype) ->
     return np.stack(rows)
 
 
-OLD = [("audeering", True), ("ehcalabres", True)]  # with the names of 2021, in pytorch_model.bin
-
-
-@pytest.fixture(
-    scope="module", params=[*((name, False) for name in DENSE), *OLD], ids="{0[0]}-{0[1]}".format
-)
-def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    name, old_names = request.param
-    folder: Path = tmp_path_factory.mktemp("head")
-    make_checkpoint(folder / name, LARGE | SMALL, architecture=name, old_names=old_names)
-    made: Path = folder / name
-    return made
-
-
-def test_fp32_and_its_batches_equal_the_equations(made: Path) -> None:
-    export_bundle(made, made.parent / "bundle", precisions=["fp32"])
-    model = voxmood.load(made.parent / "bundle")
+def check_equations(folder: Path) -> None:
+    """Check that a `bundle` and its batches equal the equations on a `checkpoint`."""
+    model = voxmood.load(folder / "bundle", precision="fp32")
     clips = generated_clips(RATE)
-    expected, rounded = (dense_tanh(made, clips, kind) for kind in (torch.float64, torch.float32))
-    single = np.stack([model.predict(clip, sampling_rate=RATE).logits for clip in clips])
+    expected, rounded = (
+        dense_tanh(folder / "checkpoint", clips, kind) for kind in (torch.float64, torch.float32)
+    )
     batch = np.stack([p.logits for p in model.predict_batch(clips, sampling_rate=RATE)])
-    for found in (single, batch):
-        print(f"{made.name}: {error(found, expected):.1e} of the spread")
+    for found in (logits_of(folder / "bundle", "fp32", clips), batch):
+        print(f"{folder.name}: {error(found, expected):.1e} of the spread")
         assert error(found, expected) < limit(rounded, expected)
 
 
-@pytest.mark.parametrize("name", ["audeering", "ehcalabres", *POOLED])
-def test_int8_and_fp16_stay_close(name: str, tmp_path: Path) -> None:
-    make_checkpoint(tmp_path / name, LARGE | SMALL, architecture=name)
-    bundle = tmp_path / "bundle"
-    export_bundle(tmp_path / name, bundle, precisions=["fp32", "fp16", "int8"])
+@pytest.mark.parametrize("name", first_of(dict.fromkeys([*KINDS, *DENSE]), len(KINDS)))
+def test_fp32_and_its_batches_equal_the_equations(
+    name: str, exported: Callable[[str], Path]
+) -> None:
+    check_equations(exported(name))
+
+
+@pytest.mark.parametrize("name", first_of(["ehcalabres", "audeering"]))
+def test_weights_with_the_names_of_2021(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoint"
+    make_checkpoint(folder, LARGE | SMALL, architecture=name, old_names=True)
+    export_bundle(folder, tmp_path / "bundle", precisions=["fp32"])
+    check_equations(tmp_path)
+
+
+@pytest.mark.parametrize("name", first_of(["audeering", "ehcalabres", *POOLED], 3))
+def test_int8_and_fp16_stay_close(
+    name: str, exported: Callable[[str], Path], tmp_path: Path
+) -> None:
+    bundle = exported(name) / "bundle"
+    export_bundle(exported(name) / "checkpoint", tmp_path / "half", precisions=["fp16"])
     clips = generated_clips(RATE)
-    answers = {}
-    for precision in ("fp32", "fp16", "int8"):
-        model = voxmood.load(bundle, precision=precision)
-        rows = [model.predict(clip, sampling_rate=RATE).logits for clip in clips]
-        answers[precision] = np.stack(rows)
+    exact = logits_of(bundle, "fp32", clips)
     task = voxmood.load(bundle).bundle.task
-    assert metrics.sqnr(answers["fp32"], answers["fp16"], task) > 25
-    assert metrics.sqnr(answers["fp32"], answers["int8"], task) > 12
+    assert metrics.sqnr(exact, logits_of(tmp_path / "half", "fp16", clips), task) > 25
+    assert metrics.sqnr(exact, logits_of(bundle, "int8", clips), task) > 12
 
 
-def test_a_regression_has_values_and_no_probabilities(tmp_path: Path) -> None:
-    make_checkpoint(tmp_path / "checkpoint", LARGE | SMALL, architecture="audeering")
-    export_bundle(tmp_path / "checkpoint", tmp_path / "bundle")
+def test_a_regression_has_values_and_no_probabilities(exported: Callable[[str], Path]) -> None:
+    folder = exported("audeering")
     for precision in ("fp32", "int8"):
-        model = voxmood.load(tmp_path / "bundle", precision=precision)
+        model = voxmood.load(folder / "bundle", precision=precision)
         (clip, *_) = generated_clips(RATE)
         prediction = model.predict(clip, sampling_rate=RATE)
         assert (prediction.label, prediction.probabilities) == (None, None)
         assert list(prediction.values or {}) == ["arousal", "dominance", "valence"]
         assert list((prediction.values or {}).values()) == prediction.logits.tolist()
         # The last layer on the embedding gives the values.
-        state = weights_of(tmp_path / "checkpoint")
+        state = weights_of(folder / "checkpoint")
         weight, bias = (state[f"classifier.out_proj.{key}"] for key in ("weight", "bias"))
         if precision == "fp32":
             values = weight.numpy() @ prediction.embedding + bias.numpy()
@@ -125,9 +128,10 @@ def test_a_regression_has_values_and_no_probabilities(tmp_path: Path) -> None:
     assert "label_agreement" not in measured
 
 
-def test_transformers_replaces_the_head_of_ehcalabres_by_random_weights(tmp_path: Path) -> None:
-    folder = tmp_path / "checkpoint"
-    make_checkpoint(folder, LARGE | SMALL, architecture="ehcalabres")
+def test_transformers_replaces_the_head_of_ehcalabres_by_random_weights(
+    exported: Callable[[str], Path],
+) -> None:
+    folder = exported("ehcalabres") / "checkpoint"
     trained = weights_of(folder)
     for name, tensor in load_checkpoint(str(folder)).model.head.state_dict().items():
         assert torch.equal(tensor, trained[name])
@@ -222,9 +226,9 @@ CONFIG: list[tuple[str, dict[str, Any], str]] = [  # layout, what its configurat
 
 @pytest.mark.parametrize(("name", "values", "message"), CONFIG)
 def test_wrong_configurations(
-    name: str, values: dict[str, Any], message: str, tmp_path: Path
+    name: str, values: dict[str, Any], message: str, exported: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    make_checkpoint(tmp_path, LARGE | SMALL, architecture=name)
+    shutil.copytree(exported(name) / "checkpoint", tmp_path, dirs_exist_ok=True)
     path = tmp_path / "config.json"
     content = json.loads(path.read_text())
     if "id2label" in values:
@@ -266,15 +270,19 @@ def test_other_names_of_labels(checkpoint: Path, tmp_path: Path) -> None:
             main([*command, "--labels", wrong])
 
 
-@pytest.mark.parametrize("name", ["audeering", "ehcalabres"])
-@pytest.mark.parametrize("bounds", [[], ["--min-agreement", "0.99", "--min-sqnr", "30"]])
+@pytest.mark.parametrize(
+    ("bounds", "name"),
+    one_at_a_time(
+        [["--min-agreement", "0.99", "--min-sqnr", "30"], []], ["audeering", "ehcalabres"]
+    ),
+)
 def test_the_command_says_what_it_measured(
-    name: str, bounds: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+    name: str, bounds: list[str], exported: Callable[[str], Path], tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     from voxmood.cli import main
 
-    make_checkpoint(tmp_path / "checkpoint", LARGE | SMALL, architecture=name)
-    names = [str(tmp_path / each) for each in ("checkpoint", "bundle")]
+    names = [str(exported(name) / "checkpoint"), str(tmp_path / "bundle")]
     assert main(["export", *names, *bounds, "--json", str(tmp_path / "facts.json")]) == 0
     printed = capsys.readouterr().out
     for precision in ("fp32", "int8"):
@@ -311,21 +319,11 @@ def test_a_regression_of_one_value(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert list(prediction.values or {}) == ["valence"]
 
 
-def test_multilabel_probabilities_are_sigmoids(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    layout = Layout(
-        "Wav2Vec2ForSequenceClassification",
-        "wav2vec2",
-        settings={"problem_type": "multi_label_classification"},
-    )
-    monkeypatch.setitem(LAYOUTS, "several", layout)
-    make_checkpoint(tmp_path / "checkpoint", LARGE | SMALL, architecture="several")
-    export_bundle(tmp_path / "checkpoint", tmp_path / "bundle")
+def test_multilabel_probabilities_are_sigmoids(several: Path) -> None:
     clips = generated_clips(RATE)
     long = np.tile(clips[-1], 5)  # which is labeled in windows
     for precision in ("fp32", "int8"):
-        model = voxmood.load(tmp_path / "bundle", precision=precision)
+        model = voxmood.load(several, precision=precision)
         assert model.bundle.task == "multilabel"
         for clip in (*clips, long):
             prediction = model.predict(clip, sampling_rate=RATE)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import pickle
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,11 +23,6 @@ from voxmood_export.export import describe
 Change = Callable[[Path], Any]
 LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 1262\n"
 CONFIG, EXTRACTOR, WEIGHTS = "config.json", "preprocessor_config.json", "model.safetensors"
-
-
-@pytest.fixture
-def copy(checkpoint: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(checkpoint, tmp_path / "small")
 
 
 def config(**values: Any) -> Change:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from variations import one_at_a_time
 
 import voxmood
 from voxmood.archive.rows import Entry
@@ -106,8 +107,9 @@ def test_segments_are_those_of_the_timeline(folder: Path, tmp_path: Path, suffix
     assert len(read(output)) == len(rows) + 2
 
 
-@pytest.mark.parametrize("options", [(), ("--timeline", *HOP)])
-@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+@pytest.mark.parametrize(
+    ("suffix", "options"), one_at_a_time([".csv", ".jsonl"], [(), ("--timeline", *HOP)])
+)
 def test_resumed_from_wherever_it_was_stopped(
     folder: Path, tmp_path: Path, suffix: str, options: tuple[str, ...]
 ) -> None:

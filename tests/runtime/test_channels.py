@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from variations import one_at_a_time
 
 import voxmood
 from voxmood import AudioError, Model, Prediction, Segment, Stream
@@ -36,9 +37,10 @@ def same(one: Prediction | Segment, other: Prediction | Segment) -> bool:
     return dict(one.numbers) == dict(other.numbers)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
-@pytest.mark.parametrize("seconds", [1.0, 31.0])
-@pytest.mark.parametrize("rate", [16000, 44100])
+@pytest.mark.parametrize(
+    ("precision", "seconds", "rate"),
+    one_at_a_time(["fp32", "int8"], [1.0, 31.0], [16000, 44100]),
+)
 def test_each_channel_is_labeled_as_if_it_were_alone(
     precision: str, seconds: float, rate: int
 ) -> None:

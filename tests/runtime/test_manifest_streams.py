@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from variations import one_at_a_time
 
 HELLO = Path(__file__).parents[2] / "runtime" / "examples" / "hello.wav"
 MODELS = "compare voxmood-tiny@fp32 voxmood-tiny@int8 --manifest"
@@ -51,8 +52,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.skipif(not shutil.which("bash"), reason="there is no bash")
-@pytest.mark.parametrize("stream", STREAMS)
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(("command", "stream"), one_at_a_time([*COMMANDS], [*STREAMS]))
 def test_paths_are_relative_to_the_current_folder(folder: Path, command: str, stream: str) -> None:
     name = NAMES.get(stream, stream.partition(" ")[0])
     script = STREAMS[stream].replace("COMMAND", COMMANDS[command].replace("MANIFEST", name))
@@ -64,17 +64,20 @@ def test_paths_are_relative_to_the_current_folder(folder: Path, command: str, st
 
 
 @pytest.mark.skipif(not shutil.which("bash"), reason="there is no bash")
-@pytest.mark.parametrize("command", ["compare", "batch"])
 @pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("", "has no column `path`"),
-        ("name\na.wav", "has no column `path`"),
-        ("path\n", "lists no recordings"),
-        ("\\xff\\xfe\\x80", "is not a CSV file in UTF-8"),
-    ],
+    ("command", "wrong"),
+    one_at_a_time(
+        ["compare", "batch"],
+        [
+            ("", "has no column `path`"),
+            ("name\na.wav", "has no column `path`"),
+            ("path\n", "lists no recordings"),
+            ("\\xff\\xfe\\x80", "is not a CSV file in UTF-8"),
+        ],
+    ),
 )
-def test_what_is_no_manifest(folder: Path, command: str, content: str, message: str) -> None:
+def test_what_is_no_manifest(folder: Path, command: str, wrong: tuple[str, str]) -> None:
+    content, message = wrong
     arguments = COMMANDS[command].replace("MANIFEST", "-")
     done = run(f"printf '{content}' | voxmood {arguments}", folder)
     assert done.returncode == 1

@@ -117,7 +117,7 @@ def test_an_export(checkpoint: Path, tmp_path: Path) -> None:
     """The packages of the export need what is blocked, so only the encodings are checked."""
     code = "\n".join(line for line in WINDOWS.splitlines() if "warn" in line) + (
         "\nimport runpy, sys\n"
-        f"sys.argv = ['voxmood', 'export', {str(checkpoint)!r}, 'bundle']\n"
+        f"sys.argv = ['voxmood', 'export', {str(checkpoint)!r}, 'bundle', '--precisions', 'fp32']\n"
         "runpy.run_module('voxmood', run_name='__main__')"
     )
     done = subprocess.run(
