@@ -1,4 +1,4 @@
-"""Variation of recordings in batches on one device, and what can be measured in them."""
+"""Variation of recordings in batches on one device."""
 
 from __future__ import annotations
 
@@ -6,12 +6,8 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 RATE = 16_000  # samples per second
-HOP = 320  # samples between two frames of the network, 20 ms
-RECEPTIVE = 400  # samples that one frame of the front end sees, 25 ms
-MELS, LAGS = 40, 24  # sizes of the two halves of what is measured
 
 
 def uniform(like: Tensor, low: float, high: float) -> Tensor:
@@ -22,12 +18,6 @@ def uniform(like: Tensor, low: float, high: float) -> Tensor:
 def chance(like: Tensor, probability: float) -> Tensor:
     """Return a column of booleans, one for each clip."""
     return torch.rand(len(like), 1, device=like.device) < probability
-
-
-def inside(x: Tensor, first: Tensor, count: Tensor) -> Tensor:
-    """Return which samples [clips, samples] lie in the `count` ones from `first`, both columns."""
-    position = torch.arange(x.shape[1], device=x.device)[None]
-    return (position >= first) & (position < first + count)
 
 
 def read_at(samples: Tensor, first: Tensor, last: Tensor, position: Tensor) -> Tensor:
@@ -48,28 +38,6 @@ def read_at(samples: Tensor, first: Tensor, last: Tensor, position: Tensor) -> T
     a, b, c, d = taps
     slope = part * (c - a + part * (2 * a - 5 * b + 4 * c - d + part * (3 * (b - c) + d - a)))
     return b + 0.5 * slope
-
-
-def stretch(x: Tensor, rate: Tensor) -> Tensor:
-    """Play each clip `rate` times as fast at the same pitch, by a phase vocoder.
-
-    x: [clips, samples]; rate: [clips, 1]. The length stays: what runs out is followed by silence.
-    """
-    size, hop = 512, 128
-    window = torch.hann_window(size, device=x.device)
-    padded = functional.pad(x, (0, size))
-    spectrum = torch.stft(padded, size, hop, window=window, return_complex=True)
-    count = spectrum.shape[2]
-    place = torch.arange(count, device=x.device) * rate  # [clips, frames]
-    low = place.long().clamp(max=count - 2)
-    part = (place - low)[:, None]
-    there = low[:, None].expand(-1, spectrum.shape[1], -1)
-    one, two = spectrum.gather(2, there), spectrum.gather(2, there + 1)
-    loudness = torch.where(part <= 1, one.abs().lerp(two.abs(), part.clamp(max=1)), 0.0)
-    turn = torch.angle(two * one.conj())
-    phase = torch.cumsum(turn, dim=2) - turn + torch.angle(spectrum[:, :, :1])
-    result = torch.istft(torch.polar(loudness, phase), size, hop, window=window)
-    return functional.pad(result, (0, max(0, x.shape[1] - result.shape[1])))[:, : x.shape[1]]
 
 
 def channel(x: Tensor, strength: float) -> Tensor:
@@ -126,27 +94,3 @@ def normalize(x: Tensor, heard: Tensor) -> Tensor:
     x = torch.where(heard, x, 0.0)
     x = torch.where(heard, x - x.sum(dim=1, keepdim=True) / count, 0.0)
     return x / torch.sqrt(x.square().sum(dim=1, keepdim=True) / count + 1e-7)
-
-
-def hearing(x: Tensor) -> Tensor:
-    """Measure each frame of the network as a listener would: a target that needs no label.
-
-    A log-mel spectrum, and the autocorrelation at lags of 60 to 500 Hz, which shows pitch and
-    voicing without the octave errors of a pitch tracker. Standardized over the batch.
-    x: [clips, samples]; returned: [clips, frames, MELS + LAGS].
-    """
-    window = 2 * RECEPTIVE
-    frames = functional.pad(x, (RECEPTIVE // 2, RECEPTIVE // 2)).unfold(1, window, HOP)
-    power = torch.fft.rfft(frames * torch.hann_window(window, device=x.device), 1024).abs().square()
-    hertz = torch.fft.rfftfreq(1024, 1 / RATE, device=x.device)
-    mel = 2595 * torch.log10(1 + hertz / 700)
-    centers = torch.linspace(100, 2800, MELS, device=x.device)
-    filters = (1 - (mel[:, None] - centers).abs() / 69.23).clamp(min=0)  # 2700 / 39 mel apart
-    spectrum = torch.log(power @ filters + 1e-3)
-    correlation = torch.fft.irfft(power)
-    lags = torch.logspace(
-        math.log10(RATE / 500), math.log10(RATE / 60), LAGS, device=x.device
-    ).round()
-    correlation = correlation[..., lags.long()] / (correlation[..., :1] + 1.0)
-    target = torch.cat([spectrum, correlation], dim=-1)
-    return (target - target.mean((0, 1))) / (target.std((0, 1)) + 1e-3)

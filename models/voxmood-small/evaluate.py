@@ -1,70 +1,191 @@
-"""Folds, answers to whole recordings, and scores."""
+"""Scores on people and on corpora that the classifier has not heard, through several channels."""
 
 from __future__ import annotations
 
-import csv
+import dataclasses
+import io
+import itertools
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soundfile
+import soxr
 import torch
-from audio import normalize
+from audio import RATE, channel, normalize, read_at, uniform
 from corpora import LABELS, Cache, Clip
-from network import Trainee
+from head import Floats, Indices, discriminant, temperature, weights_of
+from network import Student, frames_in
 from numpy.typing import NDArray
+from tqdm import tqdm
 from transformers import Wav2Vec2FeatureExtractor
 
-Floats = NDArray[np.floating]
-Indices = NDArray[np.integer]
+Samples = NDArray[np.float32]
 
 FOLDS = 5
 PAIRS = (("03", "08"), ("10", "09"), ("11", "13"), ("12", "14"), ("15", "16"))  # EmoDB: man, woman
 EXTRACTOR = Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True)
+VARIED = 2  # copies of each recording, through other microphones and rooms, to learn from
 
 
-def fold_of(clips: list[Clip]) -> list[int]:
-    """Return the number of the fold in which each clip is a test, -1 where it never is."""
+def through(samples: Samples, rate: int, **options: Any) -> Samples:
+    """Return what is left of a recording after a codec."""
+    file = io.BytesIO()
+    sent = samples * (0.5 / (np.abs(samples).max() + 1e-6))
+    soundfile.write(file, soxr.resample(sent, RATE, rate), rate, **options)
+    file.seek(0)
+    heard, heard_rate = soundfile.read(file, dtype="float32")
+    result: Samples = soxr.resample(heard, heard_rate, RATE).astype(np.float32)
+    return result
+
+
+def recorded(samples: Samples) -> Samples:
+    """Return a recording as it is."""
+    return samples
+
+
+def telephone(samples: Samples) -> Samples:
+    """Return a recording as G.711 brings it: 8 kHz, 300 to 3,400 Hz, 8-bit mu-law."""
+    hertz = np.fft.rfftfreq(len(samples), 1 / RATE)
+    kept = np.fft.rfft(samples) * ((hertz > 300) & (hertz < 3400))
+    narrow = np.fft.irfft(kept, len(samples)).astype(np.float32)
+    return through(narrow, 8_000, format="WAV", subtype="ULAW")
+
+
+def opus(samples: Samples) -> Samples:
+    """Return a recording as Opus brings it at the lowest bit rate of libsndfile, about 6 kbit/s."""
+    return through(samples, RATE, format="OGG", subtype="OPUS", compression_level=1.0)
+
+
+def noisy(samples: Samples) -> Samples:
+    """Return a recording with white noise 10 dB below it."""
+    noise = np.random.default_rng(0).standard_normal(len(samples))
+    heard: Samples = (samples + noise * samples.std() * 10 ** (-10 / 20)).astype(np.float32)
+    return heard
+
+
+def varied(samples: Samples, seed: int) -> Samples:
+    """Return a recording through a random microphone and room, at another speed."""
+    torch.manual_seed(seed)
+    stored = torch.from_numpy(samples * 32767).short()
+    end = torch.tensor([[len(stored)]])
+    speed = uniform(end, -0.11, 0.11).exp()
+    position = torch.arange(int(len(stored) / speed))[None] * speed
+    heard: Samples = channel(read_at(stored, end * 0, end, position), 1.0)[0].numpy()
+    return heard
+
+
+@torch.inference_mode()
+def pooled(student: Student, waves: list[Samples], what: str) -> Floats:
+    """Return the means of the network's last states [clips, WIDTH] over whole recordings.
+
+    Recordings of about the same length are heard together, which changes nothing: the network does
+    not see what is beyond the end of each.
+    """
+    student.eval()
+    features: list[Any] = [None] * len(waves)
+    order = sorted(range(len(waves)), key=lambda index: len(waves[index]))
+    for start in tqdm(range(0, len(order), 16), what, mininterval=10):
+        chosen = order[start : start + 16]
+        counts = torch.tensor([len(waves[index]) for index in chosen])
+        x = torch.nn.utils.rnn.pad_sequence(
+            [torch.from_numpy(waves[index]) for index in chosen], batch_first=True
+        )
+        inside = torch.arange(x.shape[1]) < counts[:, None]
+        hidden = student.features(normalize(x, inside))
+        heard = torch.arange(hidden.shape[1]) < frames_in(counts, student.model.config)[:, None]
+        last = student.states(hidden, heard)[-1] * heard[..., None]
+        for index, total, count in zip(chosen, last.sum(1), heard.sum(1), strict=True):
+            features[index] = (total / count).numpy()
+    return np.stack(features).astype(np.float64)
+
+
+@dataclasses.dataclass(frozen=True)
+class Heard:
+    """What the network makes of the labeled speech."""
+
+    clips: list[Clip]
+    channels: dict[str, Floats]  # features [clips, WIDTH] of what came through each
+    varied: list[Floats]  # likewise, of copies to learn from
+
+    @property
+    def labels(self) -> Indices:
+        """The classes of the clips."""
+        return np.array([clip.label for clip in self.clips])
+
+    @property
+    def corpora(self) -> NDArray[np.str_]:
+        """The corpora of the clips."""
+        return np.array([clip.corpus for clip in self.clips])
+
+    @property
+    def speakers(self) -> NDArray[np.str_]:
+        """The speakers of the clips."""
+        return np.array([clip.speaker for clip in self.clips])
+
+
+CHANNELS: tuple[Callable[[Samples], Samples], ...] = (recorded, telephone, opus, noisy)
+
+
+def listen(student: Student, cache: Cache, folder: Path) -> Heard:
+    """Return what the network makes of EmoDB and CREMA-D, kept in folder for the next time."""
+    clips = [clip for clip in cache.clips if clip.corpus in ("emodb", "cremad")]
+    sounds: list[Samples] = [
+        (cache.samples[clip.first : clip.first + clip.count].float() / 32768).numpy()
+        for clip in clips
+    ]
+
+    def features(name: str, waves: Iterator[Samples]) -> Floats:
+        path = folder / f"{name}.npy"
+        if not path.exists():
+            sent = list(tqdm(waves, f"{name}: sound", len(clips), mininterval=10))
+            np.save(path, pooled(student, sent, name))
+        found: Floats = np.load(path)
+        return found
+
+    return Heard(
+        clips,
+        {sent.__name__: features(sent.__name__, map(sent, sounds)) for sent in CHANNELS},
+        [
+            features(f"varied-{copy}", map(varied, sounds, itertools.count(copy, VARIED)))
+            for copy in range(VARIED)
+        ],
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Head:
+    """A linear classifier."""
+
+    weight: Floats  # [labels, features]
+    bias: Floats  # [labels]
+
+    def __call__(self, features: Floats) -> Floats:
+        """Return logits [clips, labels]."""
+        return features @ self.weight.T + self.bias
+
+
+def learn(heard: Heard, chosen: NDArray[np.bool_]) -> Head:
+    """Return the classifier that learned from the chosen clips."""
+    copies = [heard.channels["recorded"], *heard.varied]
+    weights = weights_of(heard.corpora[chosen], heard.labels[chosen])
+    return Head(
+        *discriminant(
+            np.concatenate([copy[chosen] for copy in copies]),
+            np.tile(heard.labels[chosen], len(copies)),
+            np.tile(weights, len(copies)),
+        )
+    )
+
+
+def fold_of(clips: list[Clip]) -> Indices:
+    """Return the number of the fold in which each clip is a test."""
     pairs = {f"emodb-{who}": fold for fold, pair in enumerate(PAIRS) for who in pair}
     actors = sorted({clip.speaker for clip in clips if clip.corpus == "cremad"})
     order = np.random.default_rng(0).permutation(len(actors))
     drawn = {actors[place]: rank % FOLDS for rank, place in enumerate(order)}
-    return [(pairs | drawn).get(clip.speaker, -1) for clip in clips]
-
-
-@torch.inference_mode()
-def logits_of(trainee: Trainee, cache: Cache, clips: list[Clip]) -> Floats:
-    """Return logits [clips, labels] of whole recordings, as a user of the model gets them.
-
-    Recordings of about the same length are answered together, which changes nothing: the network
-    does not see what is beyond the end of each.
-    """
-    trainee.eval()
-    device = cache.samples.device
-    logits = np.empty((len(clips), len(LABELS)), np.float32)
-    order = sorted(range(len(clips)), key=lambda index: clips[index].count)
-    for start in range(0, len(order), 64):
-        chosen = order[start : start + 64]
-        counts = torch.tensor([clips[index].count for index in chosen], device=device)
-        waves = torch.nn.utils.rnn.pad_sequence(
-            [
-                cache.samples[clip.first : clip.first + clip.count].float() / 32768
-                for clip in (clips[index] for index in chosen)
-            ],
-            batch_first=True,
-        )
-        heard = torch.arange(waves.shape[1], device=device) < counts[:, None]
-        logits[chosen] = trainee(normalize(waves, heard), counts, 0.0)[0].float().cpu().numpy()
-    return logits
-
-
-def write_logits(path: Path, clips: list[Clip], logits: Floats) -> None:
-    """Write what a model that never heard these speakers answers for them."""
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["path", "speaker", "label", "group", *LABELS])
-        for clip, row in zip(clips, logits, strict=True):
-            values = [f"{value:.5f}" for value in row]
-            writer.writerow([clip.path, clip.speaker, LABELS[clip.label], clip.group, *values])
+    return np.array([(pairs | drawn)[clip.speaker] for clip in clips])
 
 
 def score(truth: Indices, guess: Indices) -> dict[str, Any]:
@@ -76,7 +197,88 @@ def score(truth: Indices, guess: Indices) -> dict[str, Any]:
     return {
         "clips": len(truth),
         "accuracy": round(float(hits.sum() / len(truth)), 4),
-        "uar": round(float(recalls.mean()), 4),
+        "uar": round(float(recalls[confusion.sum(axis=1) > 0].mean()), 4),
         "recalls": [round(float(recall), 3) for recall in recalls],
         "confusion": confusion.tolist(),
     }
+
+
+def interval(truth: Indices, guess: Indices, speakers: NDArray[np.str_]) -> list[float]:
+    """Return the 95 % interval of UAR over 1,000 draws of as many speakers."""
+    rng = np.random.default_rng(0)
+    members = [np.flatnonzero(speakers == who) for who in np.unique(speakers)]
+    found = []
+    for _ in range(1000):
+        picked = np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))])
+        found.append(score(truth[picked], guess[picked])["uar"])
+    return [round(float(limit), 3) for limit in np.quantile(found, [0.025, 0.975])]
+
+
+def chances(logits: Floats) -> Floats:
+    """Return probabilities."""
+    powers = np.exp(logits - logits.max(1, keepdims=True))
+    shares: Floats = powers / powers.sum(1, keepdims=True)
+    return shares
+
+
+def calibration_error(logits: Floats, truth: Indices) -> float:
+    """Return by how much the answers' probabilities miss how often they are right, in 15 bins."""
+    sure, right = chances(logits).max(1), logits.argmax(1) == truth
+    cell = np.minimum((sure * 15).astype(int), 14)
+    gaps = [abs((sure - right)[cell == k].sum()) for k in range(15)]
+    return round(float(sum(gaps) / len(truth)), 4)
+
+
+def evaluate(heard: Heard) -> tuple[dict[str, Any], Head]:
+    """Return all scores, and the classifier that ships: of all clips, with its temperature."""
+    folds, labels, corpora = fold_of(heard.clips), heard.labels, heard.corpora
+    groups = np.array([clip.group.split() for clip in heard.clips], dtype=object)
+    weights = weights_of(corpora, labels)
+    heads = [learn(heard, folds != fold) for fold in range(FOLDS)]
+    answers = {
+        name: np.stack([heads[f](row[None])[0] for f, row in zip(folds, features, strict=True)])
+        for name, features in heard.channels.items()
+    }
+    clean = answers["recorded"]
+    # A fold's temperature comes from the other folds, so that its error is that of new people.
+    divisors = [
+        temperature(clean[folds != f], labels[folds != f], weights[folds != f])
+        for f in range(FOLDS)
+    ]
+    calibrated = clean / np.array(divisors)[folds][:, None]
+    report: dict[str, Any] = {"labels": LABELS, "folds": {}, "left_out": {}}
+    for corpus in ("emodb", "cremad"):
+        here = corpora == corpus
+        whole = {
+            **score(labels[here], clean[here].argmax(1)),
+            "interval_95_by_speaker": interval(
+                labels[here], clean[here].argmax(1), heard.speakers[here]
+            ),
+            "calibration_error": calibration_error(calibrated[here], labels[here]),
+            "channels": {
+                name: score(labels[here], logits[here].argmax(1))
+                for name, logits in answers.items()
+            },
+            "groups": {},
+        }
+        for group in sorted({part for row in groups[here] for part in row}):
+            there = here & np.array([group in row for row in groups])
+            whole["groups"][group] = score(labels[there], clean[there].argmax(1))
+        report["folds"][corpus] = whole
+        head = learn(heard, ~here)
+        report["left_out"][corpus] = {
+            **score(labels[here], head(heard.channels["recorded"][here]).argmax(1)),
+            "interval_95_by_speaker": interval(
+                labels[here],
+                head(heard.channels["recorded"][here]).argmax(1),
+                heard.speakers[here],
+            ),
+            "channels": {
+                name: score(labels[here], head(features[here]).argmax(1))
+                for name, features in heard.channels.items()
+            },
+        }
+    divisor = temperature(clean, labels, weights)
+    report["temperature"] = round(divisor, 4)
+    final = learn(heard, np.ones(len(labels), dtype=bool))
+    return report, Head(final.weight / divisor, final.bias / divisor)
