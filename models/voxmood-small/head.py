@@ -40,7 +40,8 @@ def discriminant(features: Floats, labels: Indices, weights: Floats) -> tuple[Fl
     correlation = spread / deviation[:, None] / deviation
     correlation = (1 - SHRINKAGE) * correlation + SHRINKAGE * np.eye(len(correlation))
     weight = np.linalg.solve(correlation, (means / deviation).T).T / deviation
-    return weight, -0.5 * (weight * means).sum(1)
+    bias = -0.5 * (weight * means).sum(1)
+    return weight - weight.mean(0), bias - bias.mean()  # what all labels share decides nothing
 
 
 def temperature(logits: Floats, labels: Indices, weights: Floats) -> float:
