@@ -201,15 +201,16 @@ def copy_front_end(teacher: Encoder, student: Student, waves: Tensor) -> None:
     third.conv.bias[:-SPARE] = teacher.conv3.bias
     seen = windows(frames, third.conv)
     balance(third.conv, third.layer_norm, seen, gain=1.0, offset=0.0)
-    # The spare channels keep the projection's norm still as well. What it takes from all channels
-    # alike, the mean, no layer of the transformer looks at.
+    # The spare channels keep the projection's norm still as well. The projection takes away what
+    # all channels share: no layer of the transformer looks at it, but the convolution before would.
     frames = functional.gelu(third.layer_norm(functional.linear(seen, *flat(third.conv))))
     constant = (STILL * frames.square().sum(2).mean() / SPARE).sqrt()
     third.layer_norm.bias[-SPARE:] = constant
     frames[..., -SPARE:] = constant
     projection.layer_norm.weight[-SPARE:] = 0.0
     size = frames.var(2, correction=0).mean().sqrt()
-    projection.projection.weight.copy_(size * torch.eye(WIDTH, WIDTH + SPARE))
+    own = torch.eye(WIDTH) - 1 / WIDTH
+    projection.projection.weight.copy_(size * functional.pad(own, (0, SPARE)))
     projection.projection.bias.zero_()
 
 
@@ -286,7 +287,8 @@ def fit_layers(teacher: Encoder, student: Student, taught: list[Tensor]) -> None
     taught: states [clips, 1 + LAYERS, frames, WIDTH] of batches of clips.
     """
     encoder = student.model.wav2vec2.encoder
-    hidden = [batch[:, 0].float() for batch in taught]
+    entering = [batch[:, 0].float() for batch in taught]
+    hidden = [state - state.mean(-1, keepdim=True) for state in entering]
     hidden = [h + encoder.pos_conv_embed(h) for h in hidden]
     for number, layer in enumerate(tqdm(encoder.layers, "fitting layers")):
         source: Any = teacher.layers[number]
