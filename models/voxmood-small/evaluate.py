@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,12 @@ import numpy as np
 import soundfile
 import soxr
 import torch
-from audio import RATE, channel, normalize, read_at, uniform
+from audio import RATE, normalize
 from corpora import LABELS, Cache, Clip
 from head import Floats, Indices, discriminant, temperature, weights_of
 from network import Student, frames_in
 from numpy.typing import NDArray
+from torch import Tensor
 from tqdm import tqdm
 from transformers import Wav2Vec2FeatureExtractor
 
@@ -26,7 +26,6 @@ Samples = NDArray[np.float32]
 FOLDS = 5
 PAIRS = (("03", "08"), ("10", "09"), ("11", "13"), ("12", "14"), ("15", "16"))  # EmoDB: man, woman
 EXTRACTOR = Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True)
-VARIED = 2  # copies of each recording, through other microphones and rooms, to learn from
 
 
 def through(samples: Samples, rate: int, **options: Any) -> Samples:
@@ -65,17 +64,6 @@ def noisy(samples: Samples) -> Samples:
     return heard
 
 
-def varied(samples: Samples, seed: int) -> Samples:
-    """Return a recording through a random microphone and room, at another speed."""
-    torch.manual_seed(seed)
-    stored = torch.from_numpy(samples * 32767).short()
-    end = torch.tensor([[len(stored)]])
-    speed = uniform(end, -0.11, 0.11).exp()
-    position = torch.arange(int(len(stored) / speed))[None] * speed
-    heard: Samples = channel(read_at(stored, end * 0, end, position), 1.0)[0].numpy()
-    return heard
-
-
 @torch.inference_mode()
 def pooled(student: Student, waves: list[Samples], what: str) -> Floats:
     """Return the means of the network's last states [clips, WIDTH] over whole recordings.
@@ -107,7 +95,7 @@ class Heard:
 
     clips: list[Clip]
     channels: dict[str, Floats]  # features [clips, WIDTH] of what came through each
-    varied: list[Floats]  # likewise, of copies to learn from
+    speech: Floats  # likewise, of unlabeled speech [others, WIDTH]
 
     @property
     def labels(self) -> Indices:
@@ -128,30 +116,26 @@ class Heard:
 CHANNELS: tuple[Callable[[Samples], Samples], ...] = (recorded, telephone, opus, noisy)
 
 
-def listen(student: Student, cache: Cache, folder: Path) -> Heard:
-    """Return what the network makes of EmoDB and CREMA-D, kept in folder for the next time."""
+def listen(student: Student, cache: Cache, speech: Tensor, folder: Path) -> Heard:
+    """Return what the network makes of EmoDB and CREMA-D, kept in folder for the next time.
+
+    speech: what enters its transformer of unlabeled speech [clips, frames, WIDTH].
+    """
     clips = [clip for clip in cache.clips if clip.corpus in ("emodb", "cremad")]
-    sounds: list[Samples] = [
-        (cache.samples[clip.first : clip.first + clip.count].float() / 32768).numpy()
-        for clip in clips
-    ]
-
-    def features(name: str, waves: Iterator[Samples]) -> Floats:
-        path = folder / f"{name}.npy"
+    channels = {}
+    for sent in CHANNELS:
+        path = folder / f"{sent.__name__}.npy"
         if not path.exists():
-            sent = list(tqdm(waves, f"{name}: sound", len(clips), mininterval=10))
-            np.save(path, pooled(student, sent, name))
-        found: Floats = np.load(path)
-        return found
-
-    return Heard(
-        clips,
-        {sent.__name__: features(sent.__name__, map(sent, sounds)) for sent in CHANNELS},
-        [
-            features(f"varied-{copy}", map(varied, sounds, itertools.count(copy, VARIED)))
-            for copy in range(VARIED)
-        ],
-    )
+            sounds = (cache.samples[clip.first : clip.first + clip.count] for clip in clips)
+            waves = [
+                sent((sound.float() / 32768).numpy())
+                for sound in tqdm(sounds, f"{path.stem}: sound", len(clips), mininterval=10)
+            ]
+            np.save(path, pooled(student, waves, path.stem))
+        channels[path.stem] = np.load(path)
+    with torch.inference_mode():
+        others = [student.states(part.float())[-1].mean(1) for part in torch.split(speech, 40)]
+    return Heard(clips, channels, torch.cat(others).numpy().astype(np.float64))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,15 +152,9 @@ class Head:
 
 def learn(heard: Heard, chosen: NDArray[np.bool_]) -> Head:
     """Return the classifier that learned from the chosen clips."""
-    copies = [heard.channels["recorded"], *heard.varied]
-    weights = weights_of(heard.corpora[chosen], heard.labels[chosen])
-    return Head(
-        *discriminant(
-            np.concatenate([copy[chosen] for copy in copies]),
-            np.tile(heard.labels[chosen], len(copies)),
-            np.tile(weights, len(copies)),
-        )
-    )
+    features, labels = heard.channels["recorded"][chosen], heard.labels[chosen]
+    weights = weights_of(heard.corpora[chosen], labels)
+    return Head(*discriminant(features, labels, weights, heard.speech))
 
 
 def fold_of(clips: list[Clip]) -> Indices:
@@ -229,16 +207,25 @@ def calibration_error(logits: Floats, truth: Indices) -> float:
     return round(float(sum(gaps) / len(truth)), 4)
 
 
+def out_of_fold(heard: Heard, folds: Indices, among: NDArray[np.bool_]) -> dict[str, Floats]:
+    """Return logits of all clips, by channel, by classifiers that learned from other folds.
+
+    They learned from clips among those given alone.
+    """
+    heads = [learn(heard, among & (folds != fold)) for fold in range(FOLDS)]
+    return {
+        name: np.stack([heads[f](row[None])[0] for f, row in zip(folds, features, strict=True)])
+        for name, features in heard.channels.items()
+    }
+
+
 def evaluate(heard: Heard) -> tuple[dict[str, Any], Head]:
     """Return all scores, and the classifier that ships: of all clips, with its temperature."""
     folds, labels, corpora = fold_of(heard.clips), heard.labels, heard.corpora
     groups = np.array([clip.group.split() for clip in heard.clips], dtype=object)
     weights = weights_of(corpora, labels)
-    heads = [learn(heard, folds != fold) for fold in range(FOLDS)]
-    answers = {
-        name: np.stack([heads[f](row[None])[0] for f, row in zip(folds, features, strict=True)])
-        for name, features in heard.channels.items()
-    }
+    everything = np.ones(len(labels), dtype=bool)
+    answers = out_of_fold(heard, folds, everything)
     clean = answers["recorded"]
     # A fold's temperature comes from the other folds, so that its error is that of new people.
     divisors = [
@@ -266,19 +253,19 @@ def evaluate(heard: Heard) -> tuple[dict[str, Any], Head]:
             whole["groups"][group] = score(labels[there], clean[there].argmax(1))
         report["folds"][corpus] = whole
         head = learn(heard, ~here)
+        unheard = {name: head(features[here]) for name, features in heard.channels.items()}
+        guess = unheard["recorded"].argmax(1)
+        known = out_of_fold(heard, folds, ~here)["recorded"][~here]
+        divisor = temperature(known, labels[~here], weights[~here])
         report["left_out"][corpus] = {
-            **score(labels[here], head(heard.channels["recorded"][here]).argmax(1)),
-            "interval_95_by_speaker": interval(
-                labels[here],
-                head(heard.channels["recorded"][here]).argmax(1),
-                heard.speakers[here],
-            ),
+            **score(labels[here], guess),
+            "interval_95_by_speaker": interval(labels[here], guess, heard.speakers[here]),
+            "calibration_error": calibration_error(unheard["recorded"] / divisor, labels[here]),
             "channels": {
-                name: score(labels[here], head(features[here]).argmax(1))
-                for name, features in heard.channels.items()
+                name: score(labels[here], logits.argmax(1)) for name, logits in unheard.items()
             },
         }
     divisor = temperature(clean, labels, weights)
     report["temperature"] = round(divisor, 4)
-    final = learn(heard, np.ones(len(labels), dtype=bool))
+    final = learn(heard, everything)
     return report, Head(final.weight / divisor, final.bias / divisor)

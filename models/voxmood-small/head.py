@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.floating]
 Indices = NDArray[np.integer]
 
-SHRINKAGE = 0.2  # how much of the correlations between features is not believed
+SHRINKAGE = 0.3  # how much of the correlations between features is not believed
 EMODB = 0.3  # weight of EmoDB where there is also CREMA-D, which is ten times as long
 
 
@@ -24,18 +24,22 @@ def weights_of(corpora: NDArray[np.str_], labels: Indices) -> Floats:
     return weights
 
 
-def discriminant(features: Floats, labels: Indices, weights: Floats) -> tuple[Floats, Floats]:
+def discriminant(
+    features: Floats, labels: Indices, weights: Floats, speech: Floats
+) -> tuple[Floats, Floats]:
     """Return weight [labels, features] and bias [labels] of a linear discriminant.
 
     Every class is as likely as the others. What differs between two corpora within a class counts
-    as noise, so that the classifier learns to look away from it.
+    as noise, so that the classifier learns to look away from it; so does what differs between
+    other people, languages and microphones, of whom there are many more than in the two corpora.
+    speech: features of unlabeled speech [others, features].
     """
     classes = range(len(LABELS))
     means = np.stack(
         [np.average(features[labels == k], axis=0, weights=weights[labels == k]) for k in classes]
     )
     rest = features - means[labels]
-    spread = (rest * weights[:, None]).T @ rest / weights.sum()
+    spread = (rest * weights[:, None]).T @ rest / weights.sum() + np.cov(speech.T)
     deviation = np.sqrt(spread.diagonal())
     correlation = spread / deviation[:, None] / deviation
     correlation = (1 - SHRINKAGE) * correlation + SHRINKAGE * np.eye(len(correlation))
