@@ -166,6 +166,17 @@ def fold_of(clips: list[Clip]) -> Indices:
     return np.array([(pairs | drawn)[clip.speaker] for clip in clips])
 
 
+def groups_of(clip: Clip) -> list[str]:
+    """Return what a clip is reported by."""
+    if clip.corpus == "emodb":
+        men = {man for man, _ in PAIRS}
+        return [
+            clip.group.strip(),
+            "Male" if clip.speaker.removeprefix("emodb-") in men else "Female",
+        ]
+    return clip.group.split()
+
+
 def score(truth: Indices, guess: Indices) -> dict[str, Any]:
     """Return accuracy, unweighted average recall (UAR) and confusion; a row is a true label."""
     confusion = np.zeros((len(LABELS), len(LABELS)), int)
@@ -222,7 +233,7 @@ def out_of_fold(heard: Heard, folds: Indices, among: NDArray[np.bool_]) -> dict[
 def evaluate(heard: Heard) -> tuple[dict[str, Any], Head]:
     """Return all scores, and the classifier that ships: of all clips, with its temperature."""
     folds, labels, corpora = fold_of(heard.clips), heard.labels, heard.corpora
-    groups = np.array([clip.group.split() for clip in heard.clips], dtype=object)
+    groups = [groups_of(clip) for clip in heard.clips]
     weights = weights_of(corpora, labels)
     everything = np.ones(len(labels), dtype=bool)
     answers = out_of_fold(heard, folds, everything)
@@ -248,7 +259,9 @@ def evaluate(heard: Heard) -> tuple[dict[str, Any], Head]:
             },
             "groups": {},
         }
-        for group in sorted({part for row in groups[here] for part in row}):
+        for group in sorted(
+            {part for row, own in zip(groups, here, strict=True) if own for part in row}
+        ):
             there = here & np.array([group in row for row in groups])
             whole["groups"][group] = score(labels[there], clean[there].argmax(1))
         report["folds"][corpus] = whole
