@@ -20,7 +20,6 @@ from tqdm import tqdm
 LABELS = ("neu", "hap", "ang", "sad")
 CORPORA = ("emodb", "cremad", "emogator", "unlabelled")
 LONGEST = 16  # seconds; a longer recording becomes several clips
-VOTES = dict(zip("NHAS", range(4), strict=True))  # the crowd's letters, as indices of LABELS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +29,6 @@ class Clip:
     corpus: str
     path: str
     label: int  # index of LABELS, -1 where there is none
-    vote: int  # what the crowd heard in the voice alone: likewise, -1 where it is none of the four
     speaker: str
     group: str  # what it may be reported by: language, sex and intensity
     first: int  # in samples
@@ -63,28 +61,25 @@ def read_manifest(folder: Path) -> list[dict[str, str]]:
 def describe(corpus: str, row: dict[str, str]) -> dict[str, Any]:
     """Return what a row of a manifest says of a clip."""
     language = row.get("language") or {"emodb": "de"}.get(corpus, "none")
-    votes = row.get("voice_vote", "")
     return {
         "corpus": corpus,
         "path": row["path"],
         "label": LABELS.index(row["label"]) if row.get("label") else -1,
-        "vote": VOTES.get(votes, -1),
         "speaker": f"{corpus}-{row['speaker']}",
         "group": f"{language} {row.get('sex', '')} {row.get('level', '')}",
     }
 
 
-def prepare(corpora: Path, cache: Path, workers: int, every: int = 1) -> None:
+def prepare(corpora: Path, cache: Path, workers: int) -> None:
     """Write the cache: samples and the list of clips.
 
     Args:
         corpora: The folder that holds CORPORA.
         cache: The folder to write; it is complete when it has clips.csv.
         workers: How many processes decode.
-        every: Takes every so manieth recording, to try things out.
     """
     cache.mkdir(parents=True, exist_ok=True)
-    rows = [(corpus, row) for corpus in CORPORA for row in read_manifest(corpora / corpus)[::every]]
+    rows = [(corpus, row) for corpus in CORPORA for row in read_manifest(corpora / corpus)]
     paths = [corpora / corpus / row["path"] for corpus, row in rows]
     clips: list[Clip] = []
     place = 0

@@ -38,10 +38,11 @@ class Kind:
     samples: int  # of a crop
     crops: int
     batch: int
+    seed: int
 
 
-SPEECH = Kind("unlabelled", 40_000, 4000, 40)
-BURSTS = Kind("emogator", 24_000, 1600, 64)
+SPEECH = Kind("unlabelled", 40_000, 4000, 40, seed=10)
+BURSTS = Kind("emogator", 24_000, 1600, 64, seed=8)
 FITTED = 1200  # crops of each kind that the layers are fitted to
 PART = 25  # frames over which states are averaged, besides whole crops: half a second
 FLOOR = 0.02  # variance that is not told apart from none, to the mean over all directions
@@ -81,7 +82,7 @@ def teach(teacher: Encoder, student: Student, cache: Cache, kind: Kind, path: Pa
         new = path.with_suffix(".new")
         place, states = 0, None
         bar = tqdm(total=kind.crops, desc=f"the teacher hears {kind.corpus}", mininterval=10)
-        for waves in crops(cache, kind, seed=len(path.stem)):
+        for waves in crops(cache, kind, kind.seed):
             taught = [student.features(waves), *teacher(waves * LEVEL, LAYERS)[2::2]]
             batch = torch.stack(taught, 1).half().numpy()
             if states is None:

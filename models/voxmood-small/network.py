@@ -18,7 +18,7 @@ STILL = 100.0  # power of their constants, to that of all other channels
 LOCAL = 30  # frames
 
 
-def configuration(dropout: float) -> Wav2Vec2Config:
+def configuration() -> Wav2Vec2Config:
     """Return the shape of the network: the teacher's, as a wav2vec2; 5.1 million parameters."""
     return Wav2Vec2Config(
         conv_dim=tuple(out + SPARE for _, out, _, _ in STEM),
@@ -35,7 +35,7 @@ def configuration(dropout: float) -> Wav2Vec2Config:
         num_conv_pos_embeddings=32,
         num_conv_pos_embedding_groups=8,
         classifier_proj_size=len(LABELS),
-        hidden_dropout=dropout,
+        hidden_dropout=0.0,
         attention_dropout=0.0,
         activation_dropout=0.0,
         feat_proj_dropout=0.0,
@@ -52,9 +52,9 @@ def configuration(dropout: float) -> Wav2Vec2Config:
 class Student(nn.Module):
     """The model, whose states can be seen."""
 
-    def __init__(self, dropout: float = 0.0) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.model: Any = Wav2Vec2ForSequenceClassification(configuration(dropout))
+        self.model: Any = Wav2Vec2ForSequenceClassification(configuration())
 
     def front_end(self, x: Tensor) -> Tensor:
         """Return features [clips, frames, channels] of waves [clips, samples].
@@ -90,16 +90,15 @@ class Student(nn.Module):
         hidden: features; heard: booleans [clips, frames], all of them where there is none.
         """
         encoder = self.model.wav2vec2.encoder
-        dropout = encoder.dropout
         mask = None if heard is None else heard[:, None, None]
         if heard is not None:
             hidden = hidden * heard[..., None]
-        hidden = dropout(hidden + encoder.pos_conv_embed(hidden))
+        hidden = hidden + encoder.pos_conv_embed(hidden)
         states = []
         for layer in encoder.layers:
             states.append(hidden)
-            hidden = hidden + dropout(layer.attention.out_proj(attended(layer, hidden, mask)))
-            hidden = hidden + dropout(layer.feed_forward.output_dense(thought(layer, hidden)))
+            hidden = hidden + layer.attention.out_proj(attended(layer, hidden, mask))
+            hidden = hidden + layer.feed_forward.output_dense(thought(layer, hidden))
         return [*states, encoder.layer_norm(hidden)]
 
 
@@ -137,11 +136,6 @@ def windows(frames: Tensor, conv: nn.Conv1d) -> Tensor:
 def flat(conv: nn.Conv1d) -> tuple[Tensor, Tensor | None]:
     """Return a convolution's weight, as a matrix for `windows`, and its bias."""
     return conv.weight.flatten(1), conv.bias
-
-
-def targets(teacher: Encoder, waves: Tensor) -> list[Tensor]:
-    """Return what the student's states are to be, for waves of unit variance: see `centered`."""
-    return centered(teacher(waves * LEVEL, LAYERS)[::2])
 
 
 def centered(states: list[Tensor]) -> list[Tensor]:
