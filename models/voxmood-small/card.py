@@ -126,6 +126,7 @@ def card(report: dict[str, Any]) -> str:
             groups=groups(folds),
             channels_in=channels(folds),
             temperature=report["temperature"],
+            ece=two(report["calibration_error"]),
             ece_emodb=two(folds["emodb"]["calibration_error"]),
             ece_cremad=two(folds["cremad"]["calibration_error"]),
             ece_out_emodb=two(out["emodb"]["calibration_error"]),

@@ -280,5 +280,6 @@ def evaluate(heard: Heard) -> tuple[dict[str, Any], Head]:
         }
     divisor = temperature(clean, labels, weights)
     report["temperature"] = round(divisor, 4)
+    report["calibration_error"] = calibration_error(calibrated, labels)
     final = learn(heard, everything)
     return report, Head(final.weight / divisor, final.bias / divisor)

@@ -10,6 +10,7 @@ Floats = NDArray[np.floating]
 Indices = NDArray[np.integer]
 
 SHRINKAGE = 0.3  # how much of the correlations between features is not believed
+OTHERS = 0.5  # how much of what differs in unlabeled speech is added to what is noise
 EMODB = 0.3  # weight of EmoDB where there is also CREMA-D, which is ten times as long
 
 
@@ -39,7 +40,7 @@ def discriminant(
         [np.average(features[labels == k], axis=0, weights=weights[labels == k]) for k in classes]
     )
     rest = features - means[labels]
-    spread = (rest * weights[:, None]).T @ rest / weights.sum() + np.cov(speech.T)
+    spread = (rest * weights[:, None]).T @ rest / weights.sum() + OTHERS * np.cov(speech.T)
     deviation = np.sqrt(spread.diagonal())
     correlation = spread / deviation[:, None] / deviation
     correlation = (1 - SHRINKAGE) * correlation + SHRINKAGE * np.eye(len(correlation))

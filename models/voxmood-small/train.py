@@ -24,7 +24,7 @@ from evaluate import EXTRACTOR, evaluate, listen
 from network import Student
 
 HERE = Path(__file__).resolve().parent
-OTHERS = 1000  # crops of unlabeled speech that the classifier looks away from
+HEARD = 1000  # crops of unlabeled speech that the classifier looks away from
 
 
 def classify(cache: Cache, runs: Path) -> None:
@@ -32,7 +32,7 @@ def classify(cache: Cache, runs: Path) -> None:
     student = Student()
     state = torch.load(runs / "network.pt", weights_only=True)
     student.load_state_dict(state["average"])
-    speech = np.load(runs / f"{SPEECH.corpus}.npy", mmap_mode="c")[:OTHERS, 0]
+    speech = np.load(runs / f"{SPEECH.corpus}.npy", mmap_mode="c")[:HEARD, 0]
     report, head = evaluate(listen(student, cache, torch.from_numpy(speech), runs))
     (HERE / "evaluation.json").write_text(json.dumps(report, indent=1) + "\n")
     student.answer_with(torch.from_numpy(head.weight), torch.from_numpy(head.bias))
