@@ -46,6 +46,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="Largest number of recordings in DIR to verify the export on; int8 is tuned on "
         "others (default: %(default)s).",
     )
+    parser.add_argument(
+        "--weight-only",
+        action="store_true",
+        help="Let int8 compute in float, with weights of 8 bits: close to fp32 in answers and "
+        "speed, a quarter of its size. For small models, which int8 products make no faster.",
+    )
     add_bounds(parser, None)
     parser.add_argument(
         "--labels",
@@ -92,6 +98,7 @@ def run(options: argparse.Namespace) -> int:
             precisions=precisions,
             audio=options.audio,
             max_clips=options.max_clips,
+            weight_only=options.weight_only,
             bounds=Bounds(options.min_agreement, options.max_drift, options.min_sqnr),
             labels=options.labels,
             force=options.force,
@@ -118,7 +125,8 @@ def _as_text(precision: str, size: int, measured: Verification) -> str:
         f"SQNR {measured.sqnr_db} dB, {close}"
     ]
     if measured.tuned_on:
-        lines.append(f"  tuned on {measured.tuned_on}")
+        how = "weights alone, tuned" if measured.weight_only else "tuned"
+        lines.append(f"  {how} on {measured.tuned_on}")
     if measured.in_float and measured.without:
         kept, plain = measured.in_float, measured.without
         some = ", ".join(kept[:5]) + (", …" if len(kept) > 5 else "")

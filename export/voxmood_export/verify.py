@@ -59,6 +59,7 @@ class Verification:
         seconds: the duration of all clips together.
         real_time_factor: the time of the model as a share of the clips' duration.
         tuned_on: what int8 was tuned on; None of float precisions.
+        weight_only: True of int8 that computes in float, with weights of 8 bits; else None.
         outliers: what SmoothQuant did to every tensor; None of float precisions.
         without: what int8 was without layers in float, if any layer is.
         in_float: the weights of the layers in float, if any layer is.
@@ -73,6 +74,7 @@ class Verification:
     seconds: float
     real_time_factor: float
     tuned_on: str | None = None
+    weight_only: bool | None = None
     outliers: list[Outliers] | None = None
     without: PlainInt8 | None = None
     in_float: list[str] | None = None

@@ -1,8 +1,9 @@
 """The int8 pass: the linear layers of a single clip's float graph become int8.
 
-Activations are quantized dynamically to uint8, by default with one range for a tensor; weights once
-to int8, with one scale for each column. Each tensor is quantized once, however many layers take it,
-and before a Gather or Reshape lays it out for a layer, so that bytes are moved and not floats.
+Activations are quantized dynamically to uint8, by default with one range for a tensor, or stay in
+float; weights are quantized once to int8, with one scale for each column. Each tensor is quantized
+once, however many layers take it, and before a Gather or Reshape lays it out for a layer, so that
+bytes are moved and not floats.
 """
 
 from __future__ import annotations
@@ -220,6 +221,13 @@ def _replace_matmul(
 
     scales = constant("scale", column_scales)
     nodes: list[ir.Node] = []
+    if layer.activations is Activations.FLOAT:
+        # ONNX Runtime multiplies these constants once, when it loads the graph.
+        floats = ir.node("Cast", [constant("int8", matrix)], {"to": ir.DataType.FLOAT})
+        scaled = ir.node("Mul", [floats.outputs[0], scales])
+        graph.insert_before(matmul, [floats, scaled])
+        matmul.replace_input_with(1, scaled.outputs[0])
+        return
     if layer.activations is Activations.PER_ROW:
         last, bias = matmul, None  # a bias comes after the rows' scales
         rows = tensors.per_row(source, matrix.shape[0])

@@ -25,20 +25,24 @@ class Quantizer:
     Args:
         checkpoint: the checkpoint.
         clips: what to calibrate on, float32 [samples] each, at its sampling rate.
+        weight_only: whether activations stay in float. SmoothQuant then has nothing to do.
 
     Attributes:
         form: the inference form of a single clip, after SmoothQuant.
         outliers: what SmoothQuant did to every tensor.
     """
 
-    def __init__(self, checkpoint: Checkpoint, clips: Sequence[Waveform]) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, clips: Sequence[Waveform], *, weight_only: bool = False
+    ) -> None:
         extractor = checkpoint.extractor
         self.form = InferenceForm(
             checkpoint.model, do_normalize=extractor.do_normalize, batched=False
         )
-        self.outliers = smooth(self.form, clips)
+        self.outliers = [] if weight_only else smooth(self.form, clips)
         self._clips = clips
-        self._recipe = choose_recipe(self.form)
+        recipe = choose_recipe(self.form)
+        self._recipe = recipe.weight_only() if weight_only else recipe
         layers = self.form.linear_layers()
         moments = second_moments(self.form, self._recipe, self._clips)
         self._weights = {

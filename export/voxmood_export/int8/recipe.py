@@ -25,11 +25,13 @@ class Activations(Enum):
         PER_TENSOR: to uint8, with one range for the whole tensor.
         TWO_TERMS: to the sum of two uint8 tensors, which is 16 bits for twice the time.
         PER_ROW: to uint8, with one scale for each row.
+        FLOAT: not at all. The layer computes in float, and its weights alone are stored in int8.
     """
 
     PER_TENSOR = auto()
     TWO_TERMS = auto()
     PER_ROW = auto()
+    FLOAT = auto()
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,9 @@ class LayerRecipe:
 
     activations: Activations = Activations.PER_TENSOR
     gptq: bool = False
+
+
+WEIGHT_ONLY = LayerRecipe(Activations.FLOAT, gptq=True)
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,10 @@ class Recipe:
         """Return this recipe with the layers of some weights left in float."""
         layers = {name: layer for name, layer in self.layers.items() if name not in in_float}
         return replace(self, layers=layers)
+
+    def weight_only(self) -> Recipe:
+        """Return this recipe with all activations left in float."""
+        return replace(self, layers=dict.fromkeys(self.layers, WEIGHT_ONLY))
 
 
 def choose_recipe(form: InferenceForm) -> Recipe:

@@ -93,7 +93,7 @@ def _logits(form: InferenceForm, clips: Sequence[Waveform]) -> npt.NDArray[Any]:
 
 def _rounded(x: Tensor, activations: Activations) -> Tensor:
     """Return activations rounded as DynamicQuantizeLinear would do it."""
-    if activations is Activations.TWO_TERMS:
+    if activations in (Activations.FLOAT, Activations.TWO_TERMS):
         return x  # the error of 16 bits does not count
     dims = (-1,) if activations is Activations.PER_ROW else tuple(range(x.ndim))
     low = x.amin(dims, keepdim=True).clamp_max(0)
