@@ -13,6 +13,7 @@ import torch
 from audio import chance, channel, normalize, read_at, uniform
 from corpora import Cache
 from network import LAYERS, Student, centered, fit_layers, start_from
+from rounding import round_weights
 from teacher import LEVEL, Encoder
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -23,7 +24,7 @@ class Settings:
     """How the network learns."""
 
     seed: int = 1
-    steps: int = 800
+    steps: int = 2000
     rate: float = 5e-4  # of the copied weights
     fresh: float = 3.0  # times as much for the convolution over time, which starts from nothing
     average: float = 0.98  # decay of the averaged weights, which are the ones that are kept
@@ -41,7 +42,7 @@ class Kind:
     seed: int
 
 
-SPEECH = Kind("unlabelled", 40_000, 4000, 40, seed=10)
+SPEECH = Kind("unlabelled", 40_000, 6000, 40, seed=10)
 BURSTS = Kind("emogator", 24_000, 1600, 64, seed=8)
 FITTED = 1200  # crops of each kind that the layers are fitted to
 PART = 25  # frames over which states are averaged, besides whole crops: half a second
@@ -151,7 +152,7 @@ def rate(step: int, settings: Settings) -> float:
     return settings.rate * min(1.0, (step + 1) / 30) * left
 
 
-def distil(encoder: Path, cache: Cache, runs: Path, settings: Settings) -> None:
+def distil(source: Path, cache: Cache, runs: Path, settings: Settings) -> None:
     """Write the network, without its classifier, to runs/network.pt.
 
     Continues where its last saved state stands. A step's random numbers depend on the seed and the
@@ -159,15 +160,21 @@ def distil(encoder: Path, cache: Cache, runs: Path, settings: Settings) -> None:
     """
     runs.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(settings.seed)
-    teacher, student = Encoder(encoder), Student()
-    start_from(teacher, student, next(crops(cache, SPEECH, settings.seed)))
+    teacher, student = Encoder(source), Student()
+    waves = next(crops(cache, SPEECH, settings.seed))
+    start_from(teacher, student, waves)
+    # The front end is done: what rounding does to it, the layers after it learn to live with. Its
+    # first convolution is one of the few layers that int8 leaves in float.
+    network = student.model.wav2vec2
+    for part in (*network.feature_extractor.conv_layers[1:], network.feature_projection):
+        round_weights(student, part, waves)
     taught = [
         teach(teacher, student, cache, kind, runs / f"{kind.corpus}.npy")
         for kind in (SPEECH, BURSTS)
     ]
-    model = student.model.wav2vec2.encoder
-    fresh = list(model.pos_conv_embed.parameters())
-    copied = [p for part in (model.layers, model.layer_norm) for p in part.parameters()]
+    encoder = network.encoder
+    fresh = list(encoder.pos_conv_embed.parameters())
+    copied = [p for part in (encoder.layers, encoder.layer_norm) for p in part.parameters()]
     optimizer = torch.optim.AdamW(
         [{"params": fresh}, {"params": copied}], betas=(0.9, 0.98), weight_decay=0.0
     )

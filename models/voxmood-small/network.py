@@ -16,6 +16,7 @@ LAYERS = 3  # of the teacher's six: the emotions that carry across languages are
 SPARE = 32  # channels of each convolution that keep its layer norm from doing anything
 STILL = 100.0  # power of their constants, to that of all other channels
 LOCAL = 30  # frames
+FIRST_LEVEL = 0.25  # standard deviation of each channel of the first convolution
 
 
 def configuration() -> Wav2Vec2Config:
@@ -147,12 +148,12 @@ def centered(states: list[Tensor]) -> list[Tensor]:
     return [*means, functional.layer_norm(states[-1], (WIDTH,))]
 
 
-def balance(conv: nn.Conv1d, norm: nn.LayerNorm, seen: Tensor, gain: float, offset: float) -> None:
+def balance(conv: nn.Conv1d, norm: nn.LayerNorm, seen: Tensor, offset: float) -> None:
     """Let a convolution's spare channels keep its layer norm from doing anything to the others.
 
     Together they take away the sum of all channels, so that there is no mean to remove, and they
     add constants that are large against what is heard, so that the variance is always the same.
-    seen: windows, to measure how large that is. The others are passed on as offset + gain * x.
+    seen: windows, to measure how large that is. The others are passed on as offset + x.
     """
     assert conv.bias is not None
     conv.weight[-SPARE:] = -conv.weight[:-SPARE].sum(0) / SPARE
@@ -160,7 +161,7 @@ def balance(conv: nn.Conv1d, norm: nn.LayerNorm, seen: Tensor, gain: float, offs
     size = functional.linear(seen, *flat(conv)).square().sum(2).mean()
     constant = (STILL * size / SPARE).sqrt()
     conv.bias[-SPARE:] += constant * torch.tensor([1.0, -1.0]).repeat(SPARE // 2)
-    norm.weight.fill_(gain * ((size + SPARE * constant**2) / len(conv.bias)).sqrt())
+    norm.weight.fill_(((size + SPARE * constant**2) / len(conv.bias)).sqrt())
     norm.bias.fill_(offset)
     norm.weight[-SPARE:] = 0.0
     norm.bias[-SPARE:] = 0.0
@@ -179,7 +180,10 @@ def copy_front_end(teacher: Encoder, student: Student, waves: Tensor) -> None:
         layer.conv.bias.zero_()
     first.conv.weight[:-SPARE] = teacher.conv1.weight * LEVEL
     seen = windows(waves[..., None], first.conv)
-    balance(first.conv, first.layer_norm, seen, gain=1.0, offset=2.0)  # where a GELU is linear
+    # All channels as loud as each other, for int8, and where a GELU is linear.
+    level = functional.linear(seen, *flat(first.conv))[..., :-SPARE].std((0, 1))
+    first.conv.weight[:-SPARE] *= (FIRST_LEVEL / level)[:, None, None]
+    balance(first.conv, first.layer_norm, seen, offset=10 * FIRST_LEVEL)
     frames = functional.gelu(first.layer_norm(functional.linear(seen, *flat(first.conv))))
     given = frames[..., :-SPARE]
     wanted = teacher.groupnorm(torch.tanh(teacher.conv1(waves[:, None] * LEVEL))).transpose(1, 2)
@@ -189,23 +193,23 @@ def copy_front_end(teacher: Encoder, student: Student, waves: Tensor) -> None:
     second.conv.weight[:-SPARE, :-SPARE] = weight * slope[:, None]
     second.conv.bias[:-SPARE] = teacher.conv2.bias + weight.sum(2) @ (goal - slope * center)
     seen = windows(frames, second.conv)
-    balance(second.conv, second.layer_norm, seen, gain=1.0, offset=0.0)
+    balance(second.conv, second.layer_norm, seen, offset=0.0)
     frames = functional.gelu(second.layer_norm(functional.linear(seen, *flat(second.conv))))
     third.conv.weight[:-SPARE, :-SPARE] = teacher.conv3.weight
     third.conv.bias[:-SPARE] = teacher.conv3.bias
     seen = windows(frames, third.conv)
-    balance(third.conv, third.layer_norm, seen, gain=1.0, offset=0.0)
-    # The spare channels keep the projection's norm still as well. The projection takes away what
-    # all channels share: no layer of the transformer looks at it, but the convolution before would.
+    balance(third.conv, third.layer_norm, seen, offset=0.0)
+    # The spare channels keep the projection's norm still as well. It takes away most of what all
+    # channels share: no layer of the transformer looks at it, but the convolution before would.
     frames = functional.gelu(third.layer_norm(functional.linear(seen, *flat(third.conv))))
     constant = (STILL * frames.square().sum(2).mean() / SPARE).sqrt()
     third.layer_norm.bias[-SPARE:] = constant
     frames[..., -SPARE:] = constant
     projection.layer_norm.weight[-SPARE:] = 0.0
     size = frames.var(2, correction=0).mean().sqrt()
-    own = torch.eye(WIDTH) - 1 / WIDTH
-    projection.projection.weight.copy_(size * functional.pad(own, (0, SPARE)))
+    projection.projection.weight.copy_(size * torch.eye(WIDTH, WIDTH + SPARE))
     projection.projection.bias.zero_()
+    projection.projection.bias -= projection(frames)[0].mean()
 
 
 def copy_layer(source: Any, layer: Any) -> None:

@@ -19,9 +19,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from corpora import Cache, prepare, read_cache
-from distil import SPEECH, Settings, distil
+from distil import SPEECH, Settings, crops, distil
 from evaluate import EXTRACTOR, evaluate, listen
 from network import Student
+from rounding import round_weights
 
 HERE = Path(__file__).resolve().parent
 HEARD = 1000  # crops of unlabeled speech that the classifier looks away from
@@ -32,6 +33,7 @@ def classify(cache: Cache, runs: Path) -> None:
     student = Student()
     state = torch.load(runs / "network.pt", weights_only=True)
     student.load_state_dict(state["average"])
+    round_weights(student, student.model.wav2vec2.encoder.layers, next(crops(cache, SPEECH, 1)))
     speech = np.load(runs / f"{SPEECH.corpus}.npy", mmap_mode="c")[:HEARD, 0]
     report, head = evaluate(listen(student, cache, torch.from_numpy(speech), runs))
     (HERE / "evaluation.json").write_text(json.dumps(report, indent=1) + "\n")
