@@ -21,7 +21,7 @@ test-all *arguments:
 
 # Measure the shipped bundle beside PyTorch. The report goes into a folder: just bench report
 bench output *options:
-    voxmood bench run models/voxmood-tiny/bundle --reference models/voxmood-tiny --output {{ output }} {{ options }}
+    voxmood bench run models/voxmood-small/bundle --reference models/voxmood-small --output {{ output }} {{ options }}
 
 # Write the tables of the pages from the results in benchmarks/results.
 docs:

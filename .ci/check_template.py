@@ -16,7 +16,7 @@ import yaml
 from voxmood_export.clips import speech_like
 
 EXAMPLES = Path(__file__).parents[1] / "runtime" / "examples"
-CHECKPOINT = Path(__file__).parents[1] / "models" / "voxmood-tiny"
+CHECKPOINT = Path(__file__).parents[1] / "models" / "voxmood-small"
 CLIPS = 5
 
 workflow = yaml.safe_load((EXAMPLES / "ci" / "voxmood.yml").read_text(encoding="utf-8"))

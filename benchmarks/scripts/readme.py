@@ -178,12 +178,12 @@ def tables() -> dict[str, str]:
     """Return every table of the pages by its name."""
     large = read_report(RESULTS / "large-random-icelake.json")
     zen5 = read_report(RESULTS / "large-random-zen5.json")
-    tiny = read_report(RESULTS / "voxmood-tiny-icelake.json")
+    tiny = read_report(RESULTS / "voxmood-small-zen5.json")
     return {
         "claims": claims(large, zen5),
         "headline": headline(large, zen5),
         "large": precisions(RESULTS / LARGE),
-        "shipped": precisions(ROOT / "models" / "voxmood-tiny" / "bundle" / "bundle.json"),
+        "shipped": precisions(ROOT / "models" / "voxmood-small" / "bundle" / "bundle.json"),
         "engines": engines(large),
         "engines-zen5": engines(zen5),
         "memory": memory(large),

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write README.md, the card of voxmood-small, from card.md and evaluation.json."""
+"""Write README.md, the card of voxmood-small, from card.md and what was measured."""
 
 from __future__ import annotations
 
@@ -106,8 +106,25 @@ def groups(scores: dict[str, Any]) -> str:
     )
 
 
-def card(report: dict[str, Any]) -> str:
-    """Return the card."""
+def beside(scores: dict[str, Any], before: dict[str, Any]) -> str:
+    """Return UAR and the lowest recall of each corpus, beside those of the model before."""
+    rows = []
+    for corpus, found in scores.items():
+        old = before[corpus]
+        rows.append(
+            [
+                NAMES[corpus],
+                two(found["uar"]),
+                two(min(found["recalls"])),
+                two(old["uar"]),
+                two(min(old["recalls"])),
+            ]
+        )
+    return table(["corpus left out", "UAR", "lowest recall", "UAR before", "lowest before"], rows)
+
+
+def card(report: dict[str, Any], before: dict[str, Any]) -> str:
+    """Return the card, from evaluation.json and baseline.json."""
     out, folds, labels = report["left_out"], report["folds"], report["labels"]
     return (
         (HERE / "card.md")
@@ -118,6 +135,9 @@ def card(report: dict[str, Any]) -> str:
             emodb_in=two(folds["emodb"]["uar"]),
             cremad_in=two(folds["cremad"]["uar"]),
             left_out=overall(out),
+            beside=beside(out, before["left_out"]),
+            same_label=f"{report['int8']['same_label']:.2%}",
+            sqnr=round(report["int8"]["sqnr_db"]),
             confusions_out=confusions(out, labels),
             recalls_out=recalls(out, labels),
             channels_out=channels(out),
@@ -137,7 +157,10 @@ def card(report: dict[str, Any]) -> str:
 
 def main() -> None:
     """Run the command line."""
-    (HERE / "README.md").write_text(card(json.loads((HERE / "evaluation.json").read_text())))
+    report, before = (
+        json.loads((HERE / f"{name}.json").read_text()) for name in ("evaluation", "baseline")
+    )
+    (HERE / "README.md").write_text(card(report, before))
 
 
 if __name__ == "__main__":

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import io
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import numpy as np
 import soundfile
 import soxr
 import torch
-from audio import RATE, normalize
+from audio import RATE, channel, normalize
 from corpora import LABELS, Cache, Clip
 from head import Floats, Indices, discriminant, temperature, weights_of
 from network import Student, frames_in
@@ -24,6 +26,7 @@ from transformers import Wav2Vec2FeatureExtractor
 Samples = NDArray[np.float32]
 
 FOLDS = 5
+COPIES = 3  # of each recording, for the classifier
 PAIRS = (("03", "08"), ("10", "09"), ("11", "13"), ("12", "14"), ("15", "16"))  # EmoDB: man, woman
 EXTRACTOR = Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True)
 
@@ -64,6 +67,12 @@ def noisy(samples: Samples) -> Samples:
     return heard
 
 
+def varied(samples: Samples) -> Samples:
+    """Return a recording as another microphone, room and line might bring it."""
+    heard: Samples = channel(torch.from_numpy(samples)[None], 1.0)[0].numpy()
+    return heard
+
+
 @torch.inference_mode()
 def pooled(student: Student, waves: list[Samples], what: str) -> Floats:
     """Return the means of the network's last states [clips, WIDTH] over whole recordings.
@@ -95,6 +104,7 @@ class Heard:
 
     clips: list[Clip]
     channels: dict[str, Floats]  # features [clips, WIDTH] of what came through each
+    copies: list[Floats]  # likewise, of varied copies, which the classifier learns from as well
     speech: Floats  # likewise, of unlabeled speech [others, WIDTH]
 
     @property
@@ -122,20 +132,28 @@ def listen(student: Student, cache: Cache, speech: Tensor, folder: Path) -> Hear
     speech: what enters its transformer of unlabeled speech [clips, frames, WIDTH].
     """
     clips = [clip for clip in cache.clips if clip.corpus in ("emodb", "cremad")]
-    channels = {}
-    for sent in CHANNELS:
-        path = folder / f"{sent.__name__}.npy"
+
+    def features(sent: Callable[[Samples], Samples], name: str) -> Floats:
+        path = folder / f"{name}.npy"
         if not path.exists():
+            torch.manual_seed(zlib.crc32(name.encode()))  # a copy is the same in each run
             sounds = (cache.samples[clip.first : clip.first + clip.count] for clip in clips)
             waves = [
                 sent((sound.float() / 32768).numpy())
-                for sound in tqdm(sounds, f"{path.stem}: sound", len(clips), mininterval=10)
+                for sound in tqdm(sounds, f"{name}: sound", len(clips), mininterval=10)
             ]
-            np.save(path, pooled(student, waves, path.stem))
-        channels[path.stem] = np.load(path)
-    with torch.inference_mode():
-        others = [student.states(part.float())[-1].mean(1) for part in torch.split(speech, 40)]
-    return Heard(clips, channels, torch.cat(others).numpy().astype(np.float64))
+            np.save(path, pooled(student, waves, name))
+        found: Floats = np.load(path)
+        return found
+
+    channels = {sent.__name__: features(sent, sent.__name__) for sent in CHANNELS}
+    copies = [features(varied, f"varied-{number}") for number in range(COPIES)]
+    path = folder / "others.npy"
+    if not path.exists():
+        with torch.inference_mode():
+            others = [student.states(part.float())[-1].mean(1) for part in torch.split(speech, 40)]
+        np.save(path, torch.cat(others).numpy().astype(np.float64))
+    return Heard(clips, channels, copies, np.load(path))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,10 +169,15 @@ class Head:
 
 
 def learn(heard: Heard, chosen: NDArray[np.bool_]) -> Head:
-    """Return the classifier that learned from the chosen clips."""
-    features, labels = heard.channels["recorded"][chosen], heard.labels[chosen]
+    """Return the classifier that learned from the chosen clips and their copies."""
+    versions = [heard.channels["recorded"], *heard.copies]
+    features = np.concatenate([version[chosen] for version in versions])
+    labels = heard.labels[chosen]
     weights = weights_of(heard.corpora[chosen], labels)
-    return Head(*discriminant(features, labels, weights, heard.speech))
+    every = len(versions)
+    return Head(
+        *discriminant(features, np.tile(labels, every), np.tile(weights, every), heard.speech)
+    )
 
 
 def fold_of(clips: list[Clip]) -> Indices:
@@ -230,8 +253,22 @@ def out_of_fold(heard: Heard, folds: Indices, among: NDArray[np.bool_]) -> dict[
     }
 
 
-def evaluate(heard: Heard) -> tuple[dict[str, Any], Head]:
-    """Return all scores, and the classifier that ships: of all clips, with its temperature."""
+def write_logits(heard: Heard, logits: Floats, folder: Path) -> None:
+    """Write logits [clips, labels] to a file for each corpus, from which a bundle is calibrated."""
+    for corpus in np.unique(heard.corpora):
+        with (folder / f"{corpus}.csv").open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["path", "speaker", "label", *LABELS])
+            for clip, row in zip(heard.clips, logits, strict=True):
+                if clip.corpus == corpus:
+                    writer.writerow([clip.path, clip.speaker, LABELS[clip.label], *map(str, row)])
+
+
+def evaluate(heard: Heard, folder: Path) -> tuple[dict[str, Any], Head]:
+    """Return all scores, and the classifier that ships: of all clips, with its temperature.
+
+    What the classifiers of the folds answer is written to folder.
+    """
     folds, labels, corpora = fold_of(heard.clips), heard.labels, heard.corpora
     groups = [groups_of(clip) for clip in heard.clips]
     weights = weights_of(corpora, labels)
@@ -281,5 +318,6 @@ def evaluate(heard: Heard) -> tuple[dict[str, Any], Head]:
     divisor = temperature(clean, labels, weights)
     report["temperature"] = round(divisor, 4)
     report["calibration_error"] = calibration_error(calibrated, labels)
+    write_logits(heard, clean / divisor, folder)
     final = learn(heard, everything)
     return report, Head(final.weight / divisor, final.bias / divisor)

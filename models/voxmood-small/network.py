@@ -35,7 +35,7 @@ def configuration() -> Wav2Vec2Config:
         intermediate_size=INNER,
         num_conv_pos_embeddings=32,
         num_conv_pos_embedding_groups=8,
-        classifier_proj_size=len(LABELS),
+        classifier_proj_size=WIDTH,
         hidden_dropout=0.0,
         attention_dropout=0.0,
         activation_dropout=0.0,
@@ -79,10 +79,10 @@ class Student(nn.Module):
         model = self.model
         model.layer_weights.fill_(-50.0)  # before a softmax
         model.layer_weights[-1] = 0.0
-        model.projector.weight.copy_(weight)
-        model.projector.bias.copy_(bias)
-        model.classifier.weight.copy_(torch.eye(len(LABELS)))
-        model.classifier.bias.zero_()
+        model.projector.weight.copy_(torch.eye(WIDTH))  # so that the embedding is this mean
+        model.projector.bias.zero_()
+        model.classifier.weight.copy_(weight)
+        model.classifier.bias.copy_(bias)
 
     def states(self, hidden: Tensor, heard: Tensor | None = None) -> list[Tensor]:
         """Return the states that the weighted layer sum adds, the last one after its layer norm.

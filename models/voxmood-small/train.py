@@ -35,10 +35,12 @@ def classify(cache: Cache, runs: Path) -> None:
     student.load_state_dict(state["average"])
     round_weights(student, student.model.wav2vec2.encoder.layers, next(crops(cache, SPEECH, 1)))
     speech = np.load(runs / f"{SPEECH.corpus}.npy", mmap_mode="c")[:HEARD, 0]
-    report, head = evaluate(listen(student, cache, torch.from_numpy(speech), runs))
+    report, head = evaluate(listen(student, cache, torch.from_numpy(speech), runs), runs)
     (HERE / "evaluation.json").write_text(json.dumps(report, indent=1) + "\n")
     student.answer_with(torch.from_numpy(head.weight), torch.from_numpy(head.bias))
-    student.model.save_pretrained(HERE)
+    # Half the size, and the same integers of int8. The configuration says float32.
+    state = {name: value.half() for name, value in student.model.state_dict().items()}
+    student.model.save_pretrained(HERE, state_dict=state)
     EXTRACTOR.save_pretrained(HERE)
 
 

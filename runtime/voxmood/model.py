@@ -689,7 +689,7 @@ def load(
     """Load a bundle.
 
     Args:
-        source: the folder of a bundle; the name of a bundle that ships (`voxmood-tiny`); or, where
+        source: the folder of a bundle; the name of a bundle that ships (`voxmood-small`); or, where
             there is no such folder, `owner/name` or `owner/name@revision` on a hub, from which only
             the files of one precision are fetched (extra `hub`). `@fp32`, `@fp16` or `@int8` may
             follow the name. None means the bundle that ships.

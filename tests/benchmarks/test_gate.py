@@ -16,7 +16,7 @@ from voxmood_bench.engines.lineup import BASELINES, lineup
 from voxmood_bench.report.gate import read_bounds
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
-REPORT = RESULTS / "voxmood-tiny-icelake.json"
+REPORT = RESULTS / "voxmood-small-zen5.json"
 INT8, REFERENCE = "voxmood int8", "PyTorch float32"
 
 

@@ -205,7 +205,7 @@ def test_another_model_is_not_mixed_in(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "labels.csv"
-    bundle = Path(__file__).parents[2] / "models" / "voxmood-tiny" / "bundle"
+    bundle = Path(__file__).parents[2] / "models" / "voxmood-small" / "bundle"
     batch(folder, "--output", output)
     rows = output.read_bytes()
     for other in (("--model", f"{bundle}@fp32"), ("--timeline",)):

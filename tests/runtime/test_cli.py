@@ -153,7 +153,7 @@ def test_a_shell_completes_words(line: str, word: str, tmp_path: Path) -> None:
 
 def test_info_takes_a_bundle_by_either_name(capsys: pytest.CaptureFixture[str]) -> None:
     outputs = []
-    for named in ("voxmood-tiny@fp32", "--model=voxmood-tiny@fp32"):
+    for named in ("voxmood-small@fp32", "--model=voxmood-small@fp32"):
         assert main(["info", named]) == 0
         outputs.append(capsys.readouterr().out)
     assert outputs[0] == outputs[1]

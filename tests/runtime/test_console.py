@@ -86,7 +86,7 @@ def test_json_stays_json_and_says_the_names(names: list[Path], encoding: str) ->
             ("compare", "--help"),
             ("export", "--help"),
             ("--help",),
-            ("compare", "voxmood-tiny@fp32", "voxmood-tiny@int8", "--audio", HELLO.parent),
+            ("compare", "voxmood-small@fp32", "voxmood-small@int8", "--audio", HELLO.parent),
         ],
         ["ascii", "cp1252"],
     ),
@@ -102,7 +102,7 @@ def test_commands_on_consoles_that_lack_characters(
 @pytest.mark.linux
 def test_a_report_with_a_name_that_no_console_has(names: list[Path], tmp_path: Path) -> None:
     names[2].write_text("no audio")
-    models = ("voxmood-tiny@fp32", "voxmood-tiny@int8")
+    models = ("voxmood-small@fp32", "voxmood-small@int8")
     done = run("compare", *models, "--audio", tmp_path, "--max-unreadable", 1, encoding="ascii")
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"gone latin-\\udce9.wav" in done.stdout
@@ -302,7 +302,7 @@ def test_decoders_print_nothing(tmp_path: Path, command: str, make: Callable[[Pa
         "predict": ["--json", path, HELLO],
         "timeline": ["--json", path],
         "batch": [path, "--output", tmp_path / "out.csv"],
-        "compare": ["voxmood-tiny@fp32", "voxmood-tiny@int8", "--audio", tmp_path, "--json"],
+        "compare": ["voxmood-small@fp32", "voxmood-small@int8", "--audio", tmp_path, "--json"],
     }
     done = run(command, *options[command])
     lines = done.stderr.decode().splitlines()

@@ -156,7 +156,7 @@ def test_info_needs_the_description_alone(hub: Hub, tmp_path: Path) -> None:
     settings = {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "cache")}
     command = [sys.executable, "-m", "voxmood", "info", "someone/model@int8"]
     printed = subprocess.check_output(command, env=os.environ | settings, cwd=tmp_path, text=True)
-    assert "voxmood-tiny" in printed
+    assert "voxmood-small" in printed
     assert hub.fetched() == ["main/bundle.json"]
 
 

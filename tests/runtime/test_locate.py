@@ -43,8 +43,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("odd@int8", "odd@int8", "int8"),  # the folder
         ("odd@int8@fp32", "odd@int8", "fp32"),
         ("a@b/c@fp32", "a@b/c", "fp32"),
-        ("voxmood-tiny", None, "int8"),
-        ("voxmood-tiny@fp32", None, "fp32"),
+        ("voxmood-small", None, "int8"),
+        ("voxmood-small@fp32", None, "fp32"),
         (None, None, "int8"),
     ],
 )
@@ -73,11 +73,11 @@ def test_a_name_means_the_same_everywhere(
 
 def test_compare_resolves_names_alike(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = ["--audio", str(HELLO.parent), "--json"]
-    assert main(["compare", "voxmood-tiny@fp32", "bundle@int8", *folder]) == 0
+    assert main(["compare", "voxmood-small@fp32", "bundle@int8", *folder]) == 0
     report = json.loads(capsys.readouterr().out)
-    assert (report["reference"], report["candidate"]) == ("voxmood-tiny@fp32", "bundle@int8")
+    assert (report["reference"], report["candidate"]) == ("voxmood-small@fp32", "bundle@int8")
     shipped = str(shipped_bundle())
-    assert main(["compare", "voxmood-tiny@int8", f"{shipped}@int8", *folder]) == 1
+    assert main(["compare", "voxmood-small@int8", f"{shipped}@int8", *folder]) == 1
     assert "compared with itself" in capsys.readouterr().err
 
 
@@ -85,7 +85,7 @@ def test_compare_resolves_names_alike(here: Path, capsys: pytest.CaptureFixture[
     ("name", "error", "message"),
     [
         ("bundle@int4", BundleError, "has no precision int4; there are fp32, fp16, int8."),
-        ("voxmood-tiny@int4", BundleError, "has no precision int4; there are fp32, fp16, int8."),
+        ("voxmood-small@int4", BundleError, "has no precision int4; there are fp32, fp16, int8."),
         ("bundel", MissingFileError, "bundel: no such bundle."),
         ("bundel@int8", MissingFileError, "bundel: no such bundle."),
         ("./bundel", MissingFileError, "./bundel: no such bundle."),
@@ -150,7 +150,7 @@ def test_what_is_neither_here_nor_on_a_hub_says_both(
         voxmood.load("other/model")
 
 
-@pytest.mark.parametrize("name", ["bundle@int8", "voxmood-tiny@int8", "other/model@int8"])
+@pytest.mark.parametrize("name", ["bundle@int8", "voxmood-small@int8", "other/model@int8"])
 def test_two_precisions_contradict_each_other(here: Path, name: str) -> None:
     with pytest.raises(BundleError, match="names the precision int8, but fp32 is asked for"):
         voxmood.load(name, precision="fp32")

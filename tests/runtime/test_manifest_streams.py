@@ -12,7 +12,7 @@ import pytest
 from variations import one_at_a_time
 
 HELLO = Path(__file__).parents[2] / "runtime" / "examples" / "hello.wav"
-MODELS = "compare voxmood-tiny@fp32 voxmood-tiny@int8 --manifest"
+MODELS = "compare voxmood-small@fp32 voxmood-small@int8 --manifest"
 COMMANDS = {
     "compare": f"{MODELS} MANIFEST",
     "compare --audio": f"{MODELS} MANIFEST --audio . --junit report.xml --markdown report.md",

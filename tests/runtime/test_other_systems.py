@@ -81,7 +81,7 @@ def recordings(tmp_path: Path) -> Path:
         "timeline b.wav --csv",
         "batch . --output out/table.csv",
         "batch list.csv --output out.jsonl --timeline",
-        "compare voxmood-tiny@fp32 voxmood-tiny@int8 --manifest list.csv --junit gate.xml",
+        "compare voxmood-small@fp32 voxmood-small@int8 --manifest list.csv --junit gate.xml",
         "info",
         "info --json",
         "--help",

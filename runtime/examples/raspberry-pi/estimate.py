@@ -23,7 +23,7 @@ from transformers import Wav2Vec2Config, Wav2Vec2ForSequenceClassification
 from voxmood_bench.report.tables import markdown
 from voxmood_export.testing import LARGE
 
-SHIPPED = Path(__file__).parents[3] / "models" / "voxmood-tiny"
+SHIPPED = Path(__file__).parents[3] / "models" / "voxmood-small"
 SECONDS = 5
 RATE = 16000
 

@@ -51,7 +51,7 @@ def main() -> int:
              str(ROOT))  # fmt: skip
         (wheel,) = work.glob("*.whl")
         python = arm_environment(work / "pi", f"{wheel}[cpu]")
-        (bundle,) = (work / "pi").rglob("voxmood-tiny/bundle")
+        (bundle,) = (work / "pi").rglob("voxmood-small/bundle")
         pi = [*emulator(CPUS["cortex-a72"]), str(python), str(python.with_name("voxmood"))]
 
         def both(*arguments: str) -> list[Answers]:

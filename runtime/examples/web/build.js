@@ -3,7 +3,7 @@ import { cpSync, existsSync, mkdirSync, rmSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
-const bundle = process.argv[2] ?? here("../../../models/voxmood-tiny/bundle");
+const bundle = process.argv[2] ?? here("../../../models/voxmood-small/bundle");
 const dist = here("dist");
 
 if (!existsSync(`${bundle}/bundle.json`)) {

@@ -110,7 +110,7 @@ function recordings() {
 }
 
 function python(paths, precision) {
-  const bundle = here("../../../models/voxmood-tiny/bundle");
+  const bundle = here("../../../models/voxmood-small/bundle");
   const lines = execFileSync("voxmood", ["predict", "--json", "--model", `${bundle}@${precision}`, ...paths]);
   return lines.toString().trim().split("\n").map((line) => JSON.parse(line).probabilities);
 }

@@ -44,7 +44,7 @@ class Location:
 def locate(source: str | os.PathLike[str] | None, precision: str = "auto") -> Location:
     """Return the place of the bundle that `NAME` or `NAME@PRECISION` means.
 
-    A name can be a folder, a bundle that ships with voxmood (`voxmood-tiny`), or `owner/name` or
+    A name can be a folder, a bundle that ships with voxmood (`voxmood-small`), or `owner/name` or
     `owner/name@revision` on a hub. They are tried in this order, and the first one that exists is
     taken. A hub is never asked for a name that can only be a path, such as `./model`, nor for one
     whose first part is an existing folder.

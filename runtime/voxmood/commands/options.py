@@ -26,7 +26,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         "--model",
         type=named,
         metavar="BUNDLE[@PRECISION]",
-        help="Folder of a bundle, or OWNER/NAME on a hub (default: voxmood-tiny, the model that "
+        help="Folder of a bundle, or OWNER/NAME on a hub (default: voxmood-small, the model that "
         "ships).",
     )
     add_provider(parser)
