@@ -26,7 +26,7 @@ from transformers import Wav2Vec2FeatureExtractor
 Samples = NDArray[np.float32]
 
 FOLDS = 5
-COPIES = 3  # of each recording, for the classifier
+COPIES = 5  # of each recording, for the classifier
 PAIRS = (("03", "08"), ("10", "09"), ("11", "13"), ("12", "14"), ("15", "16"))  # EmoDB: man, woman
 EXTRACTOR = Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True)
 

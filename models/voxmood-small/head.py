@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.floating]
 Indices = NDArray[np.integer]
 
-SHRINKAGE = 0.3  # how much of the correlations between features is not believed
+SHRINKAGE = 0.1  # how much of the correlations between features is not believed
 OTHERS = 0.5  # how much of what differs in unlabeled speech is added to what is noise
 EMODB = 0.3  # weight of EmoDB where there is also CREMA-D, which is ten times as long
 
