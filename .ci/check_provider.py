@@ -88,7 +88,14 @@ def compare(provider: str, device: str) -> None:
         print(f"{name}: {1000 * took:.0f} ms for {len(samples) / rate:.1f} s")
     with tempfile.TemporaryDirectory() as folder:
         soundfile.write(Path(folder) / "part.wav", samples, rate)
-        same = ["voxmood-small@fp32", "voxmood-small@fp32", "--audio", folder, "--max-drift", "0.001"]
+        same = [
+            "voxmood-small@fp32",
+            "voxmood-small@fp32",
+            "--audio",
+            folder,
+            "--max-drift",
+            "0.001",
+        ]
         assert command(["compare", *same, "--provider", provider, "--device", device]) == 0
 
 

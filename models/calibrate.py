@@ -6,6 +6,8 @@ The weights that ship have heard all speakers, so their own answers would look t
 temperature and the thresholds of the sets are fitted on what each fold's model answers for the
 speakers that it has not heard. The domain is that of the embeddings of the weights that ship.
 
+The wheel holds int8 alone, to stay small. Its description goes into wheel.json, beside the output.
+
 A file of logits is called as its corpus, a folder of DIR, and has the columns path, speaker, label
 and one for each label of the bundle.
 """
@@ -22,6 +24,7 @@ import numpy as np
 
 import voxmood
 from voxmood.bundle.calibration import Calibration, Domain
+from voxmood.bundle.description import read_bundle
 from voxmood_export.calibration.domain import fit_domain
 from voxmood_export.calibration.fit import fit_labels
 from voxmood_export.calibration.write import write_calibrated
@@ -73,6 +76,9 @@ def main() -> None:
     write_calibrated(
         options.bundle, options.output, replace(calibration, domain=domain), force=True
     )
+    whole = read_bundle(options.output)
+    int8 = replace(whole, precisions={"int8": whole.precisions["int8"]})
+    (options.output.parent / "wheel.json").write_text(int8.to_json(), encoding="utf-8")
 
 
 if __name__ == "__main__":

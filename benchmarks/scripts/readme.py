@@ -26,6 +26,7 @@ from voxmood_bench.report.tables import (
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
+SHIPPED = ROOT / "models" / "voxmood-small"
 PAGES = tuple(ROOT / folder / "README.md" for folder in ("", "runtime", "benchmarks"))
 LARGE = "export-wav2vec2-large-random.json"
 HEADLINE_ENGINES = (
@@ -37,6 +38,17 @@ HEADLINE_ENGINES = (
     "voxmood int8",
 )
 TIMES = "\N{MULTIPLICATION SIGN}"
+CARD = "https://github.com/voxmood/voxmood/blob/main/models/voxmood-small/README.md"
+SOUNDS = {
+    "kerstin": "a German voice in a quiet room",
+    "librispeech-resemblyzer": "audio books",
+    "speechocean762": "learners of English, read aloud",
+    "precise-community-pd": "short words on many microphones",
+    "picovoice-speech-to-intent": "commands, with headsets and phones",
+    "emogator": "cries, laughs and other vocal bursts",
+    "pink noise": "pink noise",
+    "tone": "tones",
+}
 GPU_SIZES = ((5, 1), (30, 1), (5, 8), (30, 8), (5, 32))  # seconds of each clip, clips
 
 
@@ -179,12 +191,28 @@ def heard(evaluation: Path) -> str:
     left_out = json.loads(evaluation.read_text(encoding="utf-8"))["left_out"]
     english, german = (f"{left_out[name]['uar']:.2f}" for name in ("cremad", "emodb"))
     return (
-        "The model that ships, [voxmood-small]"
-        "(https://github.com/voxmood/voxmood/blob/main/models/voxmood-small/README.md), learned from\n"
+        f"The model that ships, [voxmood-small]({CARD}), learned from\n"
         "acted English and German speech. Trained without one of the two corpora, it finds "
         f"{english} (English) and {german}\n(German) of each emotion there (UAR; chance is 0.25). "
         "Expect no more on your recordings."
     )
+
+
+def calibration(description: Path) -> str:
+    """Return what calibration of the bundle that ships did, for speakers left out of the fit."""
+    fitted = json.loads(description.read_text(encoding="utf-8"))["calibration"]
+    rows = [
+        [name, *(f"{value:.2f}" for value in pair)] for name, pair in fitted["measured"].items()
+    ]
+    head = f"{fitted['recordings']:,} recordings, {fitted['speakers']} speakers"
+    return markdown([head, "before", "after"], rows)
+
+
+def novelty(evaluation: Path) -> str:
+    """Return of which other sounds the bundle that ships says that they are new to it."""
+    shares = json.loads(evaluation.read_text(encoding="utf-8"))["novelty"]
+    rows = [[about, f"{shares[name]:.0%}"] for name, about in SOUNDS.items()]
+    return markdown(["sound", "novelty above 1"], rows)
 
 
 def tables() -> dict[str, str]:
@@ -196,12 +224,14 @@ def tables() -> dict[str, str]:
         "claims": claims(large, zen5),
         "headline": headline(large, zen5),
         "large": precisions(RESULTS / LARGE),
-        "shipped": precisions(ROOT / "models" / "voxmood-small" / "bundle" / "bundle.json"),
+        "shipped": precisions(SHIPPED / "bundle" / "bundle.json"),
         "engines": engines(large),
         "engines-zen5": engines(zen5),
         "memory": memory(large),
         "shipped-engines": engines(small),
-        "heard": heard(ROOT / "models" / "voxmood-small" / "evaluation.json"),
+        "heard": heard(SHIPPED / "evaluation.json"),
+        "calibration": calibration(SHIPPED / "bundle" / "bundle.json"),
+        "novelty": novelty(SHIPPED / "evaluation.json"),
         "gpu": gpu(RESULTS / "gpu-large-random-h200.json"),
     }
 
