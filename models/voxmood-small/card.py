@@ -106,6 +106,11 @@ def groups(scores: dict[str, Any]) -> str:
     )
 
 
+def lowest(confusion: list[list[int]]) -> float:
+    """Return the lowest recall of a class."""
+    return min(row[place] / sum(row) for place, row in enumerate(confusion))
+
+
 def beside(scores: dict[str, Any], before: dict[str, Any]) -> str:
     """Return UAR and the lowest recall of each corpus, beside those of the model before."""
     rows = []
@@ -115,9 +120,9 @@ def beside(scores: dict[str, Any], before: dict[str, Any]) -> str:
             [
                 NAMES[corpus],
                 two(found["uar"]),
-                two(min(found["recalls"])),
+                two(lowest(found["confusion"])),
                 two(old["uar"]),
-                two(min(old["recalls"])),
+                two(lowest(old["confusion"])),
             ]
         )
     return table(["corpus left out", "UAR", "lowest recall", "UAR before", "lowest before"], rows)
