@@ -167,7 +167,7 @@ def _assign(
     of_encoder = {name for name in asked if name.startswith(prefix)}
     if of_encoder < found and found.isdisjoint(asked - of_encoder):
         raise wrong(
-            f"has a head that is not known, with {_some(sorted(found - of_encoder))}; "
+            f"has a head that is not known, with {first_names(sorted(found - of_encoder))}; "
             "export/README.md says how to add one."
         )
     if differences := _differences(asked, found):
