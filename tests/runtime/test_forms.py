@@ -328,7 +328,7 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command += ["--channel", "each"]
     assert main([*command, "--format", "json"]) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    labels = [row["label"] for row in rows if row["channel"] == 2]
+    labels = ["unsure" if row["unsure"] else row["label"] for row in rows if row["channel"] == 2]
     for form in ("textgrid", "eaf", "rttm"):
         output = tmp_path / f"out.{form}"
         assert main([*command, "--format", form, "--output", str(output)]) == 0

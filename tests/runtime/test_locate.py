@@ -36,7 +36,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("bundle", "bundle", "int8"),
         ("bundle@int8", "bundle", "int8"),
         ("bundle@fp32", "bundle", "fp32"),
-        ("./bundle@fp16", "bundle", "fp16"),
+        ("./bundle@fp32", "bundle", "fp32"),
         ("models/../bundle/@fp32", "bundle", "fp32"),
         (Path("bundle@fp32"), "bundle", "fp32"),
         ("models/tiny@fp32", "models/tiny", "fp32"),
@@ -84,8 +84,8 @@ def test_compare_resolves_names_alike(here: Path, capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize(
     ("name", "error", "message"),
     [
-        ("bundle@int4", BundleError, "has no precision int4; there are fp32, fp16, int8."),
-        ("voxmood-small@int4", BundleError, "has no precision int4; there are fp32, fp16, int8."),
+        ("bundle@int4", BundleError, "has no precision int4; there are fp32, int8."),
+        ("voxmood-small@int4", BundleError, "has no precision int4; there are fp32, int8."),
         ("bundel", MissingFileError, "bundel: no such bundle."),
         ("bundel@int8", MissingFileError, "bundel: no such bundle."),
         ("./bundel", MissingFileError, "./bundel: no such bundle."),

@@ -68,7 +68,7 @@ def recordings(tmp_path: Path) -> Path:
     folder.mkdir()
     for name in ("b.wav", "A.WAV"):
         shutil.copy(HELLO, folder / name)
-    (folder / "list.csv").write_bytes(b"path,label\r\nb.wav,ang\r\nA.WAV,ang\r\n")
+    (folder / "list.csv").write_bytes(b"path,label\r\nb.wav,neu\r\nA.WAV,neu\r\n")
     return folder
 
 
@@ -110,7 +110,7 @@ def test_python_code(recordings: Path) -> None:
     )
     done = windows(folder=recordings, code=code)
     assert done.stderr == ""
-    assert done.stdout.splitlines()[0] == "ang ang"
+    assert done.stdout.splitlines()[0] == "neu neu"
 
 
 def test_an_export(checkpoint: Path, tmp_path: Path) -> None:
@@ -270,7 +270,7 @@ def test_a_manifest_of_windows(recordings: Path) -> None:
     output = recordings / "out.csv"
     assert cli.main(["batch", str(recordings / "list.csv"), "--output", str(output)]) == 0
     rows = list(csv.DictReader(io.StringIO(output.read_text("utf-8"))))
-    assert [(row["label"], row["manifest_label"]) for row in rows] == [("ang", "ang")] * 2
+    assert [(row["label"], row["manifest_label"]) for row in rows] == [("neu", "neu")] * 2
 
 
 def test_a_bundle_with_crlf(bundle: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from near import near
 
 import voxmood
+from voxmood.bundle.description import read_bundle
 from voxmood.bundle.locate import shipped_bundle
 from voxmood.cli import main
 
@@ -52,7 +53,7 @@ def signals() -> dict[str, np.ndarray]:
         "tone": np.sin(2 * np.pi * 440 * time),
         "clipped": np.sign(np.sin(2 * np.pi * 100 * time)),
         "click": np.eye(1, 3 * RATE, RATE)[0],
-        "shortest": random.uniform(-1, 1, 400),
+        "shortest": random.uniform(-1, 1, read_bundle(shipped_bundle()).min_samples),
     }
 
 

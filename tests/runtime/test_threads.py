@@ -80,7 +80,7 @@ def test_affinity_decides() -> None:
 def test_many_threads_share_a_model(low_memory: bool, predictions: int) -> None:
     model = voxmood.load(low_memory=low_memory)
     random = np.random.default_rng(0)
-    clips = [random.normal(0, 0.1, length) for length in random.integers(400, 16000, 20)]
+    clips = [random.normal(0, 0.1, length) for length in random.integers(1000, 16000, 20)]
     expected = [model.predict(clip, sampling_rate=RATE).logits.tobytes() for clip in clips]
 
     def same(index: int) -> bool:
@@ -130,7 +130,7 @@ def test_memory_is_flat() -> None:
         "    return pages * 4096 / 1e6\n"
         "model = voxmood.load()\n"
         "random = numpy.random.default_rng(0)\n"
-        "clips = [random.normal(0, 0.1, n) for n in random.integers(400, 48000, 50)]\n"
+        "clips = [random.normal(0, 0.1, n) for n in random.integers(1000, 48000, 50)]\n"
         "for index in range(10500):\n"
         "    if index == 500: before = resident()\n"
         "    model.predict(clips[index % 50], sampling_rate=16000)\n"
