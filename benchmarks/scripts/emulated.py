@@ -31,7 +31,6 @@ from emulator import CACHE, CPUS, Cpu, arm_environment, emulator
 
 import voxmood
 from voxmood.bundle.description import read_bundle
-from voxmood.bundle.locate import shipped_bundle
 from voxmood.comparison.metrics import agreement, centered
 from voxmood_bench.measure.machine import machine
 from voxmood_bench.report.typed_json import to_json
@@ -76,7 +75,10 @@ def main() -> int:
         "--clips", type=int, default=50, metavar="N", help="Number of them (default: %(default)s)."
     )
     parser.add_argument(
-        "--model", type=Path, metavar="BUNDLE", help="Bundle (default: the one that ships)."
+        "--model",
+        type=Path,
+        metavar="BUNDLE",
+        help="Bundle (default: a small network with random weights).",
     )
     parser.add_argument(
         "--python",
@@ -85,8 +87,8 @@ def main() -> int:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="Also write what was measured.")
     options = parser.parse_args()
-    bundle = options.model or shipped_bundle()
     with tempfile.TemporaryDirectory() as scratch:
+        bundle = options.model or _random_bundle(Path(scratch))
         clips = _recordings(options.audio, options.clips) or _signals(Path(scratch), options.clips)
         if not clips:
             parser.error(f"{options.audio}: holds no FLAC or WAV files")
@@ -133,6 +135,16 @@ def main() -> int:
     for key in wrong:
         print(f"{key}: {'differs' if CPUS[key].exact else 'should differ and does not'}")
     return 1 if wrong else 0
+
+
+def _random_bundle(folder: Path) -> Path:
+    """Return a bundle whose int8 has products of int8, which that of the shipped one has not."""
+    from voxmood_export import export_bundle
+    from voxmood_export.testing import LARGE, SMALL, make_checkpoint
+
+    make_checkpoint(folder / "checkpoint", LARGE | SMALL)
+    export_bundle(folder / "checkpoint", folder / "bundle")
+    return folder / "bundle"
 
 
 def _judge(

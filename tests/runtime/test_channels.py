@@ -213,8 +213,8 @@ def test_commands(model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[st
     for row, answer in zip(rows, answers, strict=True):
         assert row["probabilities"] == pytest.approx(answer.probabilities, abs=1e-6)
     assert main(["predict", str(path), *options]) == 0
-    answer = ("unsure, perhaps " if answers[1].unsure else "") + (answers[1].label or "")
-    assert f"{path} [channel 2]: {answer} (2.0 s)" in capsys.readouterr().out
+    said = ("unsure, perhaps " if answers[1].unsure else "") + (answers[1].label or "")
+    assert f"{path} [channel 2]: {said} (2.0 s)" in capsys.readouterr().out
     assert main(["predict", str(path), "--json", "--model", MODEL, "--channel", "2"]) == 0
     row = json.loads(capsys.readouterr().out)
     assert "channel" not in row

@@ -305,7 +305,7 @@ def test_command_prints_segments(
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 9
     assert lines[3] == "0:00:03.0 - 0:00:04.0  silence"
-    assert lines[0].split()[3] == ("unsure" if expected[0].unsure else expected[0].label)
+    assert lines[0].split()[3] == expected[0].label
     assert lines[8].startswith("8 segments: ")
     assert "silence 25%" in lines[8]
     assert main([*arguments, "--json"]) == 0

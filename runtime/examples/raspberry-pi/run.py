@@ -51,17 +51,13 @@ def main() -> int:
              str(ROOT))  # fmt: skip
         (wheel,) = work.glob("*.whl")
         python = arm_environment(work / "pi", f"{wheel}[cpu]")
-        (bundle,) = (work / "pi").rglob("voxmood-small/bundle")
+        bundle = shipped_bundle()  # of the checkout, since the wheel has no fp32
         pi = [*emulator(CPUS["cortex-a72"]), str(python), str(python.with_name("voxmood"))]
 
         def both(*arguments: str) -> list[Answers]:
-            """Return the answers of this machine and of the emulated one, each with its bundle."""
-
-            def ask(command: list[str], folder: Path) -> Answers:
-                given = [argument.replace("BUNDLE", str(folder)) for argument in arguments]
-                return _objects(_output(*command, *given, "--json"))
-
-            answers = [ask([sys.executable, "-m", "voxmood"], shipped_bundle()), ask(pi, bundle)]
+            """Return the answers of this machine and of the emulated one."""
+            here = [sys.executable, "-m", "voxmood"]
+            answers = [_objects(_output(*each, *arguments, "--json")) for each in (here, pi)]
             print(f"$ voxmood {' '.join(arguments)} --json")
             for answer in answers[1]:
                 print(json.dumps(answer))
@@ -70,10 +66,10 @@ def main() -> int:
         kind = _output(*pi[:-1], "-c", "import platform; print(platform.machine())").strip()
         info = _output(*pi, "info")
         print("$ voxmood info", info, sep="\n", end="", flush=True)
-        fp32 = both("predict", *clips, "--model", "BUNDLE@fp32")
-        int8 = both("predict", *clips, "--model", "BUNDLE@int8")
+        fp32 = both("predict", *clips, "--model", f"{bundle}@fp32")
+        int8 = both("predict", *clips, "--model", f"{bundle}@int8")
         timeline = both("timeline", clips[0], "--window", "2")
-        compare = both("compare", "BUNDLE@fp32", "BUNDLE@int8", "--audio", str(audio))
+        compare = both("compare", f"{bundle}@fp32", f"{bundle}@int8", "--audio", str(audio))
     drift = _distance(fp32[0], int8[0])
     checks = {
         f"the machine is {kind}": kind == "aarch64",
