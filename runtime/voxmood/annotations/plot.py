@@ -62,7 +62,8 @@ def draw_lanes(segments: Sequence[Segment], title: str) -> Figure:
                 drawn.setdefault(segment.label, bar)
                 if end - start >= ROOM * len(segment.label) * last:
                     text = axes.text((start + end) / 2, 0.5, segment.label, clip_on=True)
-                    text.set(ha="center", va="center", color=_readable_on(colors[segment.label]))
+                    color = DARK if segment.unsure else _readable_on(colors[segment.label])
+                    text.set(ha="center", va="center", color=color)
             for name, number in segment.numbers.items() if segment.label is None else ():
                 (line,) = axes.plot([start, end], [number, number], color=colors[name], linewidth=2)
                 drawn.setdefault(name, line)
