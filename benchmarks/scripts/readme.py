@@ -188,12 +188,16 @@ def gpu(path: Path) -> str:
 
 def heard(evaluation: Path) -> str:
     """Return what the README says of the model that ships."""
-    left_out = json.loads(evaluation.read_text(encoding="utf-8"))["left_out"]
-    english, german = (f"{left_out[name]['uar']:.2f}" for name in ("cremad", "emodb"))
+    report = json.loads(evaluation.read_text(encoding="utf-8"))
+    (english, german), (english_in, german_in) = (
+        [f"{report[part][corpus]['uar']:.2f}" for corpus in ("cremad", "emodb")]
+        for part in ("left_out", "folds")
+    )
     return (
         f"The model that ships, [voxmood-small]({CARD}), learned from acted English and German "
-        f"speech.\nTrained without one of the two corpora, it finds {english} (English) and "
-        f"{german} (German) of each emotion there (UAR). Expect no more on yours."
+        f"speech. Trained without one of the two\ncorpora, it finds {english} (English) and {german} "
+        "(German) of each emotion there (UAR), which is what to expect on your recordings; for new "
+        f"speakers of corpora that it knows, {english_in} and {german_in}."
     )
 
 
