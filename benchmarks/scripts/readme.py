@@ -195,8 +195,8 @@ def heard(evaluation: Path) -> str:
     )
     return (
         f"The model that ships, [voxmood-small]({CARD}), learned from acted English and German "
-        f"speech. Trained without one of the two\ncorpora, it finds {english} (English) and {german} "
-        "(German) of each emotion there (UAR), which is what to expect on your recordings; for new "
+        f"speech. Trained without one of the two\ncorpora, it finds {english} (English) and "
+        f"{german} (German) of each emotion there (UAR), which is what to expect on your recordings; for new "
         f"speakers of corpora that it knows, {english_in} and {german_in}."
     )
 
