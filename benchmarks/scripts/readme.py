@@ -196,8 +196,8 @@ def heard(evaluation: Path) -> str:
     return (
         f"The model that ships, [voxmood-small]({CARD}), learned from acted English and German "
         f"speech. Trained without one of the two\ncorpora, it finds {english} (English) and "
-        f"{german} (German) of each emotion there (UAR), which is what to expect on your recordings; for new "
-        f"speakers of corpora that it knows, {english_in} and {german_in}."
+        f"{german} (German) of each emotion there (UAR), which is what to expect on your "
+        f"recordings; for new speakers of corpora that it knows, {english_in} and {german_in}."
     )
 
 
