@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Make voxmood-small: a speech emotion model of 5.4 million parameters, from raw audio.
+"""Make voxmood-small: a speech emotion model of 5.5 million parameters, from raw audio.
 
     python train.py --prepare                        # decode all recordings
     python train.py --distil encoder_model.ort       # the network, from its teacher
     python train.py --classify                       # its classifier, and all scores
 
 The network starts from its teacher's weights, is fitted to its teacher's states by least squares
-and then learns to make them: ten minutes on one CPU core. It sees no emotion label, nor EmoDB or
+and then learns to make them: twenty minutes on one CPU core. It sees no emotion label, nor EmoDB or
 CREMA-D, before --classify, which fits a linear discriminant to the means of its last states.
 """
 
