@@ -10,6 +10,8 @@ from voxmood.commands.options import add_bounds, named, path, renamed
 if TYPE_CHECKING:
     from voxmood_export.verify import Verification
 
+FAR_DB = 20.0  # at which an error is a tenth of the answers
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `voxmood export`."""
@@ -136,4 +138,6 @@ def _as_text(precision: str, size: int, measured: Verification) -> str:
             f"{measured.real_time_factor / plain.real_time_factor:.2f} times the time, "
             f"for {measured.sqnr_db} dB instead of {plain.sqnr_db} dB"
         )
+    if precision == "int8" and measured.sqnr_db < FAR_DB:
+        lines.append("  far from the original; --min-sqnr 25 or --weight-only brings it nearer")
     return "\n".join(lines)

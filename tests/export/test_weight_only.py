@@ -17,7 +17,8 @@ from torch import Tensor
 import voxmood
 from voxmood.cli import main
 from voxmood_export import BoundsError, export_bundle
-from voxmood_export.verify import Bounds
+from voxmood_export.cli import _as_text
+from voxmood_export.verify import Bounds, Verification
 
 
 @pytest.fixture(scope="module")
@@ -133,3 +134,12 @@ def test_bounds_hold_for_it_too(checkpoint: Path, weight_only: Path, tmp_path: P
     assert measured["in_float"]
     with pytest.raises(BoundsError, match="must be at least 200 dB"):
         export_bundle(checkpoint, tmp_path / "c", weight_only=True, bounds=Bounds(min_sqnr=200))
+
+
+@pytest.mark.parametrize(
+    ("precision", "sqnr", "hint"), [("int8", 5, True), ("int8", 21, False), ("fp32", 5, False)]
+)
+def test_int8_far_from_the_original_has_a_remedy(precision: str, sqnr: float, hint: bool) -> None:
+    found = Verification(0.1, 0.1, sqnr, 1.0, "8 sentences", 20.0, 0.01)
+    text = _as_text(precision, 1, found)
+    assert ("--min-sqnr 25 or --weight-only" in text) == hint
