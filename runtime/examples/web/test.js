@@ -176,7 +176,7 @@ test("says what is wrong with a recording", async () => {
     [write("notes.txt", "Not a recording."), /^notes\.txt cannot be read as audio/],
     [write("empty.wav", ""), /^empty\.wav cannot be read as audio/],
     [write("cut.wav", readFileSync(HELLO).subarray(0, 30)), /^cut\.wav cannot be read as audio/],
-    [wav("click.wav", [second.slice(0, 399)]), /^click\.wav is too short: 0\.0249 s, and the model needs 0\.0250 s/],
+    [wav("click.wav", [second.slice(0, 399)]), /^click\.wav is too short: 0\.0249 s, and the model needs 0\.0559 s/],
     [wav("header.wav", [second.slice(0, 0)]), /^header\.wav is too short: 0\.0000 s/],
     [wav("talk.wav", [new Float32Array(61 * RATE)]), /^talk\.wav is too long: 61\.0 s.* 60\.0 s at once/],
   ]) {
