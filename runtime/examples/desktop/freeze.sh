@@ -59,7 +59,7 @@ done
     cli predict hello.wav
     cli timeline hello.wav --window 2
     cli batch recordings --output table.csv
-    cli compare "$bundle@fp32" "$bundle@int8" --audio recordings
+    cli compare "$root/models/voxmood-small/bundle@fp32" "$bundle@int8" --audio recordings
     for command in export bench; do # these need PyTorch; the program must say so in one line
         if cli "$command" from to 2> error.txt || [ "$(wc -l < error.txt)" != 1 ] ||
             ! grep "$command is not part of this program" error.txt; then
