@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How the network learns."""
+    """Say how the network learns."""
 
     seed: int = 1
     steps: int = 2000
@@ -98,7 +98,7 @@ def teach(teacher: Encoder, student: Student, cache: Cache, kind: Kind, path: Pa
 
 @dataclasses.dataclass(frozen=True)
 class Yardstick:
-    """What the student's errors are measured by, after each layer."""
+    """Hold what the student's errors after each layer are measured by."""
 
     deviations: list[Tensor]  # of the teacher's frames, by channel
     whitening: list[Tensor]  # of the means of its frames over a crop [WIDTH, WIDTH]

@@ -100,7 +100,7 @@ def pooled(student: Student, waves: list[Samples], what: str) -> Floats:
 
 @dataclasses.dataclass(frozen=True)
 class Heard:
-    """What the network makes of the labeled speech."""
+    """Hold what the network makes of the labeled speech."""
 
     clips: list[Clip]
     channels: dict[str, Floats]  # features [clips, WIDTH] of what came through each
@@ -109,17 +109,17 @@ class Heard:
 
     @property
     def labels(self) -> Indices:
-        """The classes of the clips."""
+        """Return the class of each clip."""
         return np.array([clip.label for clip in self.clips])
 
     @property
     def corpora(self) -> NDArray[np.str_]:
-        """The corpora of the clips."""
+        """Return the corpus of each clip."""
         return np.array([clip.corpus for clip in self.clips])
 
     @property
     def speakers(self) -> NDArray[np.str_]:
-        """The speakers of the clips."""
+        """Return the speaker of each clip."""
         return np.array([clip.speaker for clip in self.clips])
 
 

@@ -5,6 +5,7 @@ Shapes: B clips, T frames, D hidden size.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig
 
 
-class Head(nn.Module):
+class Head(nn.Module, ABC):
     """The base of all heads: one in the layout of a checkpoint, as its authors compute it.
 
     A sub-class is made from the configuration of the checkpoint. The names and shapes of its
@@ -41,6 +42,7 @@ class Head(nn.Module):
         """Return what is subtracted from waveforms, and what then divides them, if anything."""
         return None
 
+    @abstractmethod
     def forward(self, states: Sequence[Tensor]) -> Tensor:
         """Return logits [B, labels].
 
@@ -48,14 +50,13 @@ class Head(nn.Module):
             states: hidden states [B, T, D] without padding: what each layer takes, then what the
                 encoder gives; the last ones alone unless `every_layer` is set.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def form(self, task: str) -> HeadForm:
         """Return the head's inference form, which computes the same."""
-        raise NotImplementedError
 
 
-class HeadForm(nn.Module):
+class HeadForm(nn.Module, ABC):
     """The base of all inference forms of heads.
 
     Attributes:
@@ -88,9 +89,9 @@ class HeadForm(nn.Module):
         """Return what the corrected bias shifts, of the output that shows it."""
         return output
 
+    @abstractmethod
     def answer(self, pooled: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Return logits [B, labels] and embedding [B, width] of what `pool` gave."""
-        raise NotImplementedError
 
     def forward(self, pooled: list[Tensor]) -> tuple[Tensor, ...]:
         """Return the outputs of the graph, as `voxmood.bundle.description.OUTPUTS` names them."""
