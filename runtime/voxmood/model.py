@@ -31,6 +31,7 @@ from voxmood.bundle.description import (
 )
 from voxmood.bundle.graph_file import GraphFile, read_graph_file
 from voxmood.bundle.locate import choose_precision, locate
+from voxmood.engine.cuda_graphs import CudaGraphs, captures_graphs
 from voxmood.engine.session import (
     Provider,
     check_int8_matmuls,
@@ -124,6 +125,11 @@ class Model:
             config=bundle.session_options,
             int8=precision == "int8",
             low_memory=low_memory,
+        )
+        self._cuda_graphs = (
+            CudaGraphs(self._session, OUTPUTS[bundle.task], bundle.sampling_rate)
+            if captures_graphs(self._session)
+            else None
         )
 
     def _check_graph(self, path: Path, graph: GraphFile) -> None:
@@ -569,9 +575,14 @@ class Model:
             row[: len(clip.waveform)] = clip.waveform
         self._check_process()
         try:
-            outputs = self._session.run(
-                OUTPUTS[self.bundle.task], {"waveform": padded, "lengths": lengths}, self._options
-            )
+            if self._cuda_graphs:
+                outputs = self._cuda_graphs.run(padded, lengths)
+            else:
+                outputs = self._session.run(
+                    OUTPUTS[self.bundle.task],
+                    {"waveform": padded, "lengths": lengths},
+                    self._options,
+                )
         except Exception as error:  # ONNX Runtime's errors have no common type of their own
             raise BundleError(f"{self._path}: ONNX Runtime cannot run it ({error}).") from error
         logits, *between, embedding = outputs

@@ -248,31 +248,6 @@ def test_a_provider_that_fails_is_told_from_a_file_that_does(
         voxmood.load(copy, provider=failing, verify=False)
 
 
-@pytest.mark.parametrize(("asked", "used"), [({}, "0"), ({"use_tf32": "1"}, "1")])
-def test_cuda_computes_in_whole_float32_unless_asked(
-    bundle: Path, monkeypatch: pytest.MonkeyPatch, asked: dict[str, str], used: str
-) -> None:
-    opened: list[dict[str, str]] = []
-    open_session = session._open
-
-    def open_on_the_cpu(path: Path, options: Any, providers: Any) -> Any:
-        opened.append(providers[0][1])
-        cpu = open_session(path, options, session.CPU)
-        monkeypatch.setattr(cpu, "get_providers", lambda: [providers[0][0]])
-        return cpu
-
-    monkeypatch.setattr(session, "_open", open_on_the_cpu)
-    monkeypatch.setattr(session, "nodes_by_provider", lambda session: {})
-    session.create_session(
-        bundle / "model.fp32.onnx",
-        providers=[("CUDAExecutionProvider", dict(asked))],
-        threads=1,
-        config={},
-        int8=False,
-    )
-    assert opened == [{"use_tf32": used}]
-
-
 @pytest.mark.parametrize("provider", ["cuda", "openvino"])
 def test_float_graph_on_another_provider(bundle: Path, provider: str) -> None:
     """Runs where there is one: a GPU, or OpenVINO in the environment that `.ci/run` makes."""

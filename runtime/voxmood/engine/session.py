@@ -238,7 +238,9 @@ def create_session(
             choices.setdefault("use_tf32", "0")  # its ten bits would not be float32's answers
             _load_cuda_libraries()
     try:
-        session = _open(path, options, _add_plugins(options, providers, device, threads))
+        listed = _add_plugins(options, providers, device, threads)
+        # An int8 graph has nodes that only the CPU runs, so that it cannot be captured.
+        session = (_open if int8 else _open_capturing)(path, options, listed)
     except Exception as error:  # ONNX Runtime's errors have no common type of their own
         _raise_provider_error(path, providers, error)
         raise BundleError(f"{path}: ONNX Runtime cannot load it ({error}).") from error
@@ -307,6 +309,23 @@ def _open(
 ) -> onnxruntime.InferenceSession:
     # Without enable_fallback=0, a provider that fails to start is silently replaced.
     return onnxruntime.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
+
+
+def _open_capturing(
+    path: Path, options: onnxruntime.SessionOptions, providers: list[tuple[str, dict[str, Any]]]
+) -> onnxruntime.InferenceSession:
+    """Return a session that captures CUDA graphs, where CUDA is told to run what it can capture.
+
+    A user turns this off by CUDA's own option `enable_cuda_graph`.
+    """
+    capturing = [
+        (name, {"enable_cuda_graph": "1"} | choices if name == PROVIDERS["cuda"][0] else choices)
+        for name, choices in providers
+    ]
+    if capturing != providers:
+        with suppress(Exception):  # whatever else is wrong, the other attempt says it
+            return _open(path, options, capturing)
+    return _open(path, options, providers)
 
 
 def _raise_provider_error(
