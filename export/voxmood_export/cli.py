@@ -139,5 +139,6 @@ def _as_text(precision: str, size: int, measured: Verification) -> str:
             f"for {measured.sqnr_db} dB instead of {plain.sqnr_db} dB"
         )
     if precision == "int8" and measured.sqnr_db < FAR_DB:
-        lines.append("  far from the original; --min-sqnr 25 or --weight-only brings it nearer")
+        remedy = "--min-sqnr 25" + " or --weight-only" * (not measured.weight_only)
+        lines.append(f"  far from the original; {remedy} brings it nearer")
     return "\n".join(lines)

@@ -96,7 +96,7 @@ def recorded_clips(folder: Path, rate: int, limit: int) -> Clips:
     speech = [waveform for waveform in others if _varies(waveform, rate)]
     if len(speech) < len(others):
         left_out.append(
-            f"{len(others) - len(speech)} recordings hold silence or noise alone; int8 is "
+            f"{_recordings(len(others) - len(speech))} with silence or noise alone: int8 is "
             "calibrated on others."
         )
     seconds = np.cumsum([len(waveform) / rate for waveform in speech])
@@ -104,13 +104,17 @@ def recorded_clips(folder: Path, rate: int, limit: int) -> Clips:
     synthetic = synthetic_clips(rate)
     name = folder.resolve().name
     return Clips(
-        f"{len(picked)} recordings of the folder {name}",
+        f"{_recordings(len(picked))} of the folder {name}",
         [read[index] for index in sorted(picked)],
         own + synthetic.calibration,
-        (f"{len(own)} other recordings of the folder {name} and " if own else "")
+        (f"{_recordings(len(own), 'other ')} of the folder {name} and " if own else "")
         + synthetic.tuned_on,
         tuple(left_out),
     )
+
+
+def _recordings(count: int, which: str = "") -> str:
+    return f"{count} {which}recording{'s' * (count != 1)}"
 
 
 def _read(path: Path, rate: int) -> Waveform:

@@ -84,9 +84,11 @@ def test_recordings_are_split(
     assert own <= CALIBRATION_RECORDINGS
     everything = [waveform.tobytes() for waveform in clips.waveforms + clips.calibration]
     assert len(set(everything)) == len(everything)
-    assert clips.description == f"{compared} recordings of the folder own"
+    several = "recordings" if compared > 1 else "recording"
+    assert clips.description == f"{compared} {several} of the folder own"
     synthetic = f"{CALIBRATION_SENTENCES} sentences of synthetic speech"
-    other = f"{own} other recordings of the folder own and " if own else ""
+    several = "recordings" if own > 1 else "recording"
+    other = f"{own} other {several} of the folder own and " if own else ""
     assert clips.tuned_on == other + synthetic
     assert clips.left_out == ()
 

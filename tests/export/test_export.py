@@ -79,7 +79,7 @@ def test_command_line(checkpoint: Path, tmp_path: Path, capfd: pytest.CaptureFix
     captured = capfd.readouterr()
     # Later steps have a line only if they take long.
     assert captured.err.startswith("voxmood: load checkpoint\n")
-    assert "1 recordings of the folder audio" in captured.out
+    assert "1 recording of the folder audio" in captured.out
     assert report.read_text() == (output / "bundle.json").read_text()
     assert [path.name for path in output.iterdir() if "fp32" in path.name] == []
     assert main(command) == 1

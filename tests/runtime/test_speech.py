@@ -164,7 +164,7 @@ def test_stream_equals_timeline_and_predict(model: Model, rate: int, channel: An
 
 
 def test_a_window_that_the_model_does_not_take(model: Model) -> None:
-    with pytest.raises(AudioError, match=r"is not one of the 0\.0559375 to 60 s"):
+    with pytest.raises(AudioError, match=r"the model takes 0\.056 to 60 s"):
         model.timeline(np.zeros(RATE), 100.0, sampling_rate=RATE, speech=loud)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 import numbers
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -123,8 +124,8 @@ class Windows:
         low, high = bundle.min_samples / rate, bundle.max_samples / rate
         if not low <= window <= high:
             raise AudioError(
-                f"a window of {window:g} s: is not one of the {low:g} to {high:g} s that the model "
-                "takes."
+                f"a window of {window:g} s: the model takes {math.ceil(1000 * low) / 1000:g} to "
+                f"{high:g} s."
             )
         if not 1 / rate <= hop < float("inf"):
             raise AudioError(f"a hop of {hop:g} s: must be at least one sample long, and finite.")
