@@ -33,7 +33,7 @@ from voxmood_export.clips import recorded_clips
 from voxmood_export.graph import export_graph
 from voxmood_export.int8.bias_correction import correct_bias, output_shift
 from voxmood_export.int8.graph_pass import quantize
-from voxmood_export.int8.recipe import LayerRecipe, Recipe, choose_recipe
+from voxmood_export.int8.recipe import Activations, Recipe, choose_recipe
 from voxmood_export.network.inference_form import InferenceForm
 
 SECONDS = 5  # of the audio that is timed
@@ -109,8 +109,8 @@ def main() -> None:
 def write_plain(form: InferenceForm, calibration: list[Waveform], path: Path) -> None:
     """Write plain int8 of the form for single clips."""
     graph = export_graph(form)
-    layers = dict.fromkeys(choose_recipe(form).layers, LayerRecipe())
-    quantize(graph, Recipe(layers, gelu_step=False), {})
+    plain = dict.fromkeys(choose_recipe(form).activations, Activations.PER_TENSOR)
+    quantize(graph, Recipe(plain, gelu_step=False), {})
     weights = f"{path.name}.data"
     onnx_ir.save(graph, path, external_data=weights)
     _, bias = form.corrected

@@ -22,6 +22,10 @@ from voxmood_export.network.inference_form import InferenceForm
 
 BLOCK = 128  # rows after which the error reaches those beyond the block
 DAMPING = 0.01  # of the mean second moment, added to each, as in the paper
+MOST_INPUTS = 3072
+"""The inputs of the widest layer that GPTQ rounds. Wider are contractions of large networks, and
+positional convolutions: their moments are more numbers than a few recordings determine, and would
+take most of an export's time and memory."""
 
 Moments = Mapping[str, npt.NDArray[np.float32]]
 """E[x xᵀ] of a linear layer's inputs, [in, in], by the name of its weight. A stack of matrices has
@@ -34,7 +38,7 @@ def second_moments(form: InferenceForm, recipe: Recipe, clips: Sequence[Waveform
 
     Args:
         form: the network.
-        recipe: says which layers these are. Where their activations have a scale for each row,
+        recipe: says which layers get int8. Where their activations have a scale for each row,
             quiet rows count as much as loud ones, since a norm will make them as loud.
         clips: the recordings, over all frames of which the moments are means.
     """
@@ -45,7 +49,7 @@ def second_moments(form: InferenceForm, recipe: Recipe, clips: Sequence[Waveform
     def observe(name: str, x: Tensor) -> None:
         if layers[name].matrix.ndim == 2:  # else each matrix of the stack has inputs of its own
             x = x.flatten(0, -2)
-        if recipe.layers[name].activations is Activations.PER_ROW:
+        if recipe.activations[name] is Activations.PER_ROW:
             x = functional.normalize(x, dim=-1)
         added = x.mT @ x
         sums[name] = sums[name].add_(added) if name in sums else added
@@ -54,13 +58,13 @@ def second_moments(form: InferenceForm, recipe: Recipe, clips: Sequence[Waveform
     handles = [
         layer.register_forward_pre_hook(lambda _, inputs, name=name: observe(name, inputs[0]))
         for name, layer in layers.items()
-        if name in recipe.layers and recipe.layers[name].gptq
+        if name in recipe.activations and layer.matrix.shape[-2] <= MOST_INPUTS
     ]
     for clip in clips:
         form(torch.from_numpy(clip)[None], torch.tensor([len(clip)]))
     for handle in handles:
         handle.remove()
-    return {name: (total / counts[name]).numpy() for name, total in sums.items()}
+    return {name: total.div_(counts[name]).numpy() for name, total in sums.items()}
 
 
 def round_weight(

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from voxmood_export.int8.recipe import Activations, LayerRecipe, Recipe
+from voxmood_export.int8.recipe import Activations, Recipe
 from voxmood_export.int8.weights import QuantizedWeight, quantize_weight
 
 MOVES = {"Reshape", "Gather", "Transpose", "Pad"}
@@ -47,9 +47,9 @@ def quantize(model: ir.Model, recipe: Recipe, weights: Mapping[str, QuantizedWei
     tensors = _QuantizedTensors(model.graph, gelu_step=recipe.gelu_step)
     for node in list(model.graph):
         weight = node.inputs[1] if node.op_type == "MatMul" else None
-        layer = recipe.layers.get(weight.name or "") if weight is not None else None
-        if layer is not None:
-            _replace_matmul(model.graph, node, tensors, layer, weights)
+        activations = recipe.activations.get(weight.name or "") if weight is not None else None
+        if activations is not None:
+            _replace_matmul(model.graph, node, tensors, activations, weights)
     RemoveUnusedNodesPass()(model)
     model.opset_imports[MICROSOFT] = 1
     if any("block_size" in node.attributes for node in model.graph):
@@ -193,7 +193,7 @@ def _replace_matmul(
     graph: ir.Graph,
     matmul: ir.Node,
     tensors: _QuantizedTensors,
-    layer: LayerRecipe,
+    activations: Activations,
     weights: Mapping[str, QuantizedWeight],
 ) -> None:
     source, weight = matmul.inputs
@@ -221,14 +221,14 @@ def _replace_matmul(
 
     scales = constant("scale", column_scales)
     nodes: list[ir.Node] = []
-    if layer.activations is Activations.FLOAT:
+    if activations is Activations.FLOAT:
         # ONNX Runtime multiplies these constants once, when it loads the graph.
         floats = ir.node("Cast", [constant("int8", matrix)], {"to": ir.DataType.FLOAT})
         scaled = ir.node("Mul", [floats.outputs[0], scales])
         graph.insert_before(matmul, [floats, scaled])
         matmul.replace_input_with(1, scaled.outputs[0])
         return
-    if layer.activations is Activations.PER_ROW:
+    if activations is Activations.PER_ROW:
         last, bias = matmul, None  # a bias comes after the rows' scales
         rows = tensors.per_row(source, matrix.shape[0])
         one = tensors.constant("1", np.float32(1))
@@ -238,7 +238,7 @@ def _replace_matmul(
         nodes.append(ir.node("Mul", [nodes[0].outputs[0], rows.scale]))
         nodes[-1].name = f"{matmul.name}/windows"
     else:
-        count = 2 if layer.activations is Activations.TWO_TERMS else 1
+        count = 2 if activations is Activations.TWO_TERMS else 1
         for term in tensors.terms(source, count):
             values, zero = weights_and_zero("rest." if nodes else "")
             added = None if nodes else bias

@@ -35,41 +35,26 @@ class Activations(Enum):
 
 
 @dataclass(frozen=True)
-class LayerRecipe:
-    """What int8 does to one linear layer.
-
-    Attributes:
-        activations: how its activations are quantized.
-        gptq: whether GPTQ rounds its weights; else each goes to the nearest int8 value.
-    """
-
-    activations: Activations = Activations.PER_TENSOR
-    gptq: bool = False
-
-
-WEIGHT_ONLY = LayerRecipe(Activations.FLOAT, gptq=True)
-
-
-@dataclass(frozen=True)
 class Recipe:
     """What int8 does to a network.
 
     Attributes:
-        layers: the layers to quantize, by the name of their weight; all others stay in float.
+        activations: how the activations of a layer are quantized, by the name of its weight. The
+            weights of these layers become int8; all others stay in float.
         gelu_step: whether GELU's outputs get a step of which GELU's minimum is a multiple.
     """
 
-    layers: Mapping[str, LayerRecipe]
+    activations: Mapping[str, Activations]
     gelu_step: bool = True
 
     def without(self, in_float: Collection[str]) -> Recipe:
         """Return this recipe with the layers of some weights left in float."""
-        layers = {name: layer for name, layer in self.layers.items() if name not in in_float}
-        return replace(self, layers=layers)
+        kept = {name: how for name, how in self.activations.items() if name not in in_float}
+        return replace(self, activations=kept)
 
     def weight_only(self) -> Recipe:
         """Return this recipe with all activations left in float."""
-        return replace(self, layers=dict.fromkeys(self.layers, WEIGHT_ONLY))
+        return replace(self, activations=dict.fromkeys(self.activations, Activations.FLOAT))
 
 
 def choose_recipe(form: InferenceForm) -> Recipe:
@@ -83,9 +68,7 @@ def choose_recipe(form: InferenceForm) -> Recipe:
     in_float = {part for module in (first, form.head, *gates) for part in module.modules()}
 
     # What follows amplifies the error of these layers, and their inputs are far off zero.
-    special: dict[nn.Module, LayerRecipe] = {
-        form.projection: LayerRecipe(Activations.TWO_TERMS, gptq=True)
-    }
+    special: dict[nn.Module, Activations] = {form.projection: Activations.TWO_TERMS}
     for number, layer in enumerate(others, start=1):
         activations = Activations.PER_TENSOR
         if form.config.feat_extract_norm == "group":
@@ -94,27 +77,25 @@ def choose_recipe(form: InferenceForm) -> Recipe:
             activations = Activations.PER_ROW
         elif number >= FIRST_OF_TWO_TERMS:
             activations = Activations.TWO_TERMS
-        special[cast(FeatureEncoderLayer, layer).product] = LayerRecipe(activations, gptq=True)
+        special[cast(FeatureEncoderLayer, layer).product] = activations
     if not getattr(form.config, "feat_proj_layer_norm", True):
         # Without a norm before the projection, loud and quiet moments share a range here.
         positional = cast(BlockedGroupedConv, form.positional.conv)
-        special[positional.product] = LayerRecipe(Activations.TWO_TERMS)
+        special[positional.product] = Activations.TWO_TERMS
     if form.config.model_type == "emotion2vec":
         # Its answer is the mean of the last states alone. States hardly vary over time, so with one
         # range for a tensor rounding errs the same way in every frame, and no mean over time helps.
-        layers = cast(list[EncoderLayer], list(form.layers))
         for module in form.front_end[2:3]:
             second = cast(FeatureEncoderLayer, module)
-            special[second.product] = LayerRecipe(Activations.TWO_TERMS, gptq=True)
-        for layer in layers:
-            special[layer.attention.value] = LayerRecipe(Activations.TWO_TERMS, gptq=True)
-            special[layer.expand] = LayerRecipe(Activations.PER_ROW, gptq=True)
-            special[layer.contract] = LayerRecipe(gptq=True)
+            special[second.product] = Activations.TWO_TERMS
+        for layer in cast(list[EncoderLayer], list(form.layers)):
+            special[layer.attention.value] = Activations.TWO_TERMS
+            special[layer.expand] = Activations.PER_ROW
         for conv in cast(Any, form.positional).convs:
-            special[conv.product] = LayerRecipe(Activations.TWO_TERMS, gptq=True)
+            special[conv.product] = Activations.TWO_TERMS
     return Recipe(
         {
-            name: special.get(layer, LayerRecipe())
+            name: special.get(layer, Activations.PER_TENSOR)
             for name, layer in form.linear_layers().items()
             if layer not in in_float
         }

@@ -39,14 +39,14 @@ def measure_sensitivity(
     reference = _logits(form, clips)
     layers = form.linear_layers()
     sensitivity: dict[str, float] = {}
-    for name, layer_recipe in recipe.layers.items():
+    for name, activations in recipe.activations.items():
         layer = layers[name]
         matrix = layer.matrix
         weight = weights.get(name) or quantize_weight(matrix.detach().numpy())
         rounded = torch.from_numpy(weight.values * weight.scale)
         layer.matrix = nn.Parameter(rounded, requires_grad=False)
         hook = layer.register_forward_pre_hook(
-            lambda _, inputs, how=layer_recipe.activations: _rounded(inputs[0], how)
+            lambda _, inputs, how=activations: _rounded(inputs[0], how)
         )
         error = _logits(form, clips) - reference
         sensitivity[name] = float((error**2).mean())
