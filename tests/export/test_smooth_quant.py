@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from near import NETWORK_DB, near
 from torch import nn
@@ -14,14 +15,25 @@ from voxmood_export.checkpoint import load_checkpoint
 from voxmood_export.clips import generated_clips, synthetic_clips
 from voxmood_export.int8.smooth_quant import smooth
 from voxmood_export.network.inference_form import InferenceForm
-from voxmood_export.testing import add_outliers
+from voxmood_export.testing import BASE, LARGE, SMALL, add_outliers, make_checkpoint
 
 
-def form_of(checkpoint: Path, *, loud: bool = False) -> InferenceForm:
-    """The single-clip form; with a few outlier channels, its function unchanged by them."""
+def form_of(checkpoint: Path, *, loud: bool = False, far: bool = False) -> InferenceForm:
+    """Return the single-clip form of a checkpoint.
+
+    Args:
+        checkpoint: its folder.
+        loud: whether a few channels are outliers, which leaves the function as it is.
+        far: whether the channels of all norms are off zero, as in trained networks.
+    """
     model = load_checkpoint(str(checkpoint)).model
     if loud:
         add_outliers(model)
+    if far:
+        torch.manual_seed(0)
+        for module in model.modules():
+            if isinstance(module, nn.LayerNorm):
+                nn.init.normal_(module.bias, std=3)
     return InferenceForm(model, do_normalize=True, batched=False)
 
 
@@ -58,18 +70,47 @@ def test_the_checkpoint_is_left_as_it_is(checkpoint: Path) -> None:
         assert torch.equal(tensor, before[name]), name
 
 
-def test_norms_that_feed_more_than_linear_layers_are_left(tmp_path: Path) -> None:
-    from voxmood_export.testing import BASE, LARGE, SMALL, make_checkpoint
+@pytest.mark.parametrize("head", ["every layer", "last layer"])
+@pytest.mark.parametrize("kind", ["Wav2Vec2", "Hubert", "WavLM"])
+def test_post_norm_networks_stay_the_same(tmp_path: Path, kind: str, head: str) -> None:
+    architecture = f"{kind}ForSequenceClassification"
+    settings = BASE | SMALL | {"use_weighted_layer_sum": head == "every layer"}
+    make_checkpoint(tmp_path, settings, architecture=architecture)
+    form = form_of(tmp_path, far=True)
+    before = logits(form)
+    smooth(form, synthetic_clips(16000).calibration)
+    assert logits(form) == near(before)
 
-    # The first feed the residual, too, the second the gate of the relative positions.
-    for architecture, settings, left in (
-        ("Wav2Vec2ForSequenceClassification", BASE, {"attention_norm", "feed_forward_norm"}),
-        ("WavLMForSequenceClassification", LARGE, {"attention_norm"}),
+
+def test_norms_of_post_norm_layers_are_centered(tmp_path: Path) -> None:
+    make_checkpoint(tmp_path, BASE | SMALL)
+    form = form_of(tmp_path, far=True)
+    means: dict[str, float] = {}
+
+    def observe(name: str, x: torch.Tensor) -> None:
+        means[name] = float(x.mean((0, 1)).abs().max())
+
+    for name, module in form.named_modules():
+        if name.endswith(("query", "expand")):
+            module.register_forward_pre_hook(lambda _, inputs, name=name: observe(name, inputs[0]))
+    logits(form)
+    far = dict(means)
+    smooth(form, generated_clips(16000))
+    logits(form)
+    assert len(means) == 2 * len(form.layers)
+    for name, mean in means.items():
+        assert far[name] > 3 > 6 * mean, name
+
+
+def test_norms_that_feed_gates_are_left(tmp_path: Path) -> None:
+    for settings, left in (
+        (LARGE, {"layers.0.attention_norm", "layers.1.attention_norm"}),
+        (BASE, {"encoder_norm", "layers.0.feed_forward_norm"}),
     ):
-        make_checkpoint(tmp_path / architecture, settings | SMALL, architecture=architecture)
-        outliers = smooth(form_of(tmp_path / architecture), generated_clips(16000))
-        names = {each.tensor.rpartition(".")[2] for each in outliers if each.after is None}
-        assert names == left, architecture
+        settings = settings | SMALL | {"num_hidden_layers": 2}
+        make_checkpoint(tmp_path, settings, architecture="WavLMForSequenceClassification")
+        outliers = smooth(form_of(tmp_path), generated_clips(16000))
+        assert {each.tensor for each in outliers if each.after is None} == left
 
 
 def test_smoothed_norms_are_layer_norms_still(checkpoint: Path) -> None:

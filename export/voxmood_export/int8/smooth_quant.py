@@ -3,11 +3,14 @@
 Int8 has one range for a whole tensor, so a channel that is 30 times louder than the others, or far
 off zero, leaves them 30 times fewer steps. If a tensor feeds nothing but linear layers, each of its
 channels can be centered and scaled, and the float network stays the same:
-``x @ W = ((x - c) / s) @ (s W) + c @ W``. Two kinds of tensors can be changed like this at no cost:
+``x @ W = ((x - c) / s) @ (s W) + c @ W``. Three kinds of tensors can be changed like this at no
+cost:
 
 - the output of a layer norm, by its weight and bias;
 - the output of attention, by the columns and bias of its value layer, since attention takes
-  averages of values with weights that sum to one.
+  averages of values with weights that sum to one;
+- the output of a layer norm that feeds a residual as well, which is centered alone: the layer that
+  is added to the residual adds the center, too.
 
 The scale is that of Xiao et al., "SmoothQuant: Accurate and Efficient Post-Training Quantization
 for Large Language Models" (ICML 2023): ``s = sqrt(peak of x / peak of W)``. Centering is ours.
@@ -17,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +39,7 @@ class Outliers:
         tensor: the module whose output it is.
         before: the ratio in the checkpoint.
         after: the ratio after SmoothQuant. None says that the tensor feeds more than linear layers
-            and was left as it is.
+            and a residual, and was left as it is.
     """
 
     tensor: str
@@ -46,10 +49,21 @@ class Outliers:
 
 @dataclass(frozen=True)
 class _Site:
-    """A tensor that feeds nothing but linear layers: its source, and all layers that take it."""
+    """A tensor that feeds linear layers.
+
+    Attributes:
+        source: what the tensor comes from.
+        layers: the linear layers that take it.
+        added: the layer whose output is added to the tensor, if that feeds a residual.
+        taker: the layer of the encoder whose input the tensor is, likewise.
+        fixed: whether something else takes it as well, so that it stays as it is.
+    """
 
     source: nn.LayerNorm | LinearLayer
     layers: list[LinearLayer]
+    added: LinearLayer | None = None
+    taker: EncoderLayer | None = None
+    fixed: bool = False
 
 
 @torch.no_grad()
@@ -68,41 +82,39 @@ def smooth(form: InferenceForm, clips: Sequence[Waveform]) -> list[Outliers]:
     outliers = []
     for name, site in sites.items():
         center, peak = observed[name]
-        scale = _scale(peak, site.layers)
+        before = _ratio(peak + center.abs())
+        if site.fixed:
+            outliers.append(Outliers(name, before, None))
+            continue
+        scale = torch.ones_like(peak) if site.added else _scale(peak, site.layers)
         _move(site, center, scale)
-        outliers.append(Outliers(name, _ratio(peak + center.abs()), _ratio(peak / scale)))
-    left = [
-        (f"layers.{index}.{name}", getattr(layer, name))
-        for index, layer in enumerate(form.layers)
-        for name in ("attention_norm", "feed_forward_norm")
-        if f"layers.{index}.{name}" not in sites
-    ]
-    # As if what is normalized were standard normal: the center is the bias, the peak the weight.
-    return outliers + [
-        Outliers(name, _ratio(norm.bias.abs() + norm.weight.abs()), None) for name, norm in left
-    ]
+        outliers.append(Outliers(name, before, _ratio(peak / scale)))
+        if site.taker:
+            site.taker.center = center
+    return outliers
 
 
 def _sites(form: InferenceForm) -> dict[str, _Site]:
     """Return all sites by name, in the order of the network."""
     sites: dict[str, _Site] = {}
-
-    def norm(owner: nn.Module, name: str, layers: list[LinearLayer], prefix: str = "") -> None:
-        source = getattr(owner, name)
-        if isinstance(source, nn.LayerNorm):
-            sites[prefix + name] = _Site(source, layers)
-
-    norm(form, "projection_norm", [form.projection])
+    if isinstance(form.projection_norm, nn.LayerNorm):
+        sites["projection_norm"] = _Site(form.projection_norm, [form.projection])
+    # What gives the states that a post-norm layer takes.
+    before: tuple[str, Any] = "encoder_norm", form.encoder_norm
     for index, module in enumerate(form.layers):
         layer = cast(EncoderLayer, module)
         prefix, attention = f"layers.{index}.", layer.attention
-        # The norms of a post-norm layer feed its residual, too, and WavLM's gates take the first.
-        if layer.norm_first and attention.gate is None:
-            taken = [attention.query, attention.key, attention.value]
-            norm(layer, "attention_norm", taken, prefix)
-        sites[f"{prefix}attention.value"] = _Site(attention.value, [attention.out])
+        taken, gated = [attention.query, attention.key, attention.value], attention.gate is not None
+        first, second = layer.attention_norm, layer.feed_forward_norm
         if layer.norm_first:
-            norm(layer, "feed_forward_norm", [layer.expand], prefix)
+            sites[f"{prefix}attention_norm"] = _Site(first, taken, fixed=gated)
+            sites[f"{prefix}feed_forward_norm"] = _Site(second, [layer.expand])
+        else:
+            name, norm = before
+            sites[name] = _Site(norm, taken, attention.out, layer, fixed=gated)
+            sites[f"{prefix}attention_norm"] = _Site(first, [layer.expand], layer.contract)
+            before = f"{prefix}feed_forward_norm", second
+        sites[f"{prefix}attention.value"] = _Site(attention.value, [attention.out])
     return sites
 
 
@@ -146,6 +158,8 @@ def _scale(peak: Tensor, layers: list[LinearLayer]) -> Tensor:
 def _move(site: _Site, center: Tensor, scale: Tensor) -> None:
     """Take center and scale out of a site's tensor and put them into its linear layers."""
     source = site.source
+    if site.added:
+        _add(site.added, center)
     bias = -center if source.bias is None else source.bias - center
     if isinstance(source, nn.LayerNorm):
         source.weight = nn.Parameter(source.weight / scale, requires_grad=False)
@@ -153,10 +167,13 @@ def _move(site: _Site, center: Tensor, scale: Tensor) -> None:
         source.matrix = nn.Parameter(source.matrix / scale, requires_grad=False)
     source.bias = nn.Parameter(bias / scale, requires_grad=False)
     for layer in site.layers:
-        added = center @ layer.matrix
-        added = added if layer.bias is None else layer.bias + added
-        layer.bias = nn.Parameter(added, requires_grad=False)
+        _add(layer, center @ layer.matrix)
         layer.matrix = nn.Parameter(layer.matrix * scale[:, None], requires_grad=False)
+
+
+def _add(layer: LinearLayer, vector: Tensor) -> None:
+    bias = vector if layer.bias is None else layer.bias + vector
+    layer.bias = nn.Parameter(bias, requires_grad=False)
 
 
 def _ratio(peak: Tensor | float) -> float:

@@ -95,7 +95,14 @@ class BlockedGroupedConv(nn.Module):
 
 
 class EncoderLayer(nn.Module):
-    """Compute a transformer layer, whose norms come before or after attention and feed-forward."""
+    """Compute a transformer layer, whose norms come before or after attention and feed-forward.
+
+    Attributes:
+        center: what SmoothQuant took out of the states that the layer takes, [D], and into its
+            attention; None if it took nothing.
+    """
+
+    center: Tensor | None = None
 
     def __init__(self, layer: Any, *, norm_first: bool, fused_attention: bool) -> None:
         super().__init__()

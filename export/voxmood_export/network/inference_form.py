@@ -169,9 +169,10 @@ class InferenceForm(nn.Module):
         if self.relative_positions is not None:
             position_bias = self.relative_positions(hidden.shape[1])
         pooled = []
-        for layer in self.layers:
+        for layer in cast(list[EncoderLayer], list(self.layers)):
             if self.head.every_layer:
-                pooled.append(self.head.pool(hidden, pooling))
+                mean = self.head.pool(hidden, pooling)
+                pooled.append(mean if layer.center is None else mean + layer.center)
             hidden = layer(hidden, attention_bias, position_bias)
         pooled.append(self.head.pool(self.final_norm(hidden), pooling))
         if self.half_precision:
