@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import gc
 import os
 import shutil
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -32,17 +34,33 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason=f"needs a system that is {mark}"))
 
 
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what was imported; PyTorch and 2,500 tests made it slow."""
+    gc.freeze()
+
+
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Return a function from a layout to a folder with its `checkpoint` and `bundle`, made once."""
+    """Return a function from a layout to a folder with its `checkpoint` and `bundle`.
+
+    It is made once for all workers, unless two of them need it at the same time.
+    """
     from layouts import make
 
     from voxmood_export import export_bundle
 
+    own = tmp_path_factory.getbasetemp()
+    shared = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "exported"
+    shared.mkdir(exist_ok=True)
+
     @functools.cache
     def folder_of(layout: str) -> Path:
-        folder = tmp_path_factory.mktemp(layout)
-        export_bundle(make(layout, folder / "checkpoint"), folder / "bundle")
+        folder = shared / layout
+        if not folder.exists():
+            made = tmp_path_factory.mktemp(layout)
+            export_bundle(make(layout, made / "checkpoint"), made / "bundle")
+            with suppress(OSError):  # another worker was first
+                made.rename(folder)
         return folder
 
     return folder_of
