@@ -16,17 +16,20 @@ import voxmood
 from voxmood import AudioError, Model, Prediction, Segment, Stream
 from voxmood.audio import AudioReader
 from voxmood.audio.channels import Channels
-from voxmood.bundle.locate import shipped_bundle
 from voxmood.cli import main
 from voxmood_export.clips import speech_like
 
 RATE = 16000
-MODEL = f"{shipped_bundle()}@fp32"
 
 
 @pytest.fixture(scope="module")
-def model() -> Model:
-    return voxmood.load(MODEL, threads=1)
+def name(bundle: Path) -> str:
+    return f"{bundle}@fp32"
+
+
+@pytest.fixture(scope="module")
+def model(name: str) -> Model:
+    return voxmood.load(name, threads=1)
 
 
 def channels_of(seconds: float, count: int, rate: int = RATE) -> np.ndarray:
@@ -42,9 +45,9 @@ def same(one: Prediction | Segment, other: Prediction | Segment) -> bool:
     one_at_a_time(["fp32", "int8"], [1.0, 31.0], [16000, 44100]),
 )
 def test_each_channel_is_labeled_as_if_it_were_alone(
-    precision: str, seconds: float, rate: int
+    precision: str, seconds: float, rate: int, bundle: Path
 ) -> None:
-    model = voxmood.load(shipped_bundle(), precision=precision, threads=1)
+    model = voxmood.load(bundle, precision=precision, threads=1)
     frames = channels_of(seconds, 3, rate)
     answers = model.predict(frames, sampling_rate=rate, channel="each")
     assert [answer.channel for answer in answers] == [1, 2, 3]
@@ -201,12 +204,14 @@ def test_a_reader_yields_the_mean_as_before(tmp_path: Path) -> None:
     assert np.array_equal(mean, both)
 
 
-def test_commands(model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_commands(
+    name: str, model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "call.wav"
     frames = channels_of(2.0, 2)
     soundfile.write(path, frames, RATE, subtype="FLOAT")
     answers = model.predict(path, channel="each")
-    options = ["--model", MODEL, "--channel", "each"]
+    options = ["--model", name, "--channel", "each"]
     assert main(["predict", str(path), "--json", *options]) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row["channel"] for row in rows] == [1, 2]
@@ -215,7 +220,7 @@ def test_commands(model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert main(["predict", str(path), *options]) == 0
     said = ("unsure, perhaps " if answers[1].unsure else "") + (answers[1].label or "")
     assert f"{path} [channel 2]: {said} (2.0 s)" in capsys.readouterr().out
-    assert main(["predict", str(path), "--json", "--model", MODEL, "--channel", "2"]) == 0
+    assert main(["predict", str(path), "--json", "--model", name, "--channel", "2"]) == 0
     row = json.loads(capsys.readouterr().out)
     assert "channel" not in row
     assert row["probabilities"] == pytest.approx(answers[1].probabilities, abs=1e-6)
@@ -233,15 +238,15 @@ def test_commands(model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[st
     capsys.readouterr()
     with pytest.raises(SystemExit):
         main(["predict", str(path), "--channel", "left"])
-    assert main(["predict", str(path), "--model", MODEL, "--channel", "3"]) == 1
+    assert main(["predict", str(path), "--model", name, "--channel", "3"]) == 1
     assert "has 2 channels, and no channel 3" in capsys.readouterr().err
 
 
-def test_tables_can_be_resumed_at_any_byte(tmp_path: Path) -> None:
-    for name in "ab":
-        soundfile.write(tmp_path / f"{name}.wav", channels_of(0.5, 2), RATE)
+def test_tables_can_be_resumed_at_any_byte(name: str, tmp_path: Path) -> None:
+    for letter in "ab":
+        soundfile.write(tmp_path / f"{letter}.wav", channels_of(0.5, 2), RATE)
     output = tmp_path / "out.csv"
-    settings: dict[str, Any] = {"model": MODEL, "channel": "each", "threads": 1}
+    settings: dict[str, Any] = {"model": name, "channel": "each", "threads": 1}
     voxmood.batch([tmp_path], output, **settings)
     whole = output.read_bytes()
     assert [row["channel"] for row in csv.DictReader(whole.decode().splitlines())] == [*"1212"]
@@ -250,20 +255,19 @@ def test_tables_can_be_resumed_at_any_byte(tmp_path: Path) -> None:
         voxmood.batch([tmp_path], output, resume=True, **settings)
         assert output.read_bytes() == whole
     with pytest.raises(voxmood.OutputError, match="was not made with"):
-        voxmood.batch([tmp_path], output, model=MODEL, resume=True)
+        voxmood.batch([tmp_path], output, model=name, resume=True)
 
 
-def test_compare_and_evaluate(model: Model, tmp_path: Path) -> None:
+def test_compare_and_evaluate(name: str, bundle: Path, model: Model, tmp_path: Path) -> None:
     for seed in range(3):
         soundfile.write(tmp_path / f"{seed}.wav", channels_of(0.5, 2), RATE, subtype="FLOAT")
     manifest = tmp_path / "list.csv"
     manifest.write_text("path,label\n" + "".join(f"{seed}.wav,ang\n" for seed in range(3)))
-    int8 = f"{shipped_bundle()}@int8"
-    compared = voxmood.compare(MODEL, int8, manifest=manifest, channel="each")
+    compared = voxmood.compare(name, f"{bundle}@int8", manifest=manifest, channel="each")
     assert compared.recordings == 6
-    found = voxmood.evaluate(MODEL, manifest=manifest, channel="each")
+    found = voxmood.evaluate(name, manifest=manifest, channel="each")
     labels = [each.label for each in model.predict(tmp_path / "0.wav", channel="each")]
     assert found.recordings == 6
     assert found.accuracy == labels.count("ang") / 2
-    one = voxmood.evaluate(MODEL, manifest=manifest, channel=1)
+    one = voxmood.evaluate(name, manifest=manifest, channel=1)
     assert (one.recordings, one.accuracy) == (3, float(labels[0] == "ang"))

@@ -52,9 +52,9 @@ SPANS = [(31.0, 32.5), (0.0, 2.0), (1.0, 3.0), (1.0, 3.0), (0.5, 38.0), (4.09, 4
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 @pytest.mark.parametrize("channel", ["mix", 2])
 def test_each_is_labeled_as_if_it_were_cut_out(
-    precision: str, channel: Any, frames: np.ndarray, path: Path
+    precision: str, channel: Any, bundle: Path, frames: np.ndarray, path: Path
 ) -> None:
-    model = voxmood.load(shipped_bundle(), precision=precision, threads=1)
+    model = voxmood.load(bundle, precision=precision, threads=1)
     segments = model.predict_segments(path, SPANS, channel=channel)
     assert [(each.start, each.end) for each in segments] == SPANS
     for segment in segments:
@@ -277,7 +277,9 @@ def test_command(
     assert "lists no segments" in capsys.readouterr().err
 
 
-def test_manifests_with_times(model: Model, frames: np.ndarray, path: Path, tmp_path: Path) -> None:
+def test_manifests_with_times(bundle: Path, frames: np.ndarray, path: Path, tmp_path: Path) -> None:
+    name = f"{bundle}@fp32"
+    model = voxmood.load(name, threads=1)
     other = tmp_path / "b.wav"
     soundfile.write(other, frames[: 2 * RATE], RATE, subtype="FLOAT")
     manifest = tmp_path / "list.csv"
@@ -292,7 +294,7 @@ def test_manifests_with_times(model: Model, frames: np.ndarray, path: Path, tmp_
         + "".join(f"{p},{s},{e},{c},ang,n{i}\n" for i, (p, s, e, c) in enumerate(lines))
     )
     output = tmp_path / "out.csv"
-    settings: dict[str, Any] = {"model": MODEL, "threads": 1}
+    settings: dict[str, Any] = {"model": name, "threads": 1}
     tally = voxmood.batch([manifest], output, **settings)
     with output.open() as file:
         rows = list(csv.DictReader(file))
@@ -316,24 +318,22 @@ def test_manifests_with_times(model: Model, frames: np.ndarray, path: Path, tmp_
         assert output.read_bytes() == whole
     with pytest.raises(voxmood.ManifestError, match="so there is no timeline to make"):
         voxmood.batch([manifest], output, force=True, windows=(1.0, 1.0), **settings)
-    found = voxmood.evaluate(MODEL, manifest=manifest, max_unreadable=1)
+    found = voxmood.evaluate(name, manifest=manifest, max_unreadable=1)
     labels = [model.predict(np.float32(p), sampling_rate=RATE).label for p in expected.values()]
     assert found.recordings == 3
     assert found.accuracy == pytest.approx(labels.count("ang") / 3)
     assert "line 5" in found.unreadable[f"{path} [9 to 3 s]"]
-    compared = voxmood.compare(
-        MODEL, f"{shipped_bundle()}@int8", manifest=manifest, max_unreadable=1
-    )
+    compared = voxmood.compare(name, f"{bundle}@int8", manifest=manifest, max_unreadable=1)
     assert compared.recordings == 3
     manifest.write_text(
         "path,start,end,channel,label\n"
         f"{path},1,2,1,ang\n{path},1,2,2,ang\n{path},1000.0001,1001,,ang\n{path},1000.0002,1001,,ang\n"
     )
-    found = voxmood.evaluate(MODEL, manifest=manifest, max_unreadable=2)
+    found = voxmood.evaluate(name, manifest=manifest, max_unreadable=2)
     assert found.recordings == 2
     manifest.write_text(f"path,start,end,label\n{path},1,2,ang\n{path},1,2,ang\n")
     with pytest.raises(voxmood.ManifestError, match="a second time"):
-        voxmood.evaluate(MODEL, manifest=manifest)
+        voxmood.evaluate(name, manifest=manifest)
     manifest.write_text(f"path,start,end\n{path},1,\n")
     with pytest.raises(voxmood.ManifestError, match="line 2: has '1' and '' as its start and end"):
         voxmood.batch([manifest], output, force=True, **settings)

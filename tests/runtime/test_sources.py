@@ -29,8 +29,8 @@ PCM = (SAMPLES * 32767).astype(np.int16)
 
 
 @pytest.fixture(scope="module")
-def model() -> Model:
-    return voxmood.load(threads=1)
+def model(bundle: Path) -> Model:
+    return voxmood.load(bundle, threads=1)
 
 
 def logits(model: Model, source: Any, **options: Any) -> np.ndarray:

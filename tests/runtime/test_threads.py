@@ -77,8 +77,8 @@ def test_affinity_decides() -> None:
 
 
 @pytest.mark.parametrize(("low_memory", "predictions"), [(False, 1000), (True, 200)])
-def test_many_threads_share_a_model(low_memory: bool, predictions: int) -> None:
-    model = voxmood.load(low_memory=low_memory)
+def test_many_threads_share_a_model(low_memory: bool, predictions: int, bundle: Path) -> None:
+    model = voxmood.load(bundle, low_memory=low_memory)
     random = np.random.default_rng(0)
     clips = [random.normal(0, 0.1, length) for length in random.integers(1000, 16000, 20)]
     expected = [model.predict(clip, sampling_rate=RATE).logits.tobytes() for clip in clips]
