@@ -13,6 +13,7 @@ import torch
 from layouts import DENSE
 from near import near
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
+from variations import first_of
 
 import voxmood
 from voxmood_bench.engines.original import original
@@ -38,7 +39,10 @@ def test_the_own_class_answers_as_on_the_model_card(
     np.testing.assert_array_equal(Reference(str(checkpoint)).logits_of(path), expected.numpy())
 
 
-@pytest.mark.parametrize("layout", ["superb", "multilabel", *DENSE, "emotion2vec"])
+@pytest.mark.parametrize(
+    "layout",
+    first_of(dict.fromkeys(["superb", "audeering", "emotion2vec", "multilabel", *DENSE]), 3),
+)
 def test_every_reference_gives_what_the_bundle_does(
     layout: str, exported: Callable[[str], Path], tmp_path: Path
 ) -> None:

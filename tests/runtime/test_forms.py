@@ -297,24 +297,24 @@ def test_nothing_to_write(form: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["rttm", "csv", "TextGrid", "eaf"])
-def test_ten_megabytes_take_seconds(form: str, tmp_path: Path) -> None:
+def test_large_files_take_seconds(form: str, tmp_path: Path) -> None:
     pytest.importorskip("praatio")
     pytest.importorskip("pympi")
     path = tmp_path / f"a.{form}"
     if form == "csv":
-        lines = (f"{k}.25,{k}.75,Zoë,{'x' * 80}\n" for k in range(100_000))
+        lines = (f"{k}.25,{k}.75,Zoë,{'x' * 80}\n" for k in range(25_000))
         path.write_text("start,end,speaker,label\n" + "".join(lines), "utf-8")
     elif form == "rttm":
-        lines = (f"SPEAKER a 1 {k}.25 0.5 <NA> <NA> {'x' * 60} <NA> <NA>\n" for k in range(110_000))
+        lines = (f"SPEAKER a 1 {k}.25 0.5 <NA> <NA> {'x' * 60} <NA> <NA>\n" for k in range(27_000))
         path.write_text("".join(lines), "utf-8")
     else:
-        many = [segment(k + 0.25, k + 0.75, "x" * 60, speaker="Zoë") for k in range(16_000)]
+        many = [segment(k + 0.25, k + 0.75, "x" * 60, speaker="Zoë") for k in range(4_000)]
         path.write_text(write_text(form.lower(), many, name="a", duration=0), "utf-8")
     size = path.stat().st_size
     begin = time.process_time()
     spans = read_spans(path, tier=None if form in ("csv", "rttm") else "Zoë")
     took = time.process_time() - begin
-    assert len(spans) in (100_000, 110_000, 16_000)
+    assert len(spans) in (25_000, 27_000, 4_000)
     assert took * 10e6 / size < 20
 
 

@@ -9,20 +9,20 @@ import sys
 from pathlib import Path
 
 import pytest
-from variations import one_at_a_time
+from variations import first_of
 
 HELLO = Path(__file__).parents[2] / "runtime" / "examples" / "hello.wav"
 MODELS = "compare voxmood-small@fp32 voxmood-small@int8 --manifest"
 COMMANDS = {
     "compare": f"{MODELS} MANIFEST",
-    "compare --audio": f"{MODELS} MANIFEST --audio . --junit report.xml --markdown report.md",
     "batch": "batch MANIFEST --output table.csv",
+    "compare --audio": f"{MODELS} MANIFEST --audio . --junit report.xml --markdown report.md",
     "batch --resume": "batch MANIFEST --output table.jsonl --resume",
 }
 STREAMS = {
     "a substitution": "voxmood COMMAND",
-    "-": "voxmood COMMAND < list.csv",
     "- of a pipe": "cat list.csv | voxmood COMMAND",
+    "-": "voxmood COMMAND < list.csv",
     "/dev/stdin": "voxmood COMMAND < list.csv",
     "/dev/stdin of a pipe": "cat list.csv | voxmood COMMAND",
     "a FIFO": "mkfifo fifo; cat list.csv > fifo & voxmood COMMAND",
@@ -52,7 +52,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.skipif(not shutil.which("bash"), reason="there is no bash")
-@pytest.mark.parametrize(("command", "stream"), one_at_a_time([*COMMANDS], [*STREAMS]))
+@pytest.mark.parametrize("command", first_of(COMMANDS, 2))
+@pytest.mark.parametrize("stream", first_of(STREAMS, 2))
 def test_paths_are_relative_to_the_current_folder(folder: Path, command: str, stream: str) -> None:
     name = NAMES.get(stream, stream.partition(" ")[0])
     script = STREAMS[stream].replace("COMMAND", COMMANDS[command].replace("MANIFEST", name))
@@ -64,16 +65,16 @@ def test_paths_are_relative_to_the_current_folder(folder: Path, command: str, st
 
 
 @pytest.mark.skipif(not shutil.which("bash"), reason="there is no bash")
+@pytest.mark.parametrize("command", ["compare", "batch"])
 @pytest.mark.parametrize(
-    ("command", "wrong"),
-    one_at_a_time(
-        ["compare", "batch"],
+    "wrong",
+    first_of(
         [
             ("", "has no column `path`"),
             ("name\na.wav", "has no column `path`"),
             ("path\n", "lists no recordings"),
             ("\\xff\\xfe\\x80", "is not a CSV file in UTF-8"),
-        ],
+        ]
     ),
 )
 def test_what_is_no_manifest(folder: Path, command: str, wrong: tuple[str, str]) -> None:
