@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 from transformers import AutoModel, AutoModelForAudioClassification, PretrainedConfig
-from variations import first_of, one_at_a_time
+from variations import first_of
 
 import voxmood
 from voxmood.comparison import metrics
@@ -94,7 +94,7 @@ def test_weights_with_the_names_of_2021(name: str, tmp_path: Path) -> None:
     check_equations(tmp_path)
 
 
-@pytest.mark.parametrize("name", first_of(["audeering", "ehcalabres", *POOLED], 3))
+@pytest.mark.parametrize("name", first_of(["audeering", "ehcalabres", *POOLED], 2))
 def test_int8_and_fp16_stay_close(
     name: str, exported: Callable[[str], Path], tmp_path: Path
 ) -> None:
@@ -170,7 +170,7 @@ def test_transformers_replaces_the_head_of_ehcalabres_by_random_weights(
         ),
     ],
 )
-@pytest.mark.parametrize("name", ["audeering", "EmotionModel"])
+@pytest.mark.parametrize("name", first_of(["EmotionModel", "audeering"]))
 def test_no_wrong_guess(
     name: str, change: Callable[[dict[str, Tensor]], Any], message: str, tmp_path: Path
 ) -> None:
@@ -194,7 +194,7 @@ def test_no_wrong_guess(
         ({"projector.bias": 24}, "lacks classifier.bias, .*, unlike .* the SUPERB head"),
     ],
 )
-@pytest.mark.parametrize("name", ["Wav2Vec2ForSequenceClassification", "audeering"])
+@pytest.mark.parametrize("name", first_of(["Wav2Vec2ForSequenceClassification", "audeering"]))
 def test_a_head_that_is_not_known(
     name: str, weights: dict[str, int], message: str, tmp_path: Path
 ) -> None:
@@ -270,12 +270,8 @@ def test_other_names_of_labels(checkpoint: Path, tmp_path: Path) -> None:
             main([*command, "--labels", wrong])
 
 
-@pytest.mark.parametrize(
-    ("bounds", "name"),
-    one_at_a_time(
-        [["--min-agreement", "0.99", "--min-sqnr", "30"], []], ["audeering", "ehcalabres"]
-    ),
-)
+@pytest.mark.parametrize("bounds", first_of([["--min-agreement", "0.99", "--min-sqnr", "30"], []]))
+@pytest.mark.parametrize("name", first_of(["audeering", "ehcalabres"]))
 def test_the_command_says_what_it_measured(
     name: str, bounds: list[str], exported: Callable[[str], Path], tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -313,7 +309,7 @@ def test_a_regression_of_one_value(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     )
     monkeypatch.setitem(LAYOUTS, "one", layout)
     make_checkpoint(tmp_path / "checkpoint", LARGE | SMALL, architecture="one")
-    export_bundle(tmp_path / "checkpoint", tmp_path / "bundle")
+    export_bundle(tmp_path / "checkpoint", tmp_path / "bundle", precisions=["fp32"])
     (clip, *_) = generated_clips(RATE)
     prediction = voxmood.load(tmp_path / "bundle").predict(clip, sampling_rate=RATE)
     assert list(prediction.values or {}) == ["valence"]
@@ -358,7 +354,7 @@ def odyssey(folder: Path, monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...
     return folder
 
 
-@pytest.mark.parametrize("names", [("arousal", "dominance", "valence"), ("Angry", "Sad")])
+@pytest.mark.parametrize("names", first_of([("arousal", "dominance", "valence"), ("Angry", "Sad")]))
 def test_odyssey_baselines(
     names: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ from torch import nn
 from transformers import Wav2Vec2Config, Wav2Vec2ForSequenceClassification
 from transformers.models.wav2vec2 import modeling_wav2vec2
 from transformers4 import Transformers4
+from variations import first_of
 
 from voxmood_export.checkpoint import Checkpoint, load_checkpoint
 from voxmood_export.heads.superb import Superb
@@ -54,7 +55,7 @@ BOUNDARIES = [400 + 320 * frames for frames in range(3, 60, 7)]
 LENGTHS = [*range(400, 1045), *(edge + side for edge in BOUNDARIES for side in (-1, 0, 1))]
 
 
-@pytest.mark.parametrize("batched", [True, False])
+@pytest.mark.parametrize("batched", first_of([True, False]))
 def test_equals_transformers_around_every_frame_boundary(
     loaded: Checkpoint, original: Transformers4, batched: bool
 ) -> None:

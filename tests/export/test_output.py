@@ -14,6 +14,7 @@ import pytest
 import soundfile
 import torch
 from safetensors.torch import load_file, save_file
+from variations import first_of
 
 import voxmood
 from voxmood import OutputError
@@ -266,7 +267,7 @@ def test_a_bundle_in_use_stays_where_the_system_refuses_to_move_it(
 
 
 @pytest.mark.linux
-@pytest.mark.parametrize("force", [True, False])
+@pytest.mark.parametrize("force", first_of([True, False]))
 def test_no_file_is_open_or_mapped_when_the_bundle_is_moved(
     place: Path, monkeypatch: pytest.MonkeyPatch, force: bool
 ) -> None:

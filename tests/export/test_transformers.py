@@ -12,6 +12,7 @@ import torch
 import transformers
 from near import near
 from transformers import AutoModelForAudioClassification
+from variations import first_of
 
 import voxmood
 from voxmood.bundle.locate import shipped_bundle
@@ -75,7 +76,7 @@ def test_the_shipped_checkpoint_gives_what_its_bundle_does() -> None:
 
 
 @pytest.mark.skipif(not has_optimum(), reason="Optimum is not installed")
-@pytest.mark.parametrize("batched", [True, False])
+@pytest.mark.parametrize("batched", first_of([True, False]))
 @pytest.mark.parametrize("settings", [LARGE, BASE], ids=["large", "base"])
 def test_both_ways_write_the_same_graph(
     settings: dict[str, Any], batched: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
