@@ -12,7 +12,6 @@ import onnx
 import pytest
 
 from voxmood.bundle.description import sha256
-from voxmood.bundle.locate import shipped_bundle
 from voxmood.cli import main
 
 HELLO = Path(__file__).parents[2] / "runtime" / "examples" / "hello.wav"
@@ -25,9 +24,9 @@ LABELS = [
 COLUMNS = ("label", "error", "probability_error", "speaker", "manifest_speaker", "probability_path")
 
 
-def bundle(folder: Path, labels: tuple[str, ...]) -> str:
-    """Returns the name of the float model that ships, with other labels."""
-    shutil.copytree(shipped_bundle(), folder)
+def renamed(bundle: Path, folder: Path, labels: tuple[str, ...]) -> str:
+    """Return the name of a float model with other labels, in a copy of its bundle."""
+    shutil.copytree(bundle, folder)
     graph, description = folder / "model.fp32.onnx", folder / "bundle.json"
     model = onnx.load(graph)
     for each in model.metadata_props:
@@ -43,8 +42,10 @@ def bundle(folder: Path, labels: tuple[str, ...]) -> str:
 
 @pytest.mark.parametrize("labels", LABELS)
 @pytest.mark.parametrize("windows", [(), ("--timeline",)])
-def test_batch(tmp_path: Path, labels: tuple[str, ...], windows: tuple[str, ...]) -> None:
-    model = bundle(tmp_path / "bundle", labels)
+def test_batch(
+    bundle: Path, tmp_path: Path, labels: tuple[str, ...], windows: tuple[str, ...]
+) -> None:
+    model = renamed(bundle, tmp_path / "bundle", labels)
     shutil.copy(HELLO, tmp_path)
     manifest, table = tmp_path / "list.csv", tmp_path / "table.csv"
     cells = ",".join(f"cell {number}" for number in range(len(COLUMNS)))
@@ -68,8 +69,10 @@ def test_batch(tmp_path: Path, labels: tuple[str, ...], windows: tuple[str, ...]
 
 
 @pytest.mark.parametrize("labels", LABELS)
-def test_timeline(tmp_path: Path, capsys: pytest.CaptureFixture[str], labels: tuple[str]) -> None:
-    model = bundle(tmp_path / "bundle", labels)
+def test_timeline(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], labels: tuple[str, ...]
+) -> None:
+    model = renamed(bundle, tmp_path / "bundle", labels)
     assert main(["timeline", str(HELLO), "--csv", "--model", model]) == 0
     names, *rows = csv.reader(io.StringIO(capsys.readouterr().out))
     assert len(names) == len({*names})
