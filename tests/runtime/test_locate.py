@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 
 import voxmood
 from voxmood import BundleError, MissingFileError
@@ -65,9 +67,11 @@ def test_a_name_means_the_same_everywhere(
     assert main(["info", "--json", *given]) == 0
     assert json.loads(capsys.readouterr().out)["loaded"]["precision"] == precision
     model = ["--model", *given] if given else []
-    assert main(["predict", str(HELLO), "--json", *model]) == 0
+    clip = here / "clip.wav"
+    soundfile.write(clip, np.random.default_rng(0).normal(0, 0.1, 4000), 16000)
+    assert main(["predict", str(clip), "--json", *model]) == 0
     row = json.loads(capsys.readouterr().out)
-    said = voxmood.load(expected, precision=precision).predict(HELLO)
+    said = voxmood.load(expected, precision=precision).predict(clip)
     assert row["probabilities"] == pytest.approx(said.probabilities, abs=1e-6)
 
 
