@@ -42,9 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the facts and return the exit status."""
-    import onnxruntime
-
     from voxmood.engine.int8_probe import describe_products
+    from voxmood.engine.ort import onnxruntime
     from voxmood.engine.plugins import built_in_providers, installed_plugins
 
     location = locate(options.model or options.bundle)

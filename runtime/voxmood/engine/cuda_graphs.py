@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
+from voxmood.engine.ort import onnxruntime
 from voxmood.engine.providers import PROVIDERS
 
 LONGEST_SECONDS = 30  # there is a graph for each whole second up to this
@@ -93,7 +93,8 @@ class CudaGraphs:
             captured.waveform.update_inplace(padded)
             captured.lengths.update_inplace(lengths)
             self._session.run_with_iobinding(captured.binding, captured.options)
-            return [each.numpy() for each in captured.outputs]
+            # On a CPU, what `numpy` returns would be the tensor itself, which the next run changes.
+            return [each.numpy().copy() for each in captured.outputs]
 
     def _prepare(
         self, waveform: npt.NDArray[np.float32], lengths: npt.NDArray[np.int64], number: int

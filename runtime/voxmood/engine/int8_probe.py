@@ -12,7 +12,8 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
+
+from voxmood.engine.ort import onnxruntime
 
 PROBE = Path(__file__).with_name("int8_probe.onnx")
 """A graph of one MatMulIntegerToFloat, the operator that int8 graphs consist of, as they have it.

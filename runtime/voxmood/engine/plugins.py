@@ -13,8 +13,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-import onnxruntime
-
+from voxmood.engine.ort import onnxruntime
 from voxmood.engine.providers import PACKAGES, PREFIX
 from voxmood.errors import ProviderError
 

@@ -12,21 +12,9 @@ from io import StringIO
 from pathlib import Path
 from typing import Any, TypeAlias
 
-# ONNX Runtime reads this when it is imported. Since 1.29, its telemetry is on by default on Linux.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-
-try:
-    import onnxruntime
-except ModuleNotFoundError as error:
-    from voxmood.errors import MissingExtraError
-
-    raise MissingExtraError(
-        "ONNX Runtime is not installed; choose a flavor: pip install 'voxmood[cpu]', "
-        "'voxmood[gpu]' or 'voxmood[openvino]'."
-    ) from error
-
 from voxmood.bundle.graph_file import GraphFile
 from voxmood.engine.int8_probe import exact_products, products_saturate
+from voxmood.engine.ort import onnxruntime
 from voxmood.engine.plugins import Plugin, built_in_providers, device_type, find_plugin
 from voxmood.engine.providers import DEVICES, PACKAGES, PREFIX, PROVIDERS, SHORT_NAMES
 from voxmood.engine.threads import default_threads
