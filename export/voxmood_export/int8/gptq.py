@@ -8,7 +8,7 @@ Pre-trained Transformers" (ICLR 2023), with the inputs' second moments in place 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -22,12 +22,11 @@ from voxmood_export.network.inference_form import InferenceForm
 
 BLOCK = 128  # rows after which the error reaches those beyond the block
 DAMPING = 0.01  # of the mean second moment, added to each, as in the paper
-MOST_INPUTS = 3072
-"""The inputs of the widest layer that GPTQ rounds. Wider are contractions of large networks, and
-positional convolutions: their moments are more numbers than a few recordings determine, and would
-take most of an export's time and memory."""
+MOST_INPUTS = 4096
+"""The inputs of the widest layer that GPTQ rounds. Wider are positional convolutions, whose moments
+would take gigabytes."""
 
-Moments = Mapping[str, npt.NDArray[np.float32]]
+Moments = dict[str, npt.NDArray[np.float32]]
 """E[x xᵀ] of a linear layer's inputs, [in, in], by the name of its weight. A stack of matrices has
 one for each, [..., in, in]."""
 

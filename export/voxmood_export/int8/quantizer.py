@@ -15,7 +15,7 @@ from voxmood_export.int8.graph_pass import quantize
 from voxmood_export.int8.recipe import choose_recipe
 from voxmood_export.int8.sensitivity import measure_sensitivity
 from voxmood_export.int8.smooth_quant import smooth
-from voxmood_export.int8.weights import quantize_weight
+from voxmood_export.int8.weights import QuantizedWeight, quantize_weight
 from voxmood_export.network.inference_form import InferenceForm
 
 
@@ -43,13 +43,17 @@ class Quantizer:
         self._clips = clips
         recipe = choose_recipe(self.form)
         self._recipe = recipe.weight_only() if weight_only else recipe
+        self._weights = self._round()
+        self._graph = export_graph(self.form)
+
+    def _round(self) -> dict[str, QuantizedWeight]:
+        """Return the weights that GPTQ rounds; the moments, which are gigabytes, are then gone."""
         layers = self.form.linear_layers()
         moments = second_moments(self.form, self._recipe, self._clips)
-        self._weights = {
-            name: quantize_weight(layers[name].matrix.detach().numpy(), moment)
-            for name, moment in moments.items()
+        return {
+            name: quantize_weight(layers[name].matrix.detach().numpy(), moments.pop(name))
+            for name in list(moments)
         }
-        self._graph = export_graph(self.form)
 
     def write(self, path: Path, bundle: Bundle, in_float: Collection[str] = ()) -> None:
         """Write the int8 graph, with the linear layers of some weights left in float."""
