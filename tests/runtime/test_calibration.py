@@ -237,7 +237,7 @@ def test_every_command_shows_what_is_unsure(
     assert first.endswith("  unsure")
     assert summary.endswith("unsure 100%")
     assert main(["timeline", path, *options, *unsure, "--summary"]) == 0
-    assert "labels: unsure 100%; 0 changes" in capsys.readouterr().out
+    assert "labels: unsure 100%; changes: 0" in capsys.readouterr().out
     table = tmp_path / "labels.csv"
     assert main(["batch", path, "--output", str(table), *options, *unsure]) == 0
     with table.open() as file:

@@ -231,7 +231,7 @@ def test_commands(
         ("0.0", "1"), ("0.0", "2"), ("1.0", "1"), ("1.0", "2"),
     ]  # fmt: skip
     assert main(["timeline", str(path), *windows, *options]) == 0
-    assert "  2:  " in capsys.readouterr().out
+    assert "  channel 2:  " in capsys.readouterr().out
     picture = tmp_path / "a.svg"
     assert main(["timeline", str(path), "--plot", str(picture), *options]) == 0
     assert "channel 2" in picture.read_text() or picture.stat().st_size > 1000

@@ -48,7 +48,7 @@ def test_summary() -> None:
     assert (b.share, b.labels, b.changes) == (0.2, {"sad": 1.0}, 0)
     text = as_text([zoe, b])
     assert "Zoë: 4.0 s, 80% of all speech" in text
-    assert "labels: hap 75%, sad 25%; 1 changes" in text
+    assert "labels: hap 75%, sad 25%; changes: 1" in text
     assert voxmood.summarize([]) == voxmood.summarize(TALK[4:]) == []
 
 

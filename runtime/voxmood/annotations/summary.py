@@ -98,7 +98,7 @@ def as_text(summaries: Sequence[Summary]) -> str:
         lines.append(f"{each.speaker}: {each.seconds:.1f} s, {each.share:.0%} of all speech")
         if each.labels:
             shares = ", ".join(f"{label} {share:.0%}" for label, share in each.labels.items())
-            changes = "" if each.changes is None else f"; {each.changes} changes"
+            changes = "" if each.changes is None else f"; changes: {each.changes}"
             lines.append(f"  labels: {shares}{changes}")
         for name, mean in each.means.items():
             course = " ".join(

@@ -282,7 +282,7 @@ def measure_difference(
             )
             for i, name in enumerate(names)
         ]
-        kind, signal = "difference of a value", "values"
+        kind = "difference of a value"
     else:
         same = metrics.same_label(first, second, task)
         interval = metrics.wilson(int(same.sum()), len(same))
@@ -291,15 +291,12 @@ def measure_difference(
             Measure("label agreement", share, at_least=min_agreement, unit="%", interval=interval)
         ]
         kind = "probability drift"
-        signal = "centred logits" if task == "classification" else "logits"
     largest, mean = metrics.drift(*numbers)
     return [
         *agreement,
         Measure(f"largest {kind}", largest, at_most=max_drift),
         Measure(f"mean {kind}", mean),
-        Measure(
-            f"SQNR of {signal}", metrics.sqnr(first, second, task), at_least=min_sqnr, unit="dB"
-        ),
+        Measure("SQNR", metrics.sqnr(first, second, task), at_least=min_sqnr, unit="dB"),
         Measure("answers that are not finite", int((~finite).sum()), at_most=0),
     ]
 

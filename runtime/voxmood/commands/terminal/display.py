@@ -49,8 +49,8 @@ def answer_text(label: str, unsure: bool | None) -> str:
 
 def span(segment: Segment) -> str:
     """Return the start and the end of a segment as text, with speaker and channel if known."""
-    who = [segment.speaker or "", "" if segment.channel is None else str(segment.channel)]
-    named = " ".join(filter(None, who))
+    who = [segment.speaker or "", "" if segment.channel is None else f"channel {segment.channel}"]
+    named = ", ".join(filter(None, who))
     return f"{clock(segment.start)} - {clock(segment.end)}" + (f"  {named}:" if named else "")
 
 
