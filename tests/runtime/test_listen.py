@@ -169,7 +169,7 @@ def test_every_channel_has_a_panel(
     main(["listen", "--window", "2", "--hop", "2", "--channel", "each"])
     last = capsys.readouterr().out.split("\x1b[J")[-1].splitlines()
     heads = [line.split() for line in last if line.startswith("0:00:0")]
-    assert [head[3] for head in heads] == ["1:", "2:"]
+    assert [head[3:5] for head in heads] == [["channel", "1:"], ["channel", "2:"]]
     assert len(last) >= 10
 
 
