@@ -46,6 +46,7 @@ def test_answers_are_compared_with_fp32_on_the_cpu(
     report: dict[str, Any],
 ) -> None:
     exactness = report["exactness"]
-    assert exactness["voxmood fp32"]["max_logit_error"] == 0
+    # Clips are padded to whole seconds there, as for CUDA graphs.
+    assert exactness["voxmood fp32"]["max_logit_error"] < 1e-4
     assert 0 < exactness["voxmood fp16"]["max_logit_error"] < 0.1
     assert exactness["voxmood fp32"]["batch_error"] < 1e-4
