@@ -49,7 +49,7 @@ class Outliers:
 
 @dataclass(frozen=True)
 class _Site:
-    """A tensor that feeds linear layers.
+    """Describe a tensor that feeds linear layers.
 
     Attributes:
         source: what the tensor comes from.

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from voxmood.engine.ort import onnxruntime
 from voxmood.engine.providers import PROVIDERS
+from voxmood.engine.session import run_options
 
 LONGEST_SECONDS = 30  # there is a graph for each whole second up to this
 
@@ -29,7 +30,7 @@ def captures_graphs(session: onnxruntime.InferenceSession) -> bool:
 
 @dataclass(frozen=True)
 class _Captured:
-    """The tensors in the GPU's memory that the graph for one length reads and writes."""
+    """Hold what a run by the graph for one length needs; its tensors are in the GPU's memory."""
 
     waveform: Any  # float32 [1, samples]
     lengths: Any  # int64 [1]
@@ -39,7 +40,7 @@ class _Captured:
 
 
 class CudaGraphs:
-    """A session that runs single clips by CUDA graphs, one for each whole second of length.
+    """Run single clips of a session by CUDA graphs, one for each whole second of length.
 
     A clip is padded with zeros to whole seconds. This does not change its answer, since the graph
     masks what lies beyond `lengths`. Batches, and clips of more than 30 s, run kernel by kernel.
@@ -65,7 +66,7 @@ class CudaGraphs:
         self._rate = rate
         options = session.get_provider_options().get(PROVIDERS["cuda"][0], {})
         self._device = device, int(options.get("device_id", 0))
-        self._captured: dict[int, _Captured] = {}  # by the length of the waveform, in samples
+        self._captured: dict[int, _Captured] = {}  # by the length of the waveform, in seconds
         self._lock = Lock()
 
     def run(
@@ -119,7 +120,6 @@ class CudaGraphs:
 
 def _options(graph: int) -> onnxruntime.RunOptions:
     """Return the options of a run that captures or replays a graph; -1 is none."""
-    options = onnxruntime.RunOptions()
-    options.log_severity_level = 4
+    options = run_options(low_memory=False)
     options.add_run_config_entry("gpu_graph_id", str(graph))
     return options

@@ -302,9 +302,9 @@ def _open(
 def _open_capturing(
     path: Path, options: onnxruntime.SessionOptions, providers: list[tuple[str, dict[str, Any]]]
 ) -> onnxruntime.InferenceSession:
-    """Return a session that captures CUDA graphs, where CUDA is told to run what it can capture.
+    """Return a session that captures CUDA graphs, if CUDA runs it and can capture its network.
 
-    A user turns this off by CUDA's own option `enable_cuda_graph`.
+    CUDA's own option `enable_cuda_graph`, where the user gives it, decides instead.
     """
     capturing = [
         (name, {"enable_cuda_graph": "1"} | choices if name == PROVIDERS["cuda"][0] else choices)
