@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import json
 import os
 import shutil
 import sys
@@ -59,11 +60,21 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         if not folder.exists():
             made = tmp_path_factory.mktemp(layout)
             export_bundle(make(layout, made / "checkpoint"), made / "bundle")
+            _prefer_int8(made / "bundle" / "bundle.json")
             with suppress(OSError):  # another worker was first
                 made.rename(folder)
         return folder
 
     return folder_of
+
+
+def _prefer_int8(description: Path) -> None:
+    """Let int8 be the faster one, which chance decides for networks as small as these."""
+    content = json.loads(description.read_text())
+    times = {"fp32": 0.002, "int8": 0.001}
+    for name, entry in content["precisions"].items():
+        entry["measured"]["real_time_factor"] = times[name]
+    description.write_text(json.dumps(content))
 
 
 @pytest.fixture(scope="session")

@@ -60,6 +60,9 @@ class Verification:
         real_time_factor: the time of the model as a share of the clips' duration.
         tuned_on: what int8 was tuned on; None of float precisions.
         weight_only: True of int8 that computes in float, with weights of 8 bits; else None.
+        weight_bits: 7 of int8 whose transformer has weights of 7 bits; else None.
+        products_saturate: True of int8 whose products took the slower exact way, which its time
+            includes; else None.
         outliers: what SmoothQuant did to every tensor; None of float precisions.
         without: what int8 was without layers in float, if any layer is.
         in_float: the weights of the layers in float, if any layer is.
@@ -75,6 +78,8 @@ class Verification:
     real_time_factor: float
     tuned_on: str | None = None
     weight_only: bool | None = None
+    weight_bits: int | None = None
+    products_saturate: bool | None = None
     outliers: list[Outliers] | None = None
     without: PlainInt8 | None = None
     in_float: list[str] | None = None
@@ -132,6 +137,7 @@ def verify(
     """
     rate = model.bundle.sampling_rate
     seconds = sum(map(len, clips.waveforms)) / rate
+    model.predict(clips.waveforms[0], sampling_rate=rate)  # the first run is slower
     begin = time.perf_counter()
     predictions = [model.predict(waveform, sampling_rate=rate) for waveform in clips.waveforms]
     taken = time.perf_counter() - begin

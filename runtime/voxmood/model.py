@@ -30,8 +30,9 @@ from voxmood.bundle.description import (
     read_bundle,
 )
 from voxmood.bundle.graph_file import GraphFile, read_graph_file
-from voxmood.bundle.locate import choose_precision, locate
+from voxmood.bundle.locate import locate
 from voxmood.engine.cuda_graphs import CudaGraphs, captures_graphs
+from voxmood.engine.precision import choose_precision
 from voxmood.engine.session import (
     Provider,
     check_int8_matmuls,
@@ -714,7 +715,8 @@ def load(
             the files of one precision are fetched (extra `hub`). `@fp32`, `@fp16` or `@int8` may
             follow the name. None means the bundle that ships.
         precision: `fp32`, `fp16` or `int8`, if the name does not give it. `auto` means int8 on a
-            CPU, fp16 on CUDA and TensorRT, else fp32; and where the bundle lacks that, what it has.
+            CPU, or fp32 if the export measured that int8 is no faster; fp16 on CUDA and TensorRT,
+            else fp32; and where the bundle lacks that, what it has.
         provider: `cpu`, `cuda` or `openvino`; `webgpu`, `tensorrt-rtx`, `qnn` or NAME for an
             installed plug-in `onnxruntime-ep-NAME`; ONNX Runtime's name of another execution
             provider; or, as ONNX Runtime takes it, a list of names or of (name, options).

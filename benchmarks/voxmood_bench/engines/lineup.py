@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from voxmood.bundle.description import Bundle
-from voxmood.bundle.locate import choose_precision
+from voxmood.engine.precision import choose_precision
 from voxmood_bench.engines.process import LoadSettings
 from voxmood_bench.report.schema import AGAIN
 

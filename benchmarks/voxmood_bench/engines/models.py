@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from voxmood.bundle.description import Bundle, model_file
-from voxmood.bundle.locate import choose_precision
+from voxmood.engine.precision import choose_precision
 from voxmood_bench.engines.environments import environment
 from voxmood_bench.engines.lineup import Engine
 from voxmood_bench.engines.process import Conversion, Loaded, LoadSettings

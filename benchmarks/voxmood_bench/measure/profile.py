@@ -5,7 +5,8 @@ from __future__ import annotations
 import onnxruntime
 
 from voxmood.bundle.description import DESCRIPTION, read_bundle
-from voxmood.bundle.locate import choose_precision, locate
+from voxmood.bundle.locate import locate
+from voxmood.engine.precision import choose_precision
 from voxmood.engine.threads import default_threads
 from voxmood_bench.engines.profiler import PARTS, REST, profile
 from voxmood_bench.measure.machine import machine

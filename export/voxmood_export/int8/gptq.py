@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from voxmood.audio import Waveform
-from voxmood_export.int8.recipe import Activations, Recipe
+from voxmood_export.int8.recipe import LARGEST, Activations, Recipe
 from voxmood_export.network.inference_form import InferenceForm
 
 BLOCK = 128  # rows after which the error reaches those beyond the block
@@ -70,6 +70,7 @@ def round_weight(
     matrix: npt.NDArray[np.float32],
     scale: npt.NDArray[np.float32],
     moments: npt.NDArray[np.float32],
+    largest: int = LARGEST,
 ) -> npt.NDArray[np.int8]:
     """Return a matrix rounded row by row, each row's error spread over the rows after it.
 
@@ -77,9 +78,10 @@ def round_weight(
         matrix: [in, out].
         scale: the scale of each column, [1, out].
         moments: E[x xᵀ] of the layer's inputs x, [in, in].
+        largest: the largest value.
 
     Returns:
-        int8 values of -127 to 127, [in, out].
+        int8 values from -largest to largest, [in, out].
     """
     # Rows with the loudest inputs go first, while most others are left to make up for them.
     order = np.argsort(-moments.diagonal(), kind="stable")
@@ -95,7 +97,7 @@ def round_weight(
         end = min(start + BLOCK, len(rest))
         errors = torch.empty_like(rest[start:end])
         for row in range(start, end):
-            values[row] = rest[row].round().clamp(-127, 127)
+            values[row] = rest[row].round().clamp(-largest, largest)
             error = (rest[row] - values[row]) / upper[row, row]
             rest[row + 1 : end] -= upper[row, row + 1 : end, None] * error
             errors[row - start] = error

@@ -26,6 +26,7 @@ class Quantizer:
         checkpoint: the checkpoint.
         clips: what to calibrate on, float32 [samples] each, at its sampling rate.
         weight_only: whether activations stay in float. SmoothQuant then has nothing to do.
+        weight_bits: as `choose_recipe` takes it.
 
     Attributes:
         form: the inference form of a single clip, after SmoothQuant.
@@ -33,7 +34,12 @@ class Quantizer:
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, clips: Sequence[Waveform], *, weight_only: bool = False
+        self,
+        checkpoint: Checkpoint,
+        clips: Sequence[Waveform],
+        *,
+        weight_only: bool = False,
+        weight_bits: int = 8,
     ) -> None:
         extractor = checkpoint.extractor
         self.form = InferenceForm(
@@ -41,18 +47,20 @@ class Quantizer:
         )
         self.outliers = [] if weight_only else smooth(self.form, clips)
         self._clips = clips
-        recipe = choose_recipe(self.form)
+        recipe = choose_recipe(self.form, weight_bits)
         self._recipe = recipe.weight_only() if weight_only else recipe
         self._weights = self._round()
         self._graph = export_graph(self.form)
 
     def _round(self) -> dict[str, QuantizedWeight]:
-        """Return the weights that GPTQ rounds; the moments, which are gigabytes, are then gone."""
-        layers = self.form.linear_layers()
-        moments = second_moments(self.form, self._recipe, self._clips)
+        """Return the weights in int8; the moments, which are gigabytes, are then gone."""
+        layers, recipe = self.form.linear_layers(), self._recipe
+        moments = second_moments(self.form, recipe, self._clips)
         return {
-            name: quantize_weight(layers[name].matrix.detach().numpy(), moments.pop(name))
-            for name in list(moments)
+            name: quantize_weight(
+                layers[name].matrix.detach().numpy(), moments.pop(name, None), recipe.largest(name)
+            )
+            for name in recipe.activations
         }
 
     def write(self, path: Path, bundle: Bundle, in_float: Collection[str] = ()) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from voxmood.audio import Waveform
 from voxmood.comparison.metrics import centered
 from voxmood_export.int8.recipe import Activations, Recipe
-from voxmood_export.int8.weights import QuantizedWeight, quantize_weight
+from voxmood_export.int8.weights import QuantizedWeight
 from voxmood_export.network.inference_form import InferenceForm
 
 SAMPLES = 160_000  # of speech that each layer is measured on, 10 s
@@ -29,7 +29,7 @@ def measure_sensitivity(
     Args:
         form: the network of a single clip; it is as before afterward.
         recipe: what int8 does to its layers.
-        weights: those that are rounded already, by name; the others go to the nearest values.
+        weights: their weights in int8, by name.
         clips: recordings to measure on, of which the shortest are taken.
 
     Returns:
@@ -42,7 +42,7 @@ def measure_sensitivity(
     for name, activations in recipe.activations.items():
         layer = layers[name]
         matrix = layer.matrix
-        weight = weights.get(name) or quantize_weight(matrix.detach().numpy())
+        weight = weights[name]
         rounded = torch.from_numpy(weight.values * weight.scale)
         layer.matrix = nn.Parameter(rounded, requires_grad=False)
         hook = layer.register_forward_pre_hook(

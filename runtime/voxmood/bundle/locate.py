@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from voxmood.audio.hints import missing_file_hint
-from voxmood.bundle.description import PRECISIONS, Bundle
+from voxmood.bundle.description import PRECISIONS
 from voxmood.bundle.hub import Repository, read_id
 from voxmood.errors import BundleError, MissingFileError
 
@@ -155,30 +155,3 @@ def bundle_files(model: str | None) -> list[Path]:
     """
     place = locate(model).place
     return sorted(place.iterdir()) if isinstance(place, Path) else []
-
-
-def choose_precision(bundle: Bundle, precision: str, provider: str) -> str:
-    """Return the precision to load.
-
-    Args:
-        bundle: the bundle to load.
-        precision: the precision that the caller wants, or `auto`: int8 on a CPU, fp16 on CUDA and
-            TensorRT, else fp32; and where the bundle lacks that, what it has.
-        provider: ONNX Runtime's name of the first execution provider.
-
-    Raises:
-        BundleError: the bundle does not have the precision that the caller wants.
-    """
-    available = list(bundle.precisions)
-    if precision != "auto":
-        if precision not in available:
-            raise BundleError(
-                f"{bundle.name}: has no precision {precision}; there are {', '.join(available)}."
-            )
-        return precision
-    preferred = {
-        "CPUExecutionProvider": "int8",
-        "CUDAExecutionProvider": "fp16",
-        "TensorrtExecutionProvider": "fp16",
-    }.get(provider, "fp32")
-    return next(name for name in (preferred, "fp32", *available) if name in available)

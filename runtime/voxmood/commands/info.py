@@ -45,6 +45,7 @@ def run(options: argparse.Namespace) -> int:
     from voxmood.engine.int8_probe import describe_products
     from voxmood.engine.ort import onnxruntime
     from voxmood.engine.plugins import built_in_providers, installed_plugins
+    from voxmood.engine.precision import int8_share
 
     location = locate(options.model or options.bundle)
     path = location.fetch([DESCRIPTION])
@@ -56,6 +57,7 @@ def run(options: argparse.Namespace) -> int:
         "threads": default_threads(),
         "int8_products": describe_products(),
     }
+    share = int8_share(bundle)
     plugins = [_describe(plugin) for plugin in installed_plugins()]
     loaded: dict[str, Any] = {}
     error = None
@@ -76,6 +78,7 @@ def run(options: argparse.Namespace) -> int:
             "bundle": json.loads(bundle.to_json()),
             "installation": installation,
             "plugins": plugins,
+            "int8_share": share,
         }
         print(json.dumps(facts | {"loaded": loaded, "error": error}))
         return 1 if error else 0
@@ -108,7 +111,11 @@ def run(options: argparse.Namespace) -> int:
         _print_section("plug-in providers", {each["name"]: _as_text(each) for each in plugins})
     if loaded:
         counts = [f"{count} on {name}" for name, count in loaded["nodes"].items()]
-        _print_section(f"loaded, {loaded['precision']}", {"nodes": counts or "not known"})
+        facts = {"nodes": counts or "not known"}
+        if share is not None:
+            gain = "" if share < 1 else ", so it gains nothing"
+            facts["int8"] = f"takes about {share:.2f} of fp32's time on this CPU{gain}"
+        _print_section(f"loaded, {loaded['precision']}", facts)
     if error:
         _print_section("does not load", {"because": error})
     return 1 if error else 0
