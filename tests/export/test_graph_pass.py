@@ -116,13 +116,14 @@ def test_gelu_is_quantized_by_a_step_that_its_minimum_is_a_multiple_of(loudest: 
     assert scale <= 1.25 * max(loudest, 0.17) / 200 or loudest < 1
 
 
-def test_quiet_rows_are_quantized_as_finely_as_loud_ones() -> None:
+@pytest.mark.parametrize("count", [1, 2])
+def test_quiet_rows_are_quantized_as_finely_as_loud_ones(count: int) -> None:
     x = onnx_ir.val("x", dtype=onnx_ir.DataType.FLOAT, shape=[1, "windows", 6])
     graph = onnx_ir.Graph([x], [], nodes=[], opset_imports={"": 21})
     same = onnx_ir.node("Identity", [x])  # a value is quantized after what made it
     graph.append(same)
-    term = _QuantizedTensors(graph, gelu_step=True).per_row(same.outputs[0], 6)
-    outputs = {term.bytes: "UINT8", term.scale: "FLOAT"}
+    terms, rows = _QuantizedTensors(graph, gelu_step=True).per_row(same.outputs[0], 6, count)
+    outputs = {rows: "FLOAT"} | {term.bytes: "UINT8" for term in terms}
     for value, kind in outputs.items():
         value.dtype = onnx_ir.DataType[kind]
     graph.outputs.extend(outputs)
@@ -131,8 +132,13 @@ def test_quiet_rows_are_quantized_as_finely_as_loud_ones() -> None:
     loudness = np.geomspace(1e-6, 1e3, 50)[:, None]
     values = (np.random.default_rng(0).normal(size=(50, 6)) * loudness).astype(np.float32)
     values = np.concatenate([values, np.zeros((1, 6), np.float32), np.abs(values), -values])
-    codes, scales = session.run(None, {"x": values[None]})
-    decoded = (codes[0].astype(np.float64) - ROW_ZERO) * scales[0]
-    assert (np.abs(decoded - values) <= 0.501 * scales[0]).all()
+    scales, *codes = (
+        output[0].astype(np.float64) for output in session.run(None, {"x": values[None]})
+    )
+    decoded = codes[0] - ROW_ZERO
+    if count == 2:
+        decoded += (codes[1] - 128) / 254
+    step = 1 if count == 1 else 1 / 254
+    assert (np.abs(decoded * scales - values) <= 0.501 * step * scales).all()
     widest = np.maximum(values.max(1) / (255 - int(ROW_ZERO)), -values.min(1) / ROW_ZERO)
-    assert scales[0, :, 0] == pytest.approx(np.maximum(widest, 1e-30), rel=1e-6)
+    assert scales[:, 0] == pytest.approx(np.maximum(widest, 1e-30), rel=1e-6)

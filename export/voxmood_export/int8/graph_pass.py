@@ -16,7 +16,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from voxmood_export.int8.recipe import Activations, Recipe
+from voxmood_export.int8.recipe import PER_ROW, TWO_TERMS, Activations, Recipe
 from voxmood_export.int8.weights import QuantizedWeight, quantize_weight
 
 MOVES = {"Reshape", "Gather", "Transpose", "Pad"}
@@ -139,10 +139,11 @@ class _QuantizedTensors:
         ]
         return nodes, _Term(quantized.outputs[0], scale.outputs[0], zero.outputs[0])
 
-    def per_row(self, value: ir.Value, width: int) -> _Term:
-        """Return a tensor [1, rows, width] with a scale for each row, [1, rows, 1].
+    def per_row(self, value: ir.Value, width: int, count: int) -> tuple[list[_Term], ir.Value]:
+        """Return a tensor [1, rows, width] as one or two terms, and a scale for each row.
 
-        All rows have the same zero, since MatMulIntegerToFloat takes one.
+        The rows' scales are [1, rows, 1]; the float tensor is the sum of the terms times them. All
+        rows have the same zero, since MatMulIntegerToFloat takes one.
         """
         producer = value.producer()
         assert producer is not None, "the waveform itself is never quantized"
@@ -152,24 +153,35 @@ class _QuantizedTensors:
         below = self.constant(f"{kind}_below", -np.float32(row_zero))
         above = self.constant(f"{kind}_above", np.float32(255 - row_zero))
         least = self.constant("least", np.float32(1e-30))  # so that a row of zeros has a scale
-        zero = self.constant(f"{kind}_zero", row_zero)
-        fill = {"value": ir.tensor(np.array([row_zero]))}
+        zero, one = self.constant(f"{kind}_zero", row_zero), self.constant("1", np.float32(1))
         nodes = [
             top := ir.node("ReduceMax", [value, last]),
             bottom := ir.node("ReduceMin", [value, last]),
             up := ir.node("Div", [top.outputs[0], above]),
             down := ir.node("Div", [bottom.outputs[0], below]),
             scale := ir.node("Max", [up.outputs[0], down.outputs[0], least]),
-            shape := ir.node("Shape", scale.outputs),
-            zeros := ir.node("ConstantOfShape", shape.outputs, fill),
-            quantized := ir.node(
-                "QuantizeLinear",
-                [value, scale.outputs[0], zeros.outputs[0]],
-                {"axis": -1, "block_size": width},
-            ),
         ]
+        if count == 1:
+            fill = {"value": ir.tensor(np.array([row_zero]))}
+            nodes += [
+                shape := ir.node("Shape", scale.outputs),
+                zeros := ir.node("ConstantOfShape", shape.outputs, fill),
+                quantized := ir.node(
+                    "QuantizeLinear",
+                    [value, scale.outputs[0], zeros.outputs[0]],
+                    {"axis": -1, "block_size": width},
+                ),
+            ]
+        else:  # the rest needs the rows in steps
+            nodes += [
+                steps := ir.node("Div", [value, scale.outputs[0]]),
+                quantized := ir.node("QuantizeLinear", [steps.outputs[0], one, zero]),
+            ]
         self.graph.insert_after(producer, nodes)
-        return _Term(quantized.outputs[0], scale.outputs[0], zero)
+        terms = [_Term(quantized.outputs[0], one, zero)]
+        if count == 2:
+            terms.append(self._rest(steps.outputs[0], terms[0]))
+        return terms, scale.outputs[0]
 
     def constant(self, name: str, value: np.generic | npt.NDArray[np.generic]) -> ir.Value:
         """Return a constant of the graph, a scalar or a list."""
@@ -203,7 +215,6 @@ def _replace_matmul(
     name = weight.name or ""
     matrix, column_scales = weights.get(name) or quantize_weight(weight.const_value.numpy())
     last, bias = _absorbed_bias(matmul)
-    inputs: list[ir.Value | None]
 
     def constant(suffix: str, array: npt.NDArray[np.generic]) -> ir.Value:
         value = ir.Value(name=f"{name}.{suffix}", const_value=ir.tensor(array))
@@ -228,26 +239,25 @@ def _replace_matmul(
         graph.insert_before(matmul, [floats, scaled])
         matmul.replace_input_with(1, scaled.outputs[0])
         return
-    if activations is Activations.PER_ROW:
+    count = 2 if activations in TWO_TERMS else 1
+    rows: ir.Value | None = None
+    if activations in PER_ROW:
         last, bias = matmul, None  # a bias comes after the rows' scales
-        rows = tensors.per_row(source, matrix.shape[0])
-        one = tensors.constant("1", np.float32(1))
-        values, zero = weights_and_zero()
-        inputs = [rows.bytes, values, one, scales, rows.zero, zero]
-        nodes.append(ir.node("MatMulIntegerToFloat", inputs, domain=MICROSOFT, name=matmul.name))
-        nodes.append(ir.node("Mul", [nodes[0].outputs[0], rows.scale]))
-        nodes[-1].name = f"{matmul.name}/windows"
+        terms, rows = tensors.per_row(source, matrix.shape[0], count)
     else:
-        count = 2 if activations is Activations.TWO_TERMS else 1
-        for term in tensors.terms(source, count):
-            values, zero = weights_and_zero("rest." if nodes else "")
-            added = None if nodes else bias
-            inputs = [term.bytes, values, term.scale, scales, term.zero, zero, added]
-            nodes.append(ir.node("MatMulIntegerToFloat", inputs, domain=MICROSOFT))
-            nodes[-1].name = f"{matmul.name}/rest" if len(nodes) > 1 else matmul.name
-        if len(nodes) > 1:
-            nodes.append(ir.node("Add", [node.outputs[0] for node in nodes]))
-            nodes[-1].name = f"{matmul.name}/terms"
+        terms = tensors.terms(source, count)
+    for term in terms:
+        values, zero = weights_and_zero("rest." if nodes else "")
+        added = None if nodes else bias
+        inputs = [term.bytes, values, term.scale, scales, term.zero, zero, added]
+        nodes.append(ir.node("MatMulIntegerToFloat", inputs, domain=MICROSOFT))
+        nodes[-1].name = f"{matmul.name}/rest" if len(nodes) > 1 else matmul.name
+    if len(nodes) > 1:
+        nodes.append(ir.node("Add", [node.outputs[0] for node in nodes]))
+        nodes[-1].name = f"{matmul.name}/terms"
+    if rows is not None:
+        nodes.append(ir.node("Mul", [nodes[-1].outputs[0], rows]))
+        nodes[-1].name = f"{matmul.name}/windows"
     graph.insert_after(last, nodes)
     ir.convenience.replace_all_uses_with(last.outputs[0], nodes[-1].outputs[0])
 

@@ -13,9 +13,9 @@ from voxmood_export.network.encoder import BlockedGroupedConv, EncoderLayer, Pos
 from voxmood_export.network.feature_encoder import FeatureEncoderLayer
 from voxmood_export.network.inference_form import InferenceForm
 
-FIRST_OF_TWO_TERMS = 3
-"""The first layer of a feature encoder with layer norms whose activations get two terms. The layers
-from there on are small, and the whole encoder amplifies their error."""
+FIRST_OF_TWO_TERMS = {"layer": 3, "group": 4}
+"""The first layer of a feature encoder whose activations get two terms, by the kind of its norms.
+The layers from there on are small, and the whole encoder amplifies their error."""
 
 
 LARGEST = 127
@@ -33,13 +33,19 @@ class Activations(Enum):
         PER_TENSOR: to uint8, with one range for the whole tensor.
         TWO_TERMS: to the sum of two uint8 tensors, which is 16 bits for twice the time.
         PER_ROW: to uint8, with one scale for each row.
+        PER_ROW_TWO_TERMS: to the sum of two uint8 tensors, with one scale for each row.
         FLOAT: not at all. The layer computes in float, and its weights alone are stored in int8.
     """
 
     PER_TENSOR = auto()
     TWO_TERMS = auto()
     PER_ROW = auto()
+    PER_ROW_TWO_TERMS = auto()
     FLOAT = auto()
+
+
+PER_ROW = {Activations.PER_ROW, Activations.PER_ROW_TWO_TERMS}
+TWO_TERMS = {Activations.TWO_TERMS, Activations.PER_ROW_TWO_TERMS}
 
 
 @dataclass(frozen=True)
@@ -89,13 +95,13 @@ def choose_recipe(form: InferenceForm, weight_bits: int = 8) -> Recipe:
     # What follows amplifies the error of these layers, and their inputs are far off zero.
     special: dict[nn.Module, Activations] = {form.projection: Activations.TWO_TERMS}
     for number, layer in enumerate(others, start=1):
-        activations = Activations.PER_TENSOR
+        two_terms = number >= FIRST_OF_TWO_TERMS[form.config.feat_extract_norm]
         if form.config.feat_extract_norm == "group":
             # No norm follows these layers. A tensor's range is that of its loudest moment, and the
             # quiet moments, which the encoder's first norm makes as loud, would drown in rounding.
-            activations = Activations.PER_ROW
-        elif number >= FIRST_OF_TWO_TERMS:
-            activations = Activations.TWO_TERMS
+            activations = Activations.PER_ROW_TWO_TERMS if two_terms else Activations.PER_ROW
+        else:
+            activations = Activations.TWO_TERMS if two_terms else Activations.PER_TENSOR
         special[cast(FeatureEncoderLayer, layer).product] = activations
     if not getattr(form.config, "feat_proj_layer_norm", True):
         # Without a norm before the projection, loud and quiet moments share a range here.
