@@ -40,6 +40,7 @@ BASELINES = {
         "openvino", "openvino", "stock", LoadSettings(precision="bf16")
     ),
     "stock OpenVINO NNCF int8": Engine("openvino", "openvino", "nncf"),
+    "stock OpenVINO NNCF int8 (accuracy-aware)": Engine("openvino", "openvino", "nncf_accurate"),
     "voxmood fp32 in OpenVINO bfloat16": Engine(
         "openvino", "openvino", "fp32", LoadSettings(precision="bf16")
     ),
@@ -105,6 +106,11 @@ def is_model(name: str) -> bool:
     return not name.endswith(AGAIN) and (
         name not in BASELINES or BASELINES[name].kind != "lower_bound"
     )
+
+
+def is_calibrated(engine: Engine) -> bool:
+    """Return whether recordings are needed to make an engine's model: NNCF calibrates on them."""
+    return engine.model.startswith("nncf")
 
 
 def needs_class(engine: Engine) -> bool:
