@@ -25,6 +25,7 @@ from voxmood_bench.engines.lineup import BASELINES, is_calibrated
 from voxmood_bench.engines.models import Models
 from voxmood_bench.engines.process import (
     CONVERTERS,
+    JUDGED_CLIPS,
     MAX_DROP,
     Conversion,
     Exactness,
@@ -171,6 +172,18 @@ def test_exactness_is_the_sqnr(task: str) -> None:
     assert exact == 1
 
 
+def test_when_the_time_is_over_every_network_is_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = np.eye(4)
+    exactness = Exactness(expected, "classification", seconds=60)
+
+    def judge(now: float, clips: int = 4) -> float:
+        monkeypatch.setattr("time.monotonic", lambda: now)
+        return exactness(lambda inputs: [np.zeros((1, 4))], list(enumerate(expected))[:clips])[0]
+
+    assert [judge(now) for now in (5000, 5060, 5061)] == [0, 0, 1]
+    assert judge(5061, clips=1) == 0  # or ranks would mean nothing
+
+
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Return what a stand-in of NNCF was asked for; its network's logits are 4 of its input."""
@@ -178,12 +191,13 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
     def quantize(model: object, dataset: list[Any], **settings: Any) -> str:
         found.update(settings, dataset=dataset)
-        return "quantized"
+        return "smoothed" if "ignored_scope" in settings else "quantized"
 
     def with_control(
         model: object, dataset: list[Any], judged: list[Any], judge: Callable[..., Any],
         **settings: Any,
     ) -> str:  # fmt: skip
+        assert model == "smoothed"
         found.update(settings, dataset=dataset, judged=judged, judge=judge)
         return "quantized"
 
@@ -198,6 +212,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         quantize=quantize,
         quantize_with_accuracy_control=with_control,
         Dataset=list,
+        IgnoredScope=SimpleNamespace,
+        AdvancedQuantizationParameters=SimpleNamespace,
+        AdvancedSmoothQuantParameters=SimpleNamespace,
         DropType=SimpleNamespace(ABSOLUTE="absolute"),
         ModelType=SimpleNamespace(TRANSFORMER="transformer"),
         AdvancedAccuracyRestorerParameters=SimpleNamespace,
@@ -233,5 +250,5 @@ def test_what_nncf_is_asked_for(
     if kind == "nncf":
         return
     assert asked["max_drop"] == MAX_DROP == pytest.approx(10 ** (-30 / 10))
-    assert min(count, 5) <= len(asked["judged"]) <= count
+    assert len(asked["judged"]) == min(count, JUDGED_CLIPS)
     assert asked["judge"](lambda inputs: [inputs["input_values"][:, :4]], asked["judged"])[0] == 1
