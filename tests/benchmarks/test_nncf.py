@@ -56,6 +56,8 @@ def plan(tmp_path: Path) -> Plan:
 
 def test_two_engines_are_calibrated() -> None:
     assert [name for name in BASELINES if is_calibrated(BASELINES[name])] == [FAST, ACCURATE]
+    assert BASELINES[FAST].settings.precision is None  # the fastest that OpenVINO finds
+    assert BASELINES[ACCURATE].settings.precision == "f32"
 
 
 def test_every_baseline_can_be_asked_for() -> None:

@@ -32,7 +32,7 @@ RATE = 16000
 # Of NNCF's accuracy control, which takes one product after another back to float. It first ranks
 # them: for each, it compiles the network without it once more, and runs it on some clips.
 MAX_DROP = 0.001  # the share of noise in the power of the logits, which is 30 dB
-JUDGED_CLIPS = 16  # with 4 of them, 33 dB on these were 16 dB on other recordings
+JUDGED_CLIPS = 16  # few, and NNCF fits the network to them
 RANKING_CLIPS = 2  # of these; fewer than all, by which `Exactness` tells rankings
 CONTROL_SECONDS = 900.0
 
