@@ -73,7 +73,8 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         help="What labels of the dataset (FROM) are called by the model (TO), such as "
         "happiness=hap; FROM= leaves its recordings out.")
     add("--clips", type=positive, metavar="N",
-        help="Number of recordings to label, picked at even distances (default: all).")
+        help="Number of recordings to label, picked at even distances (default: all). NNCF "
+        "calibrates on up to 300 of the others, and on these if there are no others.")
     add = parser.add_argument_group("what is measured").add_argument
     add("--peers", default="", metavar="NAME,...",
         help="Other engines to measure as baselines, or all; a wrong name lists them "

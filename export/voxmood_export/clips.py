@@ -55,7 +55,7 @@ def synthetic_clips(rate: int) -> Clips:
     Args:
         rate: the sampling rate of the waveforms in Hz.
     """
-    sentences = [_read(path, rate) for path in sorted(SPEECH.glob("*.opus"))]
+    sentences = [beginning(path, rate) for path in sorted(SPEECH.glob("*.opus"))]
     others = sentences[CALIBRATION_SENTENCES:]
     return Clips(
         f"{len(others)} sentences of synthetic speech",
@@ -83,15 +83,15 @@ def recorded_clips(folder: Path, rate: int, limit: int) -> Clips:
     paths = [recording.path for recording in find_recordings(folder)]
     read: list[Waveform] = []
     left_out: list[str] = []
-    for path in _evenly(paths, limit + CALIBRATION_RECORDINGS):
+    for path in evenly(paths, limit + CALIBRATION_RECORDINGS):
         try:
-            read.append(_read(path, rate))
+            read.append(beginning(path, rate))
         except AudioError as error:
             left_out.append(str(error))
     if not read:
         raise AudioError(f"{folder}: no recording can be read; {left_out[0]}")
     compared = min(limit, max(len(read) - CALIBRATION_RECORDINGS, (len(read) + 1) // 2))
-    picked = set(_evenly(range(len(read)), compared))
+    picked = set(evenly(range(len(read)), compared))
     others = [waveform for index, waveform in enumerate(read) if index not in picked]
     speech = [waveform for waveform in others if _varies(waveform, rate)]
     if len(speech) < len(others):
@@ -117,8 +117,18 @@ def _recordings(count: int, which: str = "") -> str:
     return f"{count} {which}recording{'s' * (count != 1)}"
 
 
-def _read(path: Path, rate: int) -> Waveform:
-    blocks, count, most = [], 0, round(MAX_SECONDS * rate)
+def beginning(path: Path, rate: int, seconds: float = MAX_SECONDS) -> Waveform:
+    """Return the first seconds of a recording, or all of it if it is shorter.
+
+    Args:
+        path: the recording.
+        rate: the sampling rate of the waveform in Hz.
+        seconds: the rest is not read.
+
+    Raises:
+        AudioError: the recording cannot be read.
+    """
+    blocks, count, most = [], 0, round(seconds * rate)
     for block in AudioReader(path, rate=rate):
         blocks.append(block)
         count += len(block)
@@ -139,7 +149,8 @@ def _varies(waveform: Waveform, rate: int) -> bool:
     return bool(loud - quiet >= LEAST_VARIATION_DB)
 
 
-def _evenly(items: Sequence[T], limit: int) -> list[T]:
+def evenly(items: Sequence[T], limit: int) -> list[T]:
+    """Return at most so many items, picked at even distances."""
     count = min(limit, len(items))
     return [items[index * len(items) // count] for index in range(count)]
 

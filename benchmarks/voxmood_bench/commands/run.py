@@ -25,6 +25,7 @@ from voxmood_bench.measure.suite import Suite
 from voxmood_bench.report.files import write_report
 from voxmood_bench.report.html import as_html
 from voxmood_bench.report.tables import as_markdown
+from voxmood_export.clips import evenly
 
 
 def run(options: argparse.Namespace) -> int:
@@ -84,14 +85,12 @@ def _plan(options: argparse.Namespace) -> Plan:
     left_out: dict[str, int] = {}
     if options.dataset:
         recordings, left_out = fit_labels(recordings, bundle.labels, options.map_labels)
-    if options.clips and options.clips < len(recordings):
-        recordings = [
-            recordings[index * len(recordings) // options.clips] for index in range(options.clips)
-        ]
+    picked = evenly(recordings, options.clips or len(recordings))
+    used = {recording.path for recording in picked}
     return Plan(
         bundle=folder,
         reference=options.reference,
-        recordings=recordings,
+        recordings=picked,
         dataset=dataset,
         left_out=left_out,
         providers=_providers(options.providers),
@@ -102,6 +101,7 @@ def _plan(options: argparse.Namespace) -> Plan:
         most_rounds=max(options.rounds, options.most_rounds),
         starts=options.starts,
         cache=(options.environments or DEFAULT_FOLDER).expanduser().resolve(),
+        others=[recording for recording in recordings if recording.path not in used],
     )
 
 

@@ -13,7 +13,7 @@ from voxmood.bundle.description import Bundle, model_file
 from voxmood.engine.precision import choose_precision
 from voxmood_bench.engines.environments import environment
 from voxmood_bench.engines.lineup import Engine
-from voxmood_bench.engines.process import Conversion, Loaded, LoadSettings
+from voxmood_bench.engines.process import Conversion, Loaded, LoadSettings, read_clips
 from voxmood_bench.engines.worker import Worker
 from voxmood_bench.errors import BenchmarkError
 
@@ -29,7 +29,8 @@ class Models:
         threads: each engine runs on so many.
         cache: keeps environments and converted models.
         audio: a .npy file of the waveform that is timed.
-        calibration: a .npy file of a waveform that is not timed, for NNCF.
+        calibration: a file of clips, as `write_clips` writes it, for NNCF. It may be missing if no
+            engine needs it.
     """
 
     checkpoint: str
@@ -62,21 +63,27 @@ class Models:
         key = f"{checkpoint_key(self.checkpoint)}-{model}"
         if model == "stock":
             return self._made(model, key, "optimum", "checkpoint", self.audio)
-        if model == "nncf":
-            key += f"-{hashlib.sha256(self.calibration.read_bytes()).hexdigest()[:12]}"
-        where = "openvino" if model == "nncf" else "optimum"
-        return self._made(model, key, where, "stock", self.calibration)
+        if model == "stock_int8":
+            return self._made(model, key, "optimum", "stock", self.audio)
+        clips = b"".join(clip.tobytes() for clip in read_clips(str(self.calibration)))
+        key += f"-{hashlib.sha256(clips).hexdigest()[:12]}"
+        return self._made(model, key, "openvino", "stock", self.calibration)
 
     def _made(self, model: str, key: str, where: str | None, source: str, audio: Path) -> str:
         """Return a model that a conversion makes, from the cache if it is there."""
         folder = self.cache / "models" / key
-        path = folder / ("model.xml" if model == "nncf" else "model.onnx")
+        path = folder / ("model.xml" if where == "openvino" else "model.onnx")
         if not path.is_file():
             partial = folder.with_name(f"{folder.name}.partial")
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
             conversion = Conversion(
-                self.path(source), str(partial), str(audio), self._normalize, self.threads
+                source=self.path(source),
+                target=str(partial),
+                audio=str(audio),
+                normalize=self._normalize,
+                task=self.bundle.task,
+                threads=self.threads,
             )
             with Worker(self._python(where), folder.with_name(f"{folder.name}.log")) as worker:
                 worker.convert(model, conversion)

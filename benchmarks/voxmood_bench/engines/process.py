@@ -12,10 +12,11 @@ import os
 import runpy
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from math import inf
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -27,8 +28,13 @@ Run: TypeAlias = Callable[[Array], Array | None]
 """From a waveform to logits, with all that a user of the engine has to do."""
 
 RATE = 16000
-CLIP_SAMPLES = 5 * RATE  # of each calibration clip
-CALIBRATION_CLIPS = 8
+
+# Of NNCF's accuracy control, which takes one product after another back to float. It first ranks
+# them: for each, it compiles the network without it once more, and runs it on some clips.
+MAX_DROP = 0.001  # the share of noise in the power of the logits, which is 30 dB
+JUDGED_CLIPS = 16  # few, and NNCF fits the network to them
+RANKING_CLIPS = 2  # of these; fewer than all, by which `Exactness` tells rankings
+CONTROL_SECONDS = 900.0
 
 
 @dataclass(frozen=True)
@@ -51,8 +57,9 @@ class Conversion:
 
     source: str  # the model to convert
     target: str  # the folder that gets the result
-    audio: str  # a .npy file of a waveform, to calibrate on or to take the shapes from
+    audio: str  # a .npy file of a waveform to take the shapes from, or clips as `read_clips` reads
     normalize: bool  # whether the model expects a normalized waveform
+    task: str  # one of `voxmood.bundle.description.OUTPUTS`
     threads: int  # how many the conversion may use
 
 
@@ -195,21 +202,122 @@ def convert_stock_int8(conversion: Conversion) -> None:
 
 
 def convert_nncf(conversion: Conversion) -> None:
-    """Quantize the stock export with NNCF after training, calibrated on clips of 5 s."""
+    """Quantize the stock export with NNCF after training."""
     import nncf
     import openvino
 
-    waveform = np.load(conversion.audio)
-    starts = range(0, len(waveform) - CLIP_SAMPLES + 1, CLIP_SAMPLES)
-    clips = [waveform[start : start + CLIP_SAMPLES] for start in starts[:CALIBRATION_CLIPS]]
-    inputs = [{"input_values": _input_values(clip, conversion.normalize)} for clip in clips]
+    inputs = _calibration_inputs(conversion)
     quantized = nncf.quantize(
+        openvino.Core().read_model(conversion.source),
+        nncf.Dataset(inputs),
+        model_type=nncf.ModelType.TRANSFORMER,  # which SmoothQuant is part of
+        subset_size=len(inputs),
+    )
+    openvino.save_model(quantized, str(Path(conversion.target) / "model.xml"))
+
+
+def convert_nncf_accurate(conversion: Conversion) -> None:
+    """Quantize likewise, but keep products in float until the logits are near enough.
+
+    SmoothQuant comes first and by itself, as a quantization that leaves everything out: what NNCF
+    takes back to float gets the weights of the network that it was given, so if SmoothQuant changed
+    them after that, its factors of the activations would stay without those of the weights.
+    """
+    import nncf
+    import openvino
+
+    inputs = _calibration_inputs(conversion)
+    model = nncf.quantize(
         openvino.Core().read_model(conversion.source),
         nncf.Dataset(inputs),
         model_type=nncf.ModelType.TRANSFORMER,
         subset_size=len(inputs),
+        ignored_scope=nncf.IgnoredScope(patterns=[".*"]),
+    )
+    count = min(JUDGED_CLIPS, len(inputs))
+    judged = [inputs[index * len(inputs) // count] for index in range(count)]
+    original = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    expected = [original(each)[0][0] for each in judged]
+    quantized = nncf.quantize_with_accuracy_control(
+        model,
+        nncf.Dataset(inputs),
+        nncf.Dataset(list(zip(judged, expected, strict=True))),
+        Exactness(np.stack(expected), conversion.task, CONTROL_SECONDS),
+        max_drop=MAX_DROP,
+        drop_type=nncf.DropType.ABSOLUTE,
+        model_type=nncf.ModelType.TRANSFORMER,
+        subset_size=len(inputs),
+        advanced_quantization_parameters=nncf.AdvancedQuantizationParameters(
+            smooth_quant_alphas=nncf.AdvancedSmoothQuantParameters(convolution=-1, matmul=-1)
+        ),
+        advanced_accuracy_restorer_parameters=nncf.AdvancedAccuracyRestorerParameters(
+            ranking_subset_size=RANKING_CLIPS,
+            num_ranking_workers=1,  # since each of them takes the memory of a whole network
+        ),
     )
     openvino.save_model(quantized, str(Path(conversion.target) / "model.xml"))
+
+
+class Exactness:
+    """How near the logits of a network are to those that it had before: 1 minus noise over signal.
+
+    Signal and noise are those of `voxmood.comparison.metrics.sqnr`, so 0.999 is 30 dB. The search
+    of NNCF has no limit of time. So when the time is over, any network that is judged on all clips
+    counts as exact, which ends the search. On fewer clips, products are ranked: that must go on.
+
+    Args:
+        expected: the logits [clips, labels] that the network had.
+        task: what the network does.
+        seconds: the limit of time, from the first call on.
+    """
+
+    def __init__(self, expected: Array, task: str, seconds: float = inf) -> None:
+        self._clips, self._seconds, self._begin = len(expected), seconds, inf
+        self._centered = task == "classification"
+        signal = self._signal(expected)
+        if task == "regression":
+            signal = signal - signal.mean(axis=0)
+        self._power = float((signal**2).mean())
+
+    def __call__(
+        self, model: Callable[[Any], Any], clips: Iterable[tuple[Any, Array]]
+    ) -> tuple[float, list[float]]:
+        """Return the figure over all clips, and that of each.
+
+        Args:
+            model: returns outputs, of which the first is the logits [1, labels].
+            clips: what the model takes, with the logits [labels] that are expected.
+        """
+        noise = [
+            float((self._signal(model(inputs)[0][0] - expected) ** 2).mean())
+            for inputs, expected in clips
+        ]
+        self._begin = min(self._begin, time.monotonic())
+        if len(noise) == self._clips and time.monotonic() - self._begin > self._seconds:
+            noise = [0.0] * len(noise)
+        values = [1 - each / self._power for each in noise]
+        return sum(values) / len(values), values
+
+    def _signal(self, logits: Array) -> Array:
+        """Return logits without what softmax ignores."""
+        logits = np.asarray(logits, np.float64)
+        return logits - logits.mean(axis=-1, keepdims=True) if self._centered else logits
+
+
+def write_clips(path: Path, clips: Iterable[Array]) -> None:
+    """Write waveforms [samples] to a .npz file."""
+    np.savez(path, *clips)
+
+
+def read_clips(path: str) -> list[Array]:
+    """Return the waveforms of a file that `write_clips` wrote."""
+    with np.load(path) as file:
+        return [file[name] for name in file.files]
+
+
+def _calibration_inputs(conversion: Conversion) -> list[dict[str, Array]]:
+    clips = read_clips(conversion.audio)
+    return [{"input_values": _input_values(clip, conversion.normalize)} for clip in clips]
 
 
 def convert_lower_bound(conversion: Conversion) -> None:
@@ -241,6 +349,7 @@ CONVERTERS = {
     "stock": convert_stock,
     "stock_int8": convert_stock_int8,
     "nncf": convert_nncf,
+    "nncf_accurate": convert_nncf_accurate,
     "lower_bound": convert_lower_bound,
 }
 

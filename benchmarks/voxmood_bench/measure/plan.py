@@ -8,11 +8,14 @@ from pathlib import Path
 
 from voxmood.audio.listing import Recording
 from voxmood.bundle.description import Bundle, model_file
+from voxmood_bench.engines.lineup import BASELINES, is_calibrated
 from voxmood_bench.engines.models import checkpoint_key
 from voxmood_bench.measure.machine import machine
 from voxmood_bench.report.schema import VERSION, AudioFacts, Headline, Machine
+from voxmood_export.clips import evenly
 
 HEADLINE_SECONDS = 5.0
+CALIBRATION_RECORDINGS = 300  # at most, for NNCF; so many are its own default
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class PlanFacts:
     threads: Sequence[int]
     rounds: tuple[int, int]
     starts: int
+    calibration: Sequence[str] | None = None  # None if no engine needs it
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,8 @@ class Plan:
             lengths, a minute has passed.
         starts: how many fresh processes of each engine are started.
         cache: keeps environments and converted models.
+        others: recordings for NNCF to calibrate on, neither timed nor compared on. If there are
+            none, it calibrates on those that are.
     """
 
     bundle: Path
@@ -66,6 +72,7 @@ class Plan:
     most_rounds: int
     starts: int
     cache: Path
+    others: Sequence[Recording] = ()
 
     @property
     def labeled(self) -> bool:
@@ -82,8 +89,16 @@ class Plan:
         """Return how many rounds there are at least for a length of audio."""
         return self.rounds if seconds == self.headline.seconds else max(3, self.rounds // 3)
 
+    @property
+    def calibration(self) -> Sequence[Recording] | None:
+        """Return the recordings that NNCF calibrates on; None if it makes no engine of the plan."""
+        if not any(is_calibrated(BASELINES[name]) for name in self.baselines):
+            return None
+        return evenly(self.others or self.recordings, CALIBRATION_RECORDINGS)
+
     def audio_facts(self, labels: Sequence[str]) -> AudioFacts:
         """Return what the report says of the recordings, given the labels of the model."""
+        calibrated = self.calibration
         given = [recording.label for recording in self.recordings]
         return AudioFacts(
             dataset=self.dataset,
@@ -91,10 +106,12 @@ class Plan:
             speakers=len({recording.speaker for recording in self.recordings} - {"", None}),
             labels={label: given.count(label) for label in labels} if self.labeled else {},
             left_out=self.left_out,
+            calibrated_on=None if calibrated is None else len(calibrated) * bool(self.others),
         )
 
     def facts(self, bundle: Bundle) -> PlanFacts:
         """Return all that decides what is measured."""
+        calibrated = self.calibration
         return PlanFacts(
             version=VERSION,
             machine=machine(),
@@ -110,4 +127,7 @@ class Plan:
             threads=self.threads,
             rounds=(self.rounds, self.most_rounds),
             starts=self.starts,
+            calibration=None
+            if calibrated is None
+            else [recording.path.name for recording in calibrated],
         )

@@ -34,7 +34,7 @@ from voxmood_bench.engines.lineup import (
 )
 from voxmood_bench.engines.models import Models
 from voxmood_bench.engines.original import original
-from voxmood_bench.engines.process import LoadSettings
+from voxmood_bench.engines.process import LoadSettings, write_clips
 from voxmood_bench.engines.reference import Reference
 from voxmood_bench.engines.sizes import installed_bytes, required_bytes
 from voxmood_bench.errors import BenchmarkError, DatasetError
@@ -66,9 +66,10 @@ from voxmood_bench.report.schema import (
     ValuesCloseness,
 )
 from voxmood_export.checkpoint import Checkpoint, load_checkpoint
+from voxmood_export.clips import beginning
 
 OTHER_LENGTH_SECONDS = 60.0  # for rounds beyond the least, where the figure is not the headline's
-CALIBRATION_SECONDS = 40.0  # for NNCF; of audio that is not timed
+CALIBRATION_SECONDS = 5.0  # of each recording at most, for NNCF
 KEEP_EVERY = 20  # recordings
 REFERENCE_PACKAGES = ("torch", "transformers", "librosa")
 
@@ -158,14 +159,19 @@ class Suite:
         """
         plan, rate = self.plan, self.bundle.sampling_rate
         paths = [recording.path for recording in plan.recordings]
-        waveform = joined(paths, rate, CALIBRATION_SECONDS + max(plan.lengths))
-        calibration, timed = np.split(waveform, [round(CALIBRATION_SECONDS * rate)])
+        timed = joined(paths, rate, max(plan.lengths))
         with tempfile.TemporaryDirectory() as folder:
             scratch = Path(folder)
             clips = {length: scratch / f"{length:g}.npy" for length in plan.lengths}
             for length, path in clips.items():
                 np.save(path, timed[: round(length * rate)])
-            np.save(scratch / "calibration.npy", calibration)
+            calibration = scratch / "calibration.npz"
+            if plan.calibration is not None:
+                beginnings = (
+                    beginning(recording.path, rate, CALIBRATION_SECONDS)
+                    for recording in plan.calibration
+                )
+                write_clips(calibration, beginnings)
             models = Models(
                 plan.reference,
                 plan.bundle.resolve(),
@@ -173,7 +179,7 @@ class Suite:
                 plan.headline.threads,
                 plan.cache,
                 clips[plan.headline.seconds],
-                scratch / "calibration.npy",
+                calibration,
             )
             rows = [
                 self._speed(models.at(threads, clips[length]), length)

@@ -64,6 +64,8 @@ class AudioFacts:
     speakers: int  # how many speakers they name
     labels: Mapping[str, int]  # recordings of each label; empty where they have none
     left_out: Mapping[str, int]  # recordings of each label that the mapping of labels left out
+    # How many other recordings NNCF calibrates on; 0 if on these; None if it makes no engine.
+    calibrated_on: int | None = None
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,9 @@ def summary(report: BenchmarkReport) -> str:
     if audio.left_out:
         left = ", ".join(f"{label} {count}" for label, count in audio.left_out.items())
         what += f"; left out by --map-labels: {left}"
+    if audio.calibrated_on is not None:
+        others = f"{audio.calibrated_on} other recordings"
+        what += f"; NNCF is calibrated on {others if audio.calibrated_on else 'the same ones'}"
     return f"{report.date}, {report.machine.describe()}. Audio: {what}."
 
 
