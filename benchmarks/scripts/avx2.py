@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -114,9 +115,17 @@ def make_stock(checkpoint: str, folder: Path) -> None:
     """Write the stock export of a checkpoint and its int8 into `stock` and `stock_int8`."""
     for name in ("stock", "stock_int8"):
         (folder / name).mkdir()
-    convert_stock(Conversion(checkpoint, str(folder / "stock"), "", False, THREADS))
-    source = str(folder / "stock" / "model.onnx")
-    convert_stock_int8(Conversion(source, str(folder / "stock_int8"), "", False, THREADS))
+    first = Conversion(
+        source=checkpoint,
+        target=str(folder / "stock"),
+        audio="",
+        normalize=False,
+        task="classification",
+        threads=THREADS,
+    )
+    convert_stock(first)
+    model, target = folder / "stock" / "model.onnx", folder / "stock_int8"
+    convert_stock_int8(replace(first, source=str(model), target=str(target)))
 
 
 def without_vnni(folder: Path) -> dict[str, str]:
