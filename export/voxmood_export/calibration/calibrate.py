@@ -19,7 +19,7 @@ from voxmood.bundle.locate import locate
 from voxmood.comparison.answers import check_report_outputs
 from voxmood.comparison.bounds import Measure
 from voxmood.comparison.report import Report, Table
-from voxmood.comparison.truth import Judged, judge, read_truth
+from voxmood.comparison.truth import Judged, judge, left_out, read_truth
 from voxmood_export.calibration.domain import fit_domain
 from voxmood_export.calibration.fit import Fit, fit_labels, fit_values
 from voxmood_export.calibration.write import write_calibrated
@@ -105,17 +105,10 @@ class Calibrated:
         rows = [
             (name, *(f"{number:.4g}" for number in pair)) for name, pair in new.measured.items()
         ]
-        tables = [Table(f"cross-validated by {by}", ("", "before", "after"), rows)]
-        for title, header, content in (
-            (
-                "left out, since the truth is unknown to the model",
-                ("in the manifest", "recordings"),
-                [(repr(text), str(count)) for text, count in self.unknown.items()],
-            ),
-            ("not labeled", ("recording", "cause"), list(self.unreadable.items())),
-        ):
-            if content:
-                tables.append(Table(title, header, content))
+        tables = [
+            Table(f"cross-validated by {by}", ("", "before", "after"), rows),
+            *left_out(self.unknown, self.unreadable),
+        ]
         measures = [
             Measure("unreadable recordings", len(self.unreadable), at_most=self.max_unreadable)
         ]

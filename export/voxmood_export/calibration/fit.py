@@ -201,28 +201,22 @@ def _scores(
 ) -> tuple[float, float, float, float]:
     """Return the figures of `NLL`, `BRIER`, `ECE` and `CHANCE`."""
     likelihood, brier = metrics.proper_scores(truth, probabilities, several).mean(axis=0)
-    predicted = probabilities > 0.5
-    chances = probabilities
-    if not several:
-        predicted = np.eye(probabilities.shape[1], dtype=bool)[probabilities.argmax(axis=1)]
-        chances = probabilities.max(axis=1, keepdims=True)
-    sums = metrics.class_rows(truth, predicted, chances).sum(axis=0)
+    predicted, confidence = metrics.answers(probabilities, several)
+    sums = metrics.class_rows(truth, predicted, confidence).sum(axis=0)
     error = metrics.ClassSums.of(sums).calibration_error
-    return float(likelihood), float(brier), error, error_by_chance(chances)
+    return float(likelihood), float(brier), error, error_by_chance(confidence.ravel())
 
 
-def error_by_chance(chances: Floats) -> float:
+def error_by_chance(confidence: Floats) -> float:
     """Return the calibration error that a perfectly calibrated model has by chance alone.
 
     In a bin of few answers, the share of right ones differs from the confidence also where the
     confidence is the true chance. The mean of 100 draws of what came true is returned.
 
     Args:
-        chances: the probability of each answer [N, answers].
+        confidence: the confidence of each answer [answers].
     """
     random = np.random.default_rng(0)
-    several = chances.shape[1] > 1
-    confidence = (np.maximum(chances, 1 - chances) if several else chances).ravel()
     inside = np.searchsorted(np.linspace(0, 1, metrics.BINS + 1)[1:-1], confidence)
     errors = [
         np.abs(np.bincount(inside, (random.random(len(inside)) < confidence) - confidence)).sum()
