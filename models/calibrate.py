@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 import voxmood
-from voxmood.bundle.calibration import Calibration, Domain
+from voxmood.bundle.calibration import Domain
 from voxmood.bundle.description import read_bundle
 from voxmood_export.calibration.domain import fit_domain
 from voxmood_export.calibration.fit import fit_labels
@@ -63,19 +63,14 @@ def main() -> None:
     truth = np.array([[row["label"] == label for label in model.labels] for row in rows])
     logits = np.array([[float(row[label]) for label in model.labels] for row in rows])
     speakers = np.array([row["speaker"] for row in rows])
-    calibration = Calibration(
-        manifest=" and ".join(sorted({row["corpus"] for row in rows})),
-        recordings=len(rows),
-        speakers=len(set(speakers)),
-        **vars(fit_labels(truth, logits, speakers, several=False)),
-    )
-    for name, (before, after) in calibration.measured.items():
+    fit = fit_labels(truth, logits, speakers, several=False)
+    for name, (before, after) in fit.measured.items():
         print(f"{name:<36} {before:.4f} {after:.4f}")
-    print(f"temperature {calibration.temperature:.4f}")
+    print(f"temperature {fit.temperature:.4f}")
+    corpora = " and ".join(sorted({row["corpus"] for row in rows}))
     domain = domain_of(model, rows, options.corpora)
-    write_calibrated(
-        options.bundle, options.output, replace(calibration, domain=domain), force=True
-    )
+    calibration = fit.calibration(corpora, len(rows), len(set(speakers)), domain)
+    write_calibrated(options.bundle, options.output, calibration, force=True)
     whole = read_bundle(options.output)
     int8 = replace(whole, precisions={"int8": whole.precisions["int8"]})
     (options.output.parent / "wheel.json").write_text(int8.to_json(), encoding="utf-8")

@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import voxmood
+from voxmood.commands.options import modules_of_extras
 from voxmood.commands.terminal import console
 from voxmood.errors import MissingExtraError, VoxmoodError
 
@@ -178,7 +179,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     options, unknown = parser.parse_known_args(arguments)
     if unknown:
         options.wrong_usage(f"unrecognized arguments: {' '.join(unknown)}")
-    _check_extras(options.command)
+    _check_extras(options)
     # Import NumPy and ONNX Runtime here: Ctrl-C still ends the process, and --help is already done.
     import_module("voxmood.api")
     run: Callable[[argparse.Namespace], int] = import_module(COMMANDS[options.command].module).run
@@ -214,21 +215,28 @@ def _keyboard_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def _check_extras(name: str) -> None:
-    # Modules are looked up without importing them: benchmarks measure the memory of engines in
-    # processes that begin as copies of this one.
+def _check_extras(options: argparse.Namespace) -> None:
+    """Check that all that the command and its options need is installed, without importing it.
+
+    Benchmarks measure the memory of engines in processes that begin as copies of this one.
+    """
+    name = options.command
     command = COMMANDS[name]
     if not _is_installed(command.module):
         raise MissingExtraError(
             f"{name} is not part of this program; install it in a Python environment: "
             f"pip install 'voxmood[{command.extras}]'."
         )
-    for module in command.needs:
-        if not _is_installed(module):
-            raise MissingExtraError(
-                f"{name} needs {module}, which is not installed: "
-                f"pip install 'voxmood[{command.extras}]'."
-            )
+    needed = [("", module, command.extras) for module in command.needs]
+    needed += modules_of_extras(options)
+    missing = [each for each in needed if not _is_installed(each[1])]
+    if missing:
+        given, modules, extras = (list(dict.fromkeys(each)) for each in zip(*missing, strict=True))
+        are = "are" if len(modules) > 1 else "is"
+        raise MissingExtraError(
+            f"{' '.join([name, *filter(None, given)])} needs {' and '.join(modules)}, which {are} "
+            f"not installed: pip install 'voxmood[{','.join(extras)}]'."
+        )
 
 
 def _is_installed(module: str) -> bool:

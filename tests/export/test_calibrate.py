@@ -366,3 +366,30 @@ def test_the_command(
     assert "list.csv, 60 recordings of 6 speakers" in capsys.readouterr().out
     assert main(["evaluate", str(tmp_path / "new"), "--manifest", str(audio / "list.csv")]) == 0
     assert "coverage of 90% sets" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("unlike", [True, False], ids=["speakers unlike", "speakers alike"])
+def test_a_calibration_that_makes_answers_worse_says_so(
+    bundle: Path, audio: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], unlike: bool
+) -> None:
+    """Of one speaker the model is always right, of the other one always wrong."""
+    model = voxmood.load(bundle)
+    ordered = []
+    for index in range(CLIPS):
+        numbers = model.predict(audio / f"{index}.wav").numbers
+        ordered.append(sorted(numbers, key=lambda label: -numbers[label]))
+    listed = [[each[-1 if unlike and i % 2 else 0]] for i, each in enumerate(ordered)]
+    manifest = write_manifest(audio / "unlike.csv", ["label"], listed, speakers=2)
+    arguments = ["calibrate", str(bundle), "--manifest", str(manifest), "--json"]
+    assert main([*arguments, "--output", str(tmp_path / "new")]) == 0
+    printed = capsys.readouterr()
+    report = json.loads(printed.out)
+    assert ("negative log-likelihood" in report["worse"]) == unlike
+    if unlike:
+        assert printed.err.startswith("voxmood: warning: the calibration makes answers about other")
+        assert "several hundred recordings of ten speakers" in printed.err
+        for name in report["worse"]:
+            before, after = report["calibration"]["measured"][name]
+            assert f"{name} {before:.4g} before, {after:.4g} after" in printed.err
+    else:
+        assert (report["worse"], printed.err) == ([], "")

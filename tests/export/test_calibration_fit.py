@@ -18,8 +18,10 @@ from voxmood.comparison.metrics import ccc
 from voxmood_export.calibration import domain as domain_module
 from voxmood_export.calibration.domain import fit_domain
 from voxmood_export.calibration.fit import (
+    BRIER,
     CHANCE,
     ECE,
+    NEGLIGIBLE,
     NLL,
     SETS,
     TEMPERATURES,
@@ -29,6 +31,7 @@ from voxmood_export.calibration.fit import (
     fit_thresholds,
     fit_values,
     folds,
+    grows,
     probabilities_of,
 )
 
@@ -143,6 +146,76 @@ def test_calibration_helps_a_model_that_is_too_sure() -> None:
     assert found.measured[CHANCE][1] == pytest.approx(after, abs=0.01)
     assert abs(found.measured[SETS][1] - COVERAGE) < 0.02
     assert found.measured[SETS][0] < 0.85
+
+
+@pytest.mark.parametrize(
+    ("speakers", "recordings", "temperatures", "worse"),
+    [
+        (2, 30, (0.3, 3.0), True),
+        (2, 400, (0.5, 2.0), True),
+        (10, 30, (1.0,), False),  # calibrated already: the errors grow by a thousandth
+        (10, 30, (3.0,), False),
+        (20, 30, (0.5, 2.0), False),
+    ],
+)
+def test_figures_that_a_fit_makes_worse(
+    speakers: int, recordings: int, temperatures: tuple[float, ...], worse: bool
+) -> None:
+    """Two speakers of unlike temperatures each get that of the other one."""
+    cases = [
+        drawn(recordings, temperatures[each % len(temperatures)], seed=each)
+        for each in range(speakers)
+    ]
+    truth, logits = (np.concatenate(each) for each in zip(*cases, strict=True))
+    groups = np.repeat([f"s{each}" for each in range(speakers)], recordings)
+    found = fit_labels(truth, logits, groups, several=False)
+    before, after = found.measured[NLL]
+    assert (NLL in found.worse) == worse
+    if worse:
+        grown = {name for name in (NLL, BRIER, ECE) if np.diff(found.measured[name]) > 0}
+        assert set(found.worse) == grown
+        assert after > 1.05 * before
+    else:
+        assert found.worse == ()
+
+
+def test_values_that_a_fit_makes_worse() -> None:
+    """One of two speakers has a higher arousal than the model says, the other one a lower one."""
+    truth = np.random.default_rng(3).normal(0, 1, (200, 2))
+    groups = np.repeat(["a", "b"], 100)
+    values = truth.copy()
+    values[:, 0] += np.where(groups == "a", 0.5, -0.5)
+    values[:, 1] = 0.2 * truth[:, 1] + 3
+    found = fit_values(truth, values, groups, ("arousal", "valence"))
+    assert found.worse == ("CCC of arousal",)
+    assert found.measured["CCC of arousal"][1] < found.measured["CCC of arousal"][0]
+    assert found.measured["CCC of valence"][1] > found.measured["CCC of valence"][0]
+
+
+@pytest.mark.parametrize("growth", [-0.2, 0.0, 0.05, 0.2])
+@pytest.mark.parametrize("speakers", [2, 12])
+def test_growth_against_resamples_written_out(speakers: int, growth: float) -> None:
+    """Every resample is a list of recordings, whose mean errors are compared."""
+    random = np.random.default_rng(7)
+    count = 30 * speakers
+    groups = np.array([f"s{index % speakers}" for index in range(count)])
+    before = random.gamma(2.0, 0.5, (count, 1))
+    change = random.normal(growth, 0.15, speakers)[np.arange(count) % speakers]
+    after = before + (change + random.normal(0, 0.3, count))[:, np.newaxis]
+    units = [
+        [np.flatnonzero(groups == name) for name in np.unique(groups)],
+        list(np.arange(count)[:, np.newaxis]),
+    ]
+    lowest = []
+    for each in units:
+        grown = []
+        for _ in range(1000):
+            drawn_units = random.integers(len(each), size=len(each))
+            chosen = np.concatenate([each[unit] for unit in drawn_units])
+            grown.append(after[chosen].mean() - (1 + NEGLIGIBLE) * before[chosen].mean())
+        lowest.append(np.quantile(grown, 0.025))
+    assert abs(min(lowest)) > 0.005  # so that another draw would not decide otherwise
+    assert grows(before, after, groups, np.asarray).tolist() == [min(lowest) > 0]
 
 
 @pytest.mark.parametrize("count", [1, 3])

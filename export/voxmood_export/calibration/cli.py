@@ -14,7 +14,7 @@ from voxmood.commands.options import (
     path,
     write_report,
 )
-from voxmood.commands.terminal.console import quiet_libraries
+from voxmood.commands.terminal.console import complain, quiet_libraries
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,4 +61,7 @@ def run(options: argparse.Namespace) -> int:
             progress=True,
             outputs=[each for each in (options.junit, options.markdown) if each],
         )
-    return write_report(calibrated.report(), options)
+    status = write_report(calibrated.report(), options)
+    if calibrated.warning:
+        complain(f"warning: {calibrated.warning}")
+    return status

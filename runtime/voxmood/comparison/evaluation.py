@@ -19,7 +19,7 @@ from voxmood.comparison import metrics
 from voxmood.comparison.answers import check_report_outputs
 from voxmood.comparison.bounds import Measure, passed
 from voxmood.comparison.report import Report, Table
-from voxmood.comparison.truth import Judged, judge, read_truth
+from voxmood.comparison.truth import Judged, judge, left_out, read_truth
 from voxmood.model import Model, load
 
 if TYPE_CHECKING:
@@ -158,15 +158,7 @@ class Evaluation:
         if self.risk:
             points = [(f"{each.share:.0%}", _share(each.accuracy)) for each in self.risk]
             tables.append(Table(RISK, ("share", "accuracy"), points))
-        if self.unknown:
-            left_out = [(repr(text), str(count)) for text, count in self.unknown.items()]
-            title = (
-                f"left out, since the truth is unknown to the model: {sum(self.unknown.values())}"
-            )
-            tables.append(Table(title, ("in the manifest", "recordings"), left_out))
-        if self.unreadable:
-            title = f"not labeled: {len(self.unreadable)}"
-            tables.append(Table(title, ("recording", "cause"), list(self.unreadable.items())))
+        tables += left_out(self.unknown, self.unreadable)
         by = "recording" if self.speakers is None else f"speaker ({self.speakers})"
         return Report(
             "voxmood evaluate",
@@ -302,9 +294,8 @@ def _of_values(judged: Judged, names: Sequence[str]) -> _Figures:
 def _of_labels(judged: Judged, model: Model) -> _Figures:
     several = model.bundle.task == "multilabel"
     truth, numbers = judged.truth > 0, judged.numbers
-    predicted = numbers > 0.5 if several else _one_hot(numbers)
-    chances = numbers if several else numbers.max(axis=1, keepdims=True)
-    known = metrics.class_rows(truth, predicted, chances)
+    predicted, confidence = metrics.answers(numbers, several)
+    known = metrics.class_rows(truth, predicted, confidence)
     titles = [("accuracy", "%"), ("UAR", "%"), ("mean F1", ""), ("expected calibration error", "")]
     titles += [(f"F1 of {name}", "") for name in model.labels]
     means = [metrics.proper_scores(truth, numbers, several)]
@@ -326,7 +317,6 @@ def _of_labels(judged: Judged, model: Model) -> _Figures:
         return np.concatenate([of_labels.figures(), sums[columns:] / of_labels.clips])
 
     sums = metrics.ClassSums.of(known.sum(axis=0))
-    confidence = np.maximum(chances, 1 - chances) if several else chances
     right = truth == predicted if several else (truth & predicted).any(axis=1)
     accuracies = metrics.accuracy_by_share(confidence.ravel(), right.ravel(), SHARES)
     risk = [Answered(share, float(each)) for share, each in zip(SHARES, accuracies, strict=True)]
@@ -341,10 +331,6 @@ def _of_labels(judged: Judged, model: Model) -> _Figures:
         _bins(sums),
         risk,
     )
-
-
-def _one_hot(numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    return np.asarray(np.eye(numbers.shape[1], dtype=bool)[numbers.argmax(axis=1)])
 
 
 def _by_label(names: Sequence[str], sums: metrics.ClassSums) -> list[Label]:

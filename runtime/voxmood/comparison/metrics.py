@@ -220,26 +220,43 @@ class ClassSums:
         return np.array([self.accuracy, *means, self.calibration_error, *self.f1])
 
 
+def answers(
+    probabilities: npt.NDArray[np.float64], several: bool
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64]]:
+    """Return what is answered for each clip, and with which confidence.
+
+    Args:
+        probabilities: the probability of each label [clips, labels].
+        several: whether several labels may be true, each with a probability of its own.
+
+    Returns:
+        Which labels are predicted [clips, labels], and the confidence of each answer
+        [clips, answers]: that of the predicted label, or if several may be true, of each label.
+    """
+    if several:
+        return probabilities > 0.5, np.maximum(probabilities, 1 - probabilities)
+    predicted = np.eye(probabilities.shape[1], dtype=bool)[probabilities.argmax(axis=1)]
+    return predicted, probabilities.max(axis=1, keepdims=True)
+
+
 def class_rows(
-    truth: npt.NDArray[np.bool_], predicted: npt.NDArray[np.bool_], chances: npt.ArrayLike
+    truth: npt.NDArray[np.bool_],
+    predicted: npt.NDArray[np.bool_],
+    confidence: npt.NDArray[np.float64],
 ) -> npt.NDArray[np.float64]:
     """Return a row for each clip, the sum of which `ClassSums` reads.
 
     Args:
         truth: which labels are true [clips, labels].
         predicted: which labels are predicted [clips, labels].
-        chances: the probability of each answer of a clip [clips, answers]: of the predicted label,
-            or of a multilabel model of each label.
+        confidence: the confidence of each answer [clips, answers], as `answers` returns it.
 
     Returns:
         [clips, 2 + 3 labels + 3 BINS].
     """
-    confidence = np.asarray(chances, np.float64)
     right = truth == predicted
     if confidence.shape != truth.shape:  # one answer for a clip
         right = right.all(axis=1, keepdims=True)
-    else:
-        confidence = np.maximum(confidence, 1 - confidence)
     inside = np.searchsorted(np.linspace(0, 1, BINS + 1)[1:-1], confidence)
     bins = (inside[..., np.newaxis] == np.arange(BINS)).astype(np.float64)
     parts = [
@@ -346,9 +363,9 @@ def bootstrap(
         counts = np.bincount(random.integers(len(names), size=len(names)), minlength=len(names))
         drawn.append(figures(counts @ sums))
     found = np.array(drawn)
-    if len(names) < 2:
-        return np.full((2, found.shape[1]), np.nan)
     ends = np.full((2, found.shape[1]), np.nan)
+    if len(names) < 2:
+        return ends
     for column, values in enumerate(found.T):  # a label may be missing in some resamples
         defined = values[~np.isnan(values)]
         if len(defined):

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from voxmood.audio import Channel
 from voxmood.audio.listing import Recording
 from voxmood.comparison.answers import answer_all, number
+from voxmood.comparison.report import Table
 from voxmood.errors import ManifestError
 from voxmood.model import Model
 from voxmood.results import Prediction
@@ -93,6 +94,23 @@ def judge(
         speakers=len(set(speakers)) if by_speaker else None,
         unreadable=unreadable,
     )
+
+
+def left_out(unknown: Mapping[str, int], unreadable: Mapping[str, str]) -> list[Table]:
+    """Return tables of what was left out, for a report; none if nothing was.
+
+    Args:
+        unknown: number of recordings that the model does not have the truth of, by its text.
+        unreadable: the cause for each recording that could not be labeled, by name.
+    """
+    title = f"left out, since the truth is unknown to the model: {sum(unknown.values())}"
+    counts = [(repr(text), str(count)) for text, count in unknown.items()]
+    causes = list(unreadable.items())
+    tables = [
+        Table(title, ("in the manifest", "recordings"), counts),
+        Table(f"not labeled: {len(causes)}", ("recording", "cause"), causes),
+    ]
+    return [table for table in tables if table.rows]
 
 
 def read_truth(
