@@ -210,7 +210,7 @@ def test_another_model_is_not_mixed_in(
     bundle = Path(__file__).parents[2] / "models" / "voxmood-small" / "bundle"
     batch(folder, "--output", output)
     rows = output.read_bytes()
-    for other in (("--model", f"{bundle}@fp32"), ("--timeline",)):
+    for other in (("--model", f"{bundle}@int8"), ("--timeline",)):
         assert batch(folder, "--output", output, "--resume", *other) == 1
         assert "was not made with the model, precision, windows" in capsys.readouterr().err
         assert output.read_bytes() == rows

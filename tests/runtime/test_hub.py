@@ -135,19 +135,19 @@ def logits(precision: str) -> list[float]:
 
 
 def test_fetches_the_files_of_the_precision_alone(hub: Hub, load: Callable[..., str]) -> None:
-    assert json.loads(load("someone/model")) == logits("int8")
-    assert hub.fetched() == ["main/bundle.json", f"{COMMITS['main']}/model.int8.onnx"]
-    assert json.loads(load("someone/model", "fp32")) == logits("fp32")
-    assert hub.fetched() == [f"{COMMITS['main']}/model.fp32.onnx"]
+    assert json.loads(load("someone/model")) == logits("fp32")
+    assert hub.fetched() == ["main/bundle.json", f"{COMMITS['main']}/model.fp32.onnx"]
+    assert json.loads(load("someone/model", "int8")) == logits("int8")
+    assert hub.fetched() == [f"{COMMITS['main']}/model.int8.onnx"]
 
 
 def test_offline_takes_what_is_cached(hub: Hub, load: Callable[..., str]) -> None:
     assert load("someone/model", HF_HUB_OFFLINE="1").startswith("MissingFileError")
     load("someone/model")
     hub.requests.clear()
-    assert json.loads(load("someone/model", HF_HUB_OFFLINE="1")) == logits("int8")
-    error = load("someone/model", "fp32", HF_HUB_OFFLINE="1")
-    assert error.startswith("MissingFileError: someone/model: no such folder, model.fp32.onnx is")
+    assert json.loads(load("someone/model", HF_HUB_OFFLINE="1")) == logits("fp32")
+    error = load("someone/model", "int8", HF_HUB_OFFLINE="1")
+    assert error.startswith("MissingFileError: someone/model: no such folder, model.int8.onnx is")
     assert "HF_HUB_OFFLINE" in error
     assert not hub.requests
 
@@ -163,7 +163,7 @@ def test_info_needs_the_description_alone(hub: Hub, tmp_path: Path) -> None:
 def test_a_folder_of_the_cache_is_a_bundle(load: Callable[..., str], tmp_path: Path) -> None:
     load("someone/model")
     [snapshot] = (tmp_path / "cache").rglob(COMMITS["main"])
-    assert (snapshot / "model.int8.onnx").is_symlink()
+    assert (snapshot / "model.fp32.onnx").is_symlink()
     assert voxmood.load(snapshot).labels == voxmood.load().labels
     blobs = snapshot.parent.parent / "blobs"
     blobs.rename(tmp_path / "elsewhere")
@@ -186,7 +186,7 @@ def test_out_of_reach_takes_what_is_cached(load: Callable[..., str]) -> None:
         threading.Thread(target=hang_up, args=(listening,), daemon=True).start()
         endpoint = f"http://127.0.0.1:{listening.getsockname()[1]}"
         load("someone/model")
-        assert json.loads(load("someone/model", HF_ENDPOINT=endpoint)) == logits("int8")
+        assert json.loads(load("someone/model", HF_ENDPOINT=endpoint)) == logits("fp32")
         assert len(asked) == 1
         error = load("someone/other", HF_ENDPOINT=endpoint)
         assert error.startswith("MissingFileError: someone/other: no such folder, bundle.json is")
@@ -194,8 +194,8 @@ def test_out_of_reach_takes_what_is_cached(load: Callable[..., str]) -> None:
 
 
 def test_revision(hub: Hub, load: Callable[..., str]) -> None:
-    assert json.loads(load("someone/model@v1")) == logits("int8")
-    assert hub.fetched() == ["v1/bundle.json", f"{COMMITS['v1']}/model.int8.onnx"]
+    assert json.loads(load("someone/model@v1")) == logits("fp32")
+    assert hub.fetched() == ["v1/bundle.json", f"{COMMITS['v1']}/model.fp32.onnx"]
     assert "the hub did not send bundle.json" in load("someone/model@v2")
 
 
@@ -208,7 +208,7 @@ def test_what_is_not_there(hub: Hub, load: Callable[..., str]) -> None:
 
 
 def test_hashes_are_checked(hub: Hub, load: Callable[..., str]) -> None:
-    file = hub.folder / "model.int8.onnx"
+    file = hub.folder / "model.fp32.onnx"
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
@@ -219,7 +219,7 @@ def test_hashes_are_checked(hub: Hub, load: Callable[..., str]) -> None:
 
 def test_local_folders_win(hub: Hub, load: Callable[..., str], tmp_path: Path) -> None:
     shutil.copytree(shipped_bundle(), tmp_path / "someone" / "model")
-    assert json.loads(load("someone/model")) == logits("int8")
+    assert json.loads(load("someone/model")) == logits("fp32")
     assert not hub.requests
 
 

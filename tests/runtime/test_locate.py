@@ -35,19 +35,20 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("name", "folder", "precision"),
     [
-        ("bundle", "bundle", "int8"),
+        ("bundle", "bundle", "fp32"),
         ("bundle@int8", "bundle", "int8"),
         ("bundle@fp32", "bundle", "fp32"),
         ("./bundle@fp32", "bundle", "fp32"),
         ("models/../bundle/@fp32", "bundle", "fp32"),
         (Path("bundle@fp32"), "bundle", "fp32"),
         ("models/tiny@fp32", "models/tiny", "fp32"),
-        ("odd@int8", "odd@int8", "int8"),  # the folder
+        ("odd@int8", "odd@int8", "fp32"),  # the folder
         ("odd@int8@fp32", "odd@int8", "fp32"),
         ("a@b/c@fp32", "a@b/c", "fp32"),
-        ("voxmood-small", None, "int8"),
+        ("voxmood-small", None, "fp32"),
+        ("voxmood-small@int8", None, "int8"),
         ("voxmood-small@fp32", None, "fp32"),
-        (None, None, "int8"),
+        (None, None, "fp32"),
     ],
 )
 def test_a_name_means_the_same_everywhere(

@@ -246,7 +246,7 @@ def test_chunks_of_every_kind(model: Model) -> None:
     ],
 )
 def test_providers(provider: Any) -> None:
-    assert voxmood.load(provider=provider, threads=1).precision == "int8"
+    assert voxmood.load(provider=provider, threads=1).precision == "fp32"
 
 
 @pytest.mark.parametrize("provider", [None, 3, [], [3], [("cpu", {}, {})], "gpu", ["x"], b"cpu"])

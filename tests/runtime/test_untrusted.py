@@ -51,7 +51,7 @@ def change(folder: Path, how: Callable[[Any], Any]) -> None:
 
 def refused(folder: Path, message: str) -> None:
     with pytest.raises(BundleError, match=message):
-        voxmood.load(folder)
+        voxmood.load(folder, precision="int8")
 
 
 @pytest.mark.parametrize(
@@ -126,13 +126,13 @@ def test_links_out_of_the_bundle(copy: Path, name: str) -> None:
     (copy / name).unlink()
     (copy / name).symlink_to(name)
     with pytest.raises(voxmood.VoxmoodError):
-        voxmood.load(copy)
+        voxmood.load(copy, precision="int8")
 
 
 def test_a_link_to_the_bundle_is_no_harm(copy: Path) -> None:
     link = copy.parent / "link"
     link.symlink_to(copy)
-    voxmood.load(link)
+    voxmood.load(link, precision="int8")
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ def test_a_graph_that_asks_for_memory_without_end(copy: Path, bomb: str, low_mem
         "import numpy, voxmood, voxmood.engine.session\n"
         "voxmood.engine.session.MAX_RUN_BYTES = 300 << 20\n"
         "try:\n"
-        f"    model = voxmood.load({str(copy)!r}, low_memory={low_memory})\n"
+        f"    model = voxmood.load({str(copy)!r}, precision='int8', low_memory={low_memory})\n"
         "    model.predict(numpy.ones(16000), sampling_rate=16000)\n"
         "except voxmood.BundleError as error: print('refused', error)\n"
         # Not ru_maxrss, which begins with what the parent had.
