@@ -51,6 +51,12 @@ SOUNDS = {
     "pink noise": "pink noise",
     "tone": "tones",
 }
+WAYS = {
+    "16 sentences": "synthetic speech alone",
+    "10 other recordings": "half of 20 recordings as well",
+    "16 other recordings": "16 recordings of a folder as well",
+}
+"""How the page calls what int8 is tuned on, by the beginning of what the results call it."""
 GPU_SIZES = ((5, 1), (30, 1), (5, 8), (30, 8), (5, 32))  # seconds of each clip, clips
 
 
@@ -190,6 +196,46 @@ def gpu(path: Path) -> str:
     return markdown(["engine", *sizes], rows)
 
 
+def avx2(path: Path) -> str:
+    """Return the time of each engine without VNNI, and as a share of the stock fp32's."""
+    engines = json.loads(path.read_text(encoding="utf-8"))["engines"]
+    rows = [
+        [
+            f"**{name}**" if name.startswith("voxmood") else name,
+            f"{row['milliseconds']:.0f} ms",
+            f"{row['of_stock_fp32']:.2f}",
+        ]
+        for name, row in engines.items()
+    ]
+    return markdown(["engine", "median", "of stock fp32"], rows)
+
+
+def tuning(path: Path) -> str:
+    """Return the SQNR of int8 by network and by what it was tuned on, for each seed of weights."""
+    rows = [row for row in json.loads(path.read_text(encoding="utf-8"))["rows"] if not row["loud"]]
+    found = {
+        (
+            row["network"],
+            WAYS[row["tuned_on"].split(" of ")[0]],
+            row["seed"],
+        ): f"{row['both']:.1f} dB"
+        for row in rows
+    }
+    seeds = sorted({row["seed"] for row in rows})
+    return markdown(
+        ["network", "tuned on", *(f"seed {seed}" for seed in seeds)],
+        [
+            [
+                network,
+                way,
+                *(found.get((network, way, seed), "not measured") for seed in seeds),
+            ]
+            for network in dict.fromkeys(row["network"] for row in rows)
+            for way in WAYS.values()
+        ],
+    )
+
+
 def heard(evaluation: Path) -> str:
     """Return what the README says of the model that ships."""
     report = json.loads(evaluation.read_text(encoding="utf-8"))
@@ -240,6 +286,8 @@ def tables() -> dict[str, str]:
         "heard": heard(SHIPPED / "evaluation.json"),
         "calibration": calibration(SHIPPED / "bundle" / "bundle.json"),
         "novelty": novelty(SHIPPED / "evaluation.json"),
+        "avx2": avx2(RESULTS / "avx2-large-random.json"),
+        "tuning": tuning(RESULTS / "tuning.json"),
         "gpu": gpu(RESULTS / "gpu-large-random-h200.json"),
     }
 

@@ -172,7 +172,8 @@ def swap_labels(folder: Path) -> None:
 
 def test_swapped_labels_are_refused(few: Path, copy: Path) -> None:
     swap_labels(copy)
-    assert voxmood.load(copy, precision="int8").labels == ("hap", "neu", "ang", "sad")  # a valid bundle by itself
+    labels = voxmood.load(copy, precision="int8").labels  # a valid bundle by itself
+    assert labels == ("hap", "neu", "ang", "sad")
     with pytest.raises(BundleError, match="labels neu, hap, ang, sad against hap, neu, ang, sad"):
         voxmood.compare(FP32, f"{copy}@int8", audio=few)
 
