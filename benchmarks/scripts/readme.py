@@ -228,7 +228,7 @@ def tuning(path: Path) -> str:
             [
                 network,
                 way,
-                *(found.get((network, way, seed), "not measured") for seed in seeds),
+                *(found[network, way, seed] for seed in seeds),
             ]
             for network in dict.fromkeys(row["network"] for row in rows)
             for way in WAYS.values()
