@@ -63,6 +63,7 @@ class _Site:
     layers: list[LinearLayer]
     added: LinearLayer | None = None
     taker: EncoderLayer | None = None
+    middle: EncoderLayer | None = None
     fixed: bool = False
 
 
@@ -86,11 +87,13 @@ def smooth(form: InferenceForm, clips: Sequence[Waveform]) -> list[Outliers]:
         if site.fixed:
             outliers.append(Outliers(name, before, None))
             continue
-        scale = torch.ones_like(peak) if site.added else _scale(peak, site.layers)
+        scale = _scale(peak, site.layers)
         _move(site, center, scale)
         outliers.append(Outliers(name, before, _ratio(peak / scale)))
         if site.taker:
-            site.taker.center = center
+            site.taker.center, site.taker.scale = center, scale
+        if site.middle:
+            site.middle.middle_scale = scale
     return outliers
 
 
@@ -112,7 +115,7 @@ def _sites(form: InferenceForm) -> dict[str, _Site]:
         else:
             name, norm = before
             sites[name] = _Site(norm, taken, attention.out, layer, fixed=gated)
-            sites[f"{prefix}attention_norm"] = _Site(first, [layer.expand], layer.contract)
+            sites[f"{prefix}attention_norm"] = _Site(first, [layer.expand], layer.contract, middle=layer)
             before = f"{prefix}feed_forward_norm", second
         sites[f"{prefix}attention.value"] = _Site(attention.value, [attention.out])
     return sites

@@ -100,9 +100,14 @@ class EncoderLayer(nn.Module):
     Attributes:
         center: what SmoothQuant took out of the states that the layer takes, [D], and into its
             attention; None if it took nothing.
+        scale: what SmoothQuant divided these states by after that, [D], which the residual takes
+            back; None if nothing.
+        middle_scale: likewise, of the states between attention and feed-forward.
     """
 
     center: Tensor | None = None
+    scale: Tensor | None = None
+    middle_scale: Tensor | None = None
 
     def __init__(self, layer: Any, *, norm_first: bool, fused_attention: bool) -> None:
         super().__init__()
@@ -127,12 +132,17 @@ class EncoderLayer(nn.Module):
         if self.norm_first:
             x = x + self.attention(self.attention_norm(x), *biases)
             return x + self.feed_forward(self.feed_forward_norm(x))
-        x = self.attention_norm(x + self.attention(x, *biases))
-        return cast(Tensor, self.feed_forward_norm(x + self.feed_forward(x)))
+        x = self.attention_norm(_scaled(x, self.scale) + self.attention(x, *biases))
+        x = _scaled(x, self.middle_scale) + self.feed_forward(x)
+        return cast(Tensor, self.feed_forward_norm(x))
 
     def feed_forward(self, x: Tensor) -> Tensor:
         """Return [B, T, D] for an input [B, T, D]."""
         return cast(Tensor, self.contract(functional.gelu(self.expand(x))))
+
+
+def _scaled(x: Tensor, scale: Tensor | None) -> Tensor:
+    return x if scale is None else x * scale
 
 
 class Attention(nn.Module):

@@ -172,7 +172,7 @@ class InferenceForm(nn.Module):
         for layer in cast(list[EncoderLayer], list(self.layers)):
             if self.head.every_layer:
                 mean = self.head.pool(hidden, pooling)
-                pooled.append(mean if layer.center is None else mean + layer.center)
+                pooled.append(mean if layer.center is None else mean * layer.scale + layer.center)
             hidden = layer(hidden, attention_bias, position_bias)
         pooled.append(self.head.pool(self.final_norm(hidden), pooling))
         if self.half_precision:
