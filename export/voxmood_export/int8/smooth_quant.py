@@ -115,7 +115,9 @@ def _sites(form: InferenceForm) -> dict[str, _Site]:
         else:
             name, norm = before
             sites[name] = _Site(norm, taken, attention.out, layer, fixed=gated)
-            sites[f"{prefix}attention_norm"] = _Site(first, [layer.expand], layer.contract, middle=layer)
+            sites[f"{prefix}attention_norm"] = _Site(
+                first, [layer.expand], layer.contract, middle=layer
+            )
             before = f"{prefix}feed_forward_norm", second
         sites[f"{prefix}attention.value"] = _Site(attention.value, [attention.out])
     return sites

@@ -132,8 +132,8 @@ class EncoderLayer(nn.Module):
         if self.norm_first:
             x = x + self.attention(self.attention_norm(x), *biases)
             return x + self.feed_forward(self.feed_forward_norm(x))
-        x = self.attention_norm(_scaled(x, self.scale) + self.attention(x, *biases))
-        x = _scaled(x, self.middle_scale) + self.feed_forward(x)
+        x = self.attention_norm(scaled(x, self.scale) + self.attention(x, *biases))
+        x = scaled(x, self.middle_scale) + self.feed_forward(x)
         return cast(Tensor, self.feed_forward_norm(x))
 
     def feed_forward(self, x: Tensor) -> Tensor:
@@ -141,7 +141,7 @@ class EncoderLayer(nn.Module):
         return cast(Tensor, self.contract(functional.gelu(self.expand(x))))
 
 
-def _scaled(x: Tensor, scale: Tensor | None) -> Tensor:
+def scaled(x: Tensor, scale: Tensor | None) -> Tensor:
     return x if scale is None else x * scale
 
 

@@ -20,7 +20,12 @@ from torch.nn import functional
 from transformers import PretrainedConfig
 
 from voxmood_export.network.emotion2vec import Alibi, ExtraTokens, PositionalLayers
-from voxmood_export.network.encoder import EncoderLayer, PositionalEmbedding, RelativePositions
+from voxmood_export.network.encoder import (
+    EncoderLayer,
+    PositionalEmbedding,
+    RelativePositions,
+    scaled,
+)
 from voxmood_export.network.feature_encoder import (
     FeatureEncoderLayer,
     GroupNormFirstLayer,
@@ -172,7 +177,8 @@ class InferenceForm(nn.Module):
         for layer in cast(list[EncoderLayer], list(self.layers)):
             if self.head.every_layer:
                 mean = self.head.pool(hidden, pooling)
-                pooled.append(mean if layer.center is None else mean * layer.scale + layer.center)
+                mean = scaled(mean, layer.scale)
+                pooled.append(mean if layer.center is None else mean + layer.center)
             hidden = layer(hidden, attention_bias, position_bias)
         pooled.append(self.head.pool(self.final_norm(hidden), pooling))
         if self.half_precision:
