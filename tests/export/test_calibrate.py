@@ -372,7 +372,7 @@ def test_the_command(
 def test_a_calibration_that_makes_answers_worse_says_so(
     bundle: Path, audio: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], unlike: bool
 ) -> None:
-    """Of one speaker the model is always right, of the other one always wrong."""
+    """Make the model always right about one speaker, and always wrong about the other one."""
     model = voxmood.load(bundle)
     ordered = []
     for index in range(CLIPS):

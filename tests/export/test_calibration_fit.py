@@ -161,7 +161,7 @@ def test_calibration_helps_a_model_that_is_too_sure() -> None:
 def test_figures_that_a_fit_makes_worse(
     speakers: int, recordings: int, temperatures: tuple[float, ...], worse: bool
 ) -> None:
-    """Two speakers of unlike temperatures each get that of the other one."""
+    """Give each of two speakers of unlike temperatures that of the other one."""
     cases = [
         drawn(recordings, temperatures[each % len(temperatures)], seed=each)
         for each in range(speakers)
@@ -180,7 +180,7 @@ def test_figures_that_a_fit_makes_worse(
 
 
 def test_values_that_a_fit_makes_worse() -> None:
-    """One of two speakers has a higher arousal than the model says, the other one a lower one."""
+    """Give one of two speakers more arousal than the model says, and the other one less."""
     truth = np.random.default_rng(3).normal(0, 1, (200, 2))
     groups = np.repeat(["a", "b"], 100)
     values = truth.copy()

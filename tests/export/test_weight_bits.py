@@ -36,7 +36,7 @@ def weights(bundle: Path) -> dict[str, npt.NDArray[np.int64]]:
 
 
 def test_no_two_products_of_the_transformer_overflow(seven_bits: Path, bundle: Path) -> None:
-    """The CPU adds the products of two neighboring rows."""
+    """Check the sums of two neighboring rows, whose products the CPU adds in 16 bits."""
     found = weights(seven_bits)
     in_transformer = {name: matrix for name, matrix in found.items() if name.startswith("layers.")}
     assert len(in_transformer) == 6 * SMALL["num_hidden_layers"]
@@ -73,7 +73,7 @@ def test_seven_bits_cost_little(seven_bits: Path, bundle: Path) -> None:
 def test_onnxruntime_leaves_weights_of_seven_bits_as_they_are(
     largest: int, kept: bool, tmp_path: Path
 ) -> None:
-    """It converts larger ones to uint8, for which x86 without VNNI has the slower exact way."""
+    """Show that it converts larger ones to uint8, for which there is a slower exact way."""
     matrix = np.full((64, 16), -largest, np.int8)
     node = helper.make_node(
         "MatMulIntegerToFloat",

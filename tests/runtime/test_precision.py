@@ -67,7 +67,7 @@ def test_auto_takes_the_faster_of_int8_and_fp32(
 
 
 def test_the_model_that_ships_runs_in_fp32(capsys: pytest.CaptureFixture[str]) -> None:
-    """Its int8 has weights of 8 bits and computes in float."""
+    """Show it for int8 that has weights of 8 bits and computes in float."""
     if set(voxmood.load().bundle.precisions) == {"int8"}:
         pytest.skip("the wheel holds int8 alone")
     assert voxmood.load().precision == "fp32"

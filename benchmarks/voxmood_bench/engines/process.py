@@ -32,7 +32,7 @@ RATE = 16000
 # Of NNCF's accuracy control, which takes one product after another back to float. It first ranks
 # them: for each, it compiles the network without it once more, and runs it on some clips.
 MAX_DROP = 0.001  # the share of noise in the power of the logits, which is 30 dB
-JUDGED_CLIPS = 16  # few, and NNCF fits the network to them
+JUDGED_CLIPS = 16  # with few, NNCF would fit the network to these
 RANKING_CLIPS = 2  # of these; fewer than all, by which `Exactness` tells rankings
 CONTROL_SECONDS = 900.0
 
@@ -259,7 +259,7 @@ def convert_nncf_accurate(conversion: Conversion) -> None:
 
 
 class Exactness:
-    """How near the logits of a network are to those that it had before: 1 minus noise over signal.
+    """Judge how near the logits of a network are to those it had before: 1 minus noise over signal.
 
     Signal and noise are those of `voxmood.comparison.metrics.sqnr`, so 0.999 is 30 dB. The search
     of NNCF has no limit of time. So when the time is over, any network that is judged on all clips

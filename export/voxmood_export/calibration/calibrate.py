@@ -72,7 +72,7 @@ class Calibrated:
 
     @property
     def warning(self) -> str:
-        """What to do about the figures that are worse; "" if there are none."""
+        """Return what to do about the figures that are worse; "" if there are none."""
         if not self.worse:
             return ""
         pairs = [(name, *self.calibration.measured[name]) for name in self.worse]

@@ -39,7 +39,7 @@ SETS, SIZES = f"coverage of {COVERAGE:.0%} sets", f"labels in {COVERAGE:.0%} set
 
 @dataclass(frozen=True)
 class Fit:
-    """What was fitted, and how good it is.
+    """Hold what was fitted, and how good it is.
 
     Attributes:
         worse: names of the figures that are worse after than before; empty unless what the fit

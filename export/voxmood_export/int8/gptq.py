@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from voxmood.audio import Waveform
-from voxmood_export.int8.recipe import LARGEST, PER_ROW, Recipe
+from voxmood_export.int8.recipe import LARGEST, Recipe
 from voxmood_export.network.inference_form import InferenceForm
 
 BLOCK = 128  # rows after which the error reaches those beyond the block
@@ -48,7 +48,7 @@ def second_moments(form: InferenceForm, recipe: Recipe, clips: Sequence[Waveform
     def observe(name: str, x: Tensor) -> None:
         if layers[name].matrix.ndim == 2:  # else each matrix of the stack has inputs of its own
             x = x.flatten(0, -2)
-        if recipe.activations[name] in PER_ROW:
+        if recipe.activations[name].has_row_scales:
             x = functional.normalize(x, dim=-1)
         added = x.mT @ x
         sums[name] = sums[name].add_(added) if name in sums else added

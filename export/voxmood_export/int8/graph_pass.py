@@ -16,7 +16,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from voxmood_export.int8.recipe import PER_ROW, TWO_TERMS, Activations, Recipe
+from voxmood_export.int8.recipe import Activations, Recipe
 from voxmood_export.int8.weights import QuantizedWeight, quantize_weight
 
 MOVES = {"Reshape", "Gather", "Transpose", "Pad"}
@@ -239,9 +239,9 @@ def _replace_matmul(
         graph.insert_before(matmul, [floats, scaled])
         matmul.replace_input_with(1, scaled.outputs[0])
         return
-    count = 2 if activations in TWO_TERMS else 1
+    count = 2 if activations.has_two_terms else 1
     rows: ir.Value | None = None
-    if activations in PER_ROW:
+    if activations.has_row_scales:
         last, bias = matmul, None  # a bias comes after the rows' scales
         terms, rows = tensors.per_row(source, matrix.shape[0], count)
     else:

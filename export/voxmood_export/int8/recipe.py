@@ -43,9 +43,15 @@ class Activations(Enum):
     PER_ROW_TWO_TERMS = auto()
     FLOAT = auto()
 
+    @property
+    def has_row_scales(self) -> bool:
+        """Return whether each row has a scale of its own."""
+        return self in (Activations.PER_ROW, Activations.PER_ROW_TWO_TERMS)
 
-PER_ROW = {Activations.PER_ROW, Activations.PER_ROW_TWO_TERMS}
-TWO_TERMS = {Activations.TWO_TERMS, Activations.PER_ROW_TWO_TERMS}
+    @property
+    def has_two_terms(self) -> bool:
+        """Return whether a tensor is the sum of two uint8 tensors."""
+        return self in (Activations.TWO_TERMS, Activations.PER_ROW_TWO_TERMS)
 
 
 @dataclass(frozen=True)

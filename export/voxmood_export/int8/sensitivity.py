@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from voxmood.audio import Waveform
 from voxmood.comparison.metrics import centered
-from voxmood_export.int8.recipe import PER_ROW, TWO_TERMS, Activations, Recipe
+from voxmood_export.int8.recipe import Activations, Recipe
 from voxmood_export.int8.weights import QuantizedWeight
 from voxmood_export.network.inference_form import InferenceForm
 
@@ -93,9 +93,9 @@ def _logits(form: InferenceForm, clips: Sequence[Waveform]) -> npt.NDArray[Any]:
 
 def _rounded(x: Tensor, activations: Activations) -> Tensor:
     """Return activations rounded as DynamicQuantizeLinear would do it."""
-    if activations is Activations.FLOAT or activations in TWO_TERMS:
+    if activations is Activations.FLOAT or activations.has_two_terms:
         return x  # the error of 16 bits does not count
-    dims = (-1,) if activations in PER_ROW else tuple(range(x.ndim))
+    dims = (-1,) if activations.has_row_scales else tuple(range(x.ndim))
     low = x.amin(dims, keepdim=True).clamp_max(0)
     high = x.amax(dims, keepdim=True).clamp_min(0)
     scale = ((high - low) / 255).clamp_min(1e-30)

@@ -56,6 +56,6 @@ def int8_share(bundle: Bundle) -> float | None:
     mine, other = (measured.get("real_time_factor") for measured in (int8, fp32))
     if not (isinstance(mine, (int, float)) and isinstance(other, (int, float)) and other > 0):
         return None
-    slower = products_saturate() and not int8.get("products_saturate")
+    slower = not int8.get("products_saturate") and products_saturate()
     bits = 7 if int8.get("weight_bits") == 7 else 8
     return mine / other * (SLOWER_IF_SATURATING[bits] if slower else 1)
