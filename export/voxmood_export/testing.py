@@ -194,19 +194,24 @@ def make_checkpoint(
 
 @torch.no_grad()
 def add_outliers(model: OriginalNetwork) -> None:
-    """Make six channels of every layer norm `LOUD` times louder, and the weights after it quieter.
+    """Make six channels of every norm `LOUD` times louder, and the weights after it quieter.
 
-    The function of the network stays the same. It must be one whose layers begin with their norm.
+    The function of a network whose layers begin with their norms stays the same. In others the
+    residual has the loud channels, too, which changes the function.
     """
     generator = torch.Generator().manual_seed(0)
     encoder: Any = model.encoder
     projection = encoder.feature_projection
     pairs = [(projection.layer_norm, [projection.projection])]
+    norm_first = model.config.do_stable_layer_norm
+    before = encoder.encoder.layer_norm
     for layer in encoder.encoder.layers:
         attention = layer.attention
+        first, second = layer.layer_norm, layer.final_layer_norm
         linears = [attention.q_proj, attention.k_proj, attention.v_proj]
-        pairs.append((layer.layer_norm, linears))
-        pairs.append((layer.final_layer_norm, [layer.feed_forward.intermediate_dense]))
+        pairs.append((first if norm_first else before, linears))
+        pairs.append((second if norm_first else first, [layer.feed_forward.intermediate_dense]))
+        before = second
     for norm, linears in pairs:
         channels = torch.randperm(len(norm.weight), generator=generator)[:6]
         norm.weight[channels] *= LOUD

@@ -76,10 +76,23 @@ def test_post_norm_networks_stay_the_same(tmp_path: Path, kind: str, head: str) 
     architecture = f"{kind}ForSequenceClassification"
     settings = BASE | SMALL | {"use_weighted_layer_sum": head == "every layer"}
     make_checkpoint(tmp_path, settings, architecture=architecture)
-    form = form_of(tmp_path, far=True)
+    form = form_of(tmp_path, loud=True, far=True)
     before = logits(form)
     smooth(form, synthetic_clips(16000).calibration)
     assert logits(form) == near(before)
+
+
+def test_outliers_of_post_norm_layers_go(tmp_path: Path) -> None:
+    make_checkpoint(tmp_path, BASE | SMALL)
+    form = form_of(tmp_path, loud=True)
+    outliers = {each.tensor: each for each in smooth(form, generated_clips(16000))}
+    for index in range(len(form.layers)):
+        # The residual takes the scale of a layer's input and of its middle back.
+        tensor = f"layers.{index - 1}.feed_forward_norm" if index else "encoder_norm"
+        for name in (tensor, f"layers.{index}.attention_norm"):
+            each = outliers[name]
+            assert each.after is not None
+            assert each.before > 2.5 * each.after, each
 
 
 def test_norms_of_post_norm_layers_are_centered(tmp_path: Path) -> None:

@@ -3,14 +3,14 @@
 Int8 has one range for a whole tensor, so a channel that is 30 times louder than the others, or far
 off zero, leaves them 30 times fewer steps. If a tensor feeds nothing but linear layers, each of its
 channels can be centered and scaled, and the float network stays the same:
-``x @ W = ((x - c) / s) @ (s W) + c @ W``. Three kinds of tensors can be changed like this at no
-cost:
+``x @ W = ((x - c) / s) @ (s W) + c @ W``. Three kinds of tensors can be changed like this at
+no cost, or hardly any:
 
 - the output of a layer norm, by its weight and bias;
 - the output of attention, by the columns and bias of its value layer, since attention takes
   averages of values with weights that sum to one;
-- the output of a layer norm that feeds a residual as well, which is centered alone: the layer that
-  is added to the residual adds the center, too.
+- the output of a layer norm that feeds a residual as well: the residual is multiplied by the scale,
+  and the layer that is added to it adds the center, too.
 
 The scale is that of Xiao et al., "SmoothQuant: Accurate and Efficient Post-Training Quantization
 for Large Language Models" (ICML 2023): ``s = sqrt(peak of x / peak of W)``. Centering is ours.
@@ -56,6 +56,7 @@ class _Site:
         layers: the linear layers that take it.
         added: the layer whose output is added to the tensor, if that feeds a residual.
         taker: the layer of the encoder whose input the tensor is, likewise.
+        middle: the layer of the encoder between whose two halves the tensor is, likewise.
         fixed: whether something else takes it as well, so that it stays as it is.
     """
 

@@ -100,9 +100,9 @@ class EncoderLayer(nn.Module):
     Attributes:
         center: what SmoothQuant took out of the states that the layer takes, [D], and into its
             attention; None if it took nothing.
-        scale: what SmoothQuant divided these states by after that, [D], which the residual takes
-            back; None if nothing.
-        middle_scale: likewise, of the states between attention and feed-forward.
+        scale: what SmoothQuant then divided these states by, [D]; None if by nothing. The residual
+            is multiplied by it.
+        middle_scale: likewise, for the states between attention and feed-forward.
     """
 
     center: Tensor | None = None
@@ -142,6 +142,7 @@ class EncoderLayer(nn.Module):
 
 
 def scaled(x: Tensor, scale: Tensor | None) -> Tensor:
+    """Return hidden states [B, T, D] multiplied by a scale [D], if there is one."""
     return x if scale is None else x * scale
 
 

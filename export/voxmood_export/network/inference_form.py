@@ -176,8 +176,7 @@ class InferenceForm(nn.Module):
         pooled = []
         for layer in cast(list[EncoderLayer], list(self.layers)):
             if self.head.every_layer:
-                mean = self.head.pool(hidden, pooling)
-                mean = scaled(mean, layer.scale)
+                mean = scaled(self.head.pool(hidden, pooling), layer.scale)
                 pooled.append(mean if layer.center is None else mean + layer.center)
             hidden = layer(hidden, attention_bias, position_bias)
         pooled.append(self.head.pool(self.final_norm(hidden), pooling))
