@@ -230,7 +230,7 @@ def tuning(path: Path) -> str:
             [
                 network,
                 way,
-                *(found[network, way, seed] for seed in seeds),
+                *(found.get((network, way, seed), "not measured") for seed in seeds),
             ]
             for network in dict.fromkeys(row["network"] for row in rows)
             for way in WAYS.values()

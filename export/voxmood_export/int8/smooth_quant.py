@@ -56,7 +56,8 @@ class _Site:
         layers: the linear layers that take it.
         added: the layer whose output is added to the tensor, if that feeds a residual.
         taker: the layer of the encoder whose input the tensor is, likewise.
-        middle: the layer of the encoder between whose two halves the tensor is, likewise.
+        middle: the layer of the encoder that has the tensor between attention and feed-forward,
+            likewise.
         fixed: whether something else takes it as well, so that it stays as it is.
     """
 
