@@ -60,8 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         choices=(7, 8),
         default=8,
-        help="Bits of int8's weights in the transformer. With 7, int8 is faster on x86 CPUs "
-        "without VNNI, and less exact (default: %(default)s).",
+        help="Bits of int8's weights. With 7, int8 is faster on x86 CPUs without VNNI, and less "
+        "exact (default: %(default)s).",
     )
     add_bounds(parser, None)
     parser.add_argument(
@@ -139,7 +139,7 @@ def _as_text(precision: str, size: int, measured: Verification) -> str:
     if measured.tuned_on:
         how = "weights alone, tuned" if measured.weight_only else "tuned"
         if measured.weight_bits:
-            how = f"weights of {measured.weight_bits} bits in the transformer, {how}"
+            how = f"weights of {measured.weight_bits} bits, {how}"
         lines.append(f"  {how} on {measured.tuned_on}")
     if measured.in_float and measured.without:
         kept, plain = measured.in_float, measured.without

@@ -74,8 +74,8 @@ def export_bundle(
             16 others, half of the recordings if they are few, and on synthetic speech.
         weight_only: whether int8 stores the weights alone in 8 bits and computes in float: nearly
             fp32's answers at fp32's speed and a quarter of its size.
-        weight_bits: the bits of int8's weights in the transformer, 7 or 8. With 7, int8 is faster
-            on x86 CPUs without VNNI, and less exact.
+        weight_bits: the bits of int8's weights, 7 or 8. With 7, int8 is faster on x86 CPUs without
+            VNNI, and less exact.
         bounds: what every precision must keep on the clips. Int8 keeps linear layers in float for
             it, as few as are enough.
         labels: another name for each of the checkpoint's labels. None keeps them.

@@ -60,7 +60,7 @@ class Verification:
         real_time_factor: the time of the model as a share of the clips' duration.
         tuned_on: what int8 was tuned on; None of float precisions.
         weight_only: True of int8 that computes in float, with weights of 8 bits; else None.
-        weight_bits: 7 of int8 whose transformer has weights of 7 bits; else None.
+        weight_bits: 7 of int8 with weights of 7 bits, whose products no CPU cuts off; else None.
         products_saturate: True of int8 whose products took the slower exact way, which its time
             includes; else None.
         outliers: what SmoothQuant did to every tensor; None of float precisions.

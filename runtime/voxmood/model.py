@@ -125,6 +125,7 @@ class Model:
             threads=threads,
             config=bundle.session_options,
             int8=precision == "int8",
+            exact_everywhere=bundle.precisions[precision].exact_everywhere,
             low_memory=low_memory,
         )
         self._cuda_graphs = (

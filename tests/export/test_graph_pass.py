@@ -17,7 +17,6 @@ from voxmood_export.graph import export_graph
 from voxmood_export.int8.bias_correction import correct_bias, output_shift
 from voxmood_export.int8.graph_pass import GELU_MINIMUM, ROW_ZERO, _QuantizedTensors, quantize
 from voxmood_export.int8.recipe import choose_recipe
-from voxmood_export.int8.weights import quantize_weight
 from voxmood_export.network.inference_form import InferenceForm
 from voxmood_export.testing import SMALL
 
@@ -62,19 +61,6 @@ def test_bytes_are_moved_not_floats(graph: onnx.GraphProto) -> None:
             while source.op_type in ("Reshape", "Pad", "Transpose"):
                 source = producers[source.input[0]]
             assert source.op_type in ("DynamicQuantizeLinear", "QuantizeLinear", "Shape"), node.name
-
-
-@pytest.mark.parametrize("shape", [(64, 5), (3, 64, 5)])
-def test_weights_keep_their_value(shape: tuple[int, ...]) -> None:
-    matrix = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-    matrix[..., 2] = 0
-    values, scales = quantize_weight(matrix)
-    assert values.dtype == np.int8
-    assert values.min() >= -127
-    assert scales.shape == ((5,) if len(shape) == 2 else (3, 1, 5))
-    step = np.abs(matrix).max(axis=-2, keepdims=True) / 127
-    assert (np.abs(values * scales - matrix) <= 0.501 * step).all()
-    assert np.abs(values).max(axis=-2)[..., [0, 1, 3, 4]].min() == 127
 
 
 def test_bias_correction_takes_out_the_mean_shift(checkpoint: Path, tmp_path: Path) -> None:

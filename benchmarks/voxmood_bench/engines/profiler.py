@@ -77,13 +77,15 @@ def profile(
         threads: None takes as many as `voxmood.load` does.
         runs: how many the mean is taken of.
     """
+    bundle = read_bundle(folder)
     with tempfile.TemporaryDirectory() as scratch:
         session = create_session(
             folder / model_file(precision),
             providers=resolve_provider("cpu"),
             threads=threads,
-            config=read_bundle(folder).session_options,
+            config=bundle.session_options,
             int8=precision == "int8",
+            exact_everywhere=bundle.precisions[precision].exact_everywhere,
             profile=Path(scratch) / "profile",
         )
         feeds = {"waveform": waveform[None], "lengths": np.array([len(waveform)], np.int64)}

@@ -17,9 +17,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from voxmood.audio import Waveform
-from voxmood_export.int8.recipe import LARGEST, Recipe
+from voxmood_export.int8.recipe import Recipe
 from voxmood_export.network.inference_form import InferenceForm
 
+LARGEST = 127  # of the values
 BLOCK = 128  # rows after which the error reaches those beyond the block
 DAMPING = 0.01  # of the mean second moment, added to each, as in the paper
 MOST_INPUTS = 4096
@@ -66,22 +67,19 @@ def second_moments(form: InferenceForm, recipe: Recipe, clips: Sequence[Waveform
     return {name: total.div_(counts[name]).numpy() for name, total in sums.items()}
 
 
-def round_weight(
-    matrix: npt.NDArray[np.float32],
-    scale: npt.NDArray[np.float32],
-    moments: npt.NDArray[np.float32],
-    largest: int = LARGEST,
+def round_steps(
+    steps: npt.NDArray[np.float32], moments: npt.NDArray[np.float32], pair: int | None = None
 ) -> npt.NDArray[np.int8]:
     """Return a matrix rounded row by row, each row's error spread over the rows after it.
 
     Args:
-        matrix: [in, out].
-        scale: the scale of each column, [1, out].
+        steps: the matrix in steps of each column's scale, [in, out].
         moments: E[x xᵀ] of the layer's inputs x, [in, in].
-        largest: the largest value.
+        pair: the most that the values of two neighboring rows add up to in size, where they have
+            one sign; see `weights.py`. None sets no bound.
 
     Returns:
-        int8 values from -largest to largest, [in, out].
+        int8 values from -127 to 127, [in, out].
     """
     # Rows with the loudest inputs go first, while most others are left to make up for them.
     order = np.argsort(-moments.diagonal(), kind="stable")
@@ -91,17 +89,25 @@ def round_weight(
     factor = torch.linalg.cholesky(torch.from_numpy(damped).flip(0, 1)).flip(0, 1)
     upper = torch.linalg.solve_triangular(factor, torch.eye(len(damped)).double(), upper=True)
     upper = upper.float()
-    rest = torch.from_numpy(matrix[order] / scale)  # in steps of each column
+    rest = torch.from_numpy(steps[order])
     values = torch.empty_like(rest)
+    neighbors = np.argsort(order)[np.minimum(order ^ 1, len(order) - 1)]
     for start in range(0, len(rest), BLOCK):
         end = min(start + BLOCK, len(rest))
         errors = torch.empty_like(rest[start:end])
         for row in range(start, end):
-            values[row] = rest[row].round().clamp(-largest, largest)
+            goal, neighbor = rest[row], neighbors[row]
+            if pair is not None and neighbor < row:  # which has taken its part
+                taken = values[neighbor]
+                goal = goal.clamp(-pair - taken.clamp(max=0), pair - taken.clamp(min=0))
+            elif pair is not None:  # each gives up half of what both have too much
+                beyond = ((goal + rest[neighbor]).abs() - pair).clamp(min=0) / 2
+                goal = torch.where(goal * rest[neighbor] > 0, goal - goal.sign() * beyond, goal)
+            values[row] = goal.round().clamp(-LARGEST, LARGEST)
             error = (rest[row] - values[row]) / upper[row, row]
             rest[row + 1 : end] -= upper[row, row + 1 : end, None] * error
             errors[row - start] = error
         rest[end:] -= upper[start:end, end:].T @ errors
-    result = np.empty(matrix.shape, np.int8)
+    result = np.empty(steps.shape, np.int8)
     result[order] = values.to(torch.int8).numpy()
     return result

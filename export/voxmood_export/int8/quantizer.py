@@ -26,7 +26,7 @@ class Quantizer:
         checkpoint: the checkpoint.
         clips: what to calibrate on, float32 [samples] each, at its sampling rate.
         weight_only: whether activations stay in float. SmoothQuant then has nothing to do.
-        weight_bits: as `choose_recipe` takes it.
+        weight_bits: the bits of weights, 7 or 8.
 
     Attributes:
         form: the inference form of a single clip, after SmoothQuant.
@@ -47,18 +47,20 @@ class Quantizer:
         )
         self.outliers = [] if weight_only else smooth(self.form, clips)
         self._clips = clips
-        recipe = choose_recipe(self.form, weight_bits)
+        recipe = choose_recipe(self.form)
         self._recipe = recipe.weight_only() if weight_only else recipe
-        self._weights = self._round()
+        self._weights = self._round(seven_bits=weight_bits == 7)
         self._graph = export_graph(self.form)
 
-    def _round(self) -> dict[str, QuantizedWeight]:
+    def _round(self, *, seven_bits: bool) -> dict[str, QuantizedWeight]:
         """Return the weights in int8; the moments, which are gigabytes, are then gone."""
         layers, recipe = self.form.linear_layers(), self._recipe
         moments = second_moments(self.form, recipe, self._clips)
         return {
             name: quantize_weight(
-                layers[name].matrix.detach().numpy(), moments.pop(name, None), recipe.largest(name)
+                layers[name].matrix.detach().numpy(),
+                moments.pop(name, None),
+                seven_bits=seven_bits,
             )
             for name in recipe.activations
         }

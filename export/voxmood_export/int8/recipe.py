@@ -18,14 +18,6 @@ FIRST_OF_TWO_TERMS = {"layer": 3, "group": 4}
 The layers from there on are small, and the whole encoder amplifies their error."""
 
 
-LARGEST = 127
-"""The largest weight in int8."""
-
-LARGEST_OF_7_BITS = 64
-"""The largest weight of 7 bits. x86 without VNNI adds two products of uint8 and int8 in 16 bits,
-which hold 2 * 255 * 64. ONNX Runtime takes its slower exact way only for larger weights."""
-
-
 class Activations(Enum):
     """How the activations that a linear layer takes are quantized.
 
@@ -62,16 +54,10 @@ class Recipe:
         activations: how the activations of a layer are quantized, by the name of its weight. The
             weights of these layers become int8; all others stay in float.
         gelu_step: whether GELU's outputs get a step of which GELU's minimum is a multiple.
-        seven_bits: the names of the weights that get 7 bits instead of 8.
     """
 
     activations: Mapping[str, Activations]
     gelu_step: bool = True
-    seven_bits: frozenset[str] = frozenset()
-
-    def largest(self, name: str) -> int:
-        """Return the largest value that a weight may have in int8."""
-        return LARGEST_OF_7_BITS if name in self.seven_bits else LARGEST
 
     def without(self, in_float: Collection[str]) -> Recipe:
         """Return this recipe with the layers of some weights left in float."""
@@ -83,16 +69,11 @@ class Recipe:
         return replace(self, activations=dict.fromkeys(self.activations, Activations.FLOAT))
 
 
-def choose_recipe(form: InferenceForm, weight_bits: int = 8) -> Recipe:
+def choose_recipe(form: InferenceForm) -> Recipe:
     """Return the recipe for a network.
 
     The first layer stays in float, since the samples of a window have the recording's full dynamic
     range; so do the head, which works on one vector, and WavLM's gates. None of them is large.
-
-    Args:
-        form: the network.
-        weight_bits: the bits of the transformer layers' weights, 7 or 8. Seven are faster on x86
-            without VNNI. The feature encoder keeps 8, since what follows amplifies its error.
     """
     first, *others = form.front_end
     gates = [module for module in form.modules() if isinstance(module, PositionGate)]
@@ -125,12 +106,10 @@ def choose_recipe(form: InferenceForm, weight_bits: int = 8) -> Recipe:
         for conv in cast(Any, form.positional).convs:
             special[conv.product] = Activations.TWO_TERMS
     layers = form.linear_layers()
-    in_transformer = set(form.layers.modules()) if weight_bits == 7 else set()
     return Recipe(
         {
             name: special.get(layer, Activations.PER_TENSOR)
             for name, layer in layers.items()
             if layer not in in_float
-        },
-        seven_bits=frozenset(name for name, layer in layers.items() if layer in in_transformer),
+        }
     )

@@ -1,4 +1,9 @@
-"""Weights in int8, rounded to the nearest value or by GPTQ."""
+"""Weights in int8, rounded to the nearest value or by GPTQ, of 8 bits or of 7.
+
+x86 without VNNI adds two products of a uint8 and an int8 in 16 bits, and what does not fit is cut
+off. The two belong to neighboring rows of a matrix. Weights of 7 bits always fit: two neighbors of
+one sign share a budget of twice 64, and one may take more where the other needs less.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +12,14 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from voxmood_export.int8.gptq import round_weight
-from voxmood_export.int8.recipe import LARGEST
+from voxmood_export.int8.gptq import LARGEST, round_steps
+
+PAIR = 128
+"""What two neighbors of one sign add up to at most: 16 bits hold 255 * 128, and not 255 * 129."""
+
+COARSER = np.linspace(1, 2, 21, dtype=np.float32)
+"""How much coarser a column's scale may be with 7 bits than with 8. With twice that, all pairs are
+within their budget."""
 
 
 class QuantizedWeight(NamedTuple):
@@ -27,7 +38,8 @@ class QuantizedWeight(NamedTuple):
 def quantize_weight(
     matrix: npt.NDArray[np.float32],
     moments: npt.NDArray[np.float32] | None = None,
-    largest: int = LARGEST,
+    *,
+    seven_bits: bool = False,
 ) -> QuantizedWeight:
     """Return a matrix in symmetric int8 with a scale for each column.
 
@@ -35,15 +47,40 @@ def quantize_weight(
         matrix: [..., in, out].
         moments: E[x xᵀ] of the inputs of each matrix, [..., in, in], for GPTQ. None rounds to the
             nearest values.
-        largest: the largest value.
+        seven_bits: whether to give the weights 7 bits instead of 8.
     """
-    scale = np.abs(matrix).max(axis=-2, keepdims=True) / np.float32(largest)
+    scale = np.abs(matrix).max(axis=-2, keepdims=True) / np.float32(LARGEST)
     scale[scale == 0] = 1  # a column of zeros stays one
+    pair = None
+    if seven_bits:
+        pair = PAIR
+        scale *= COARSER[-1] if moments is None else _coarser(matrix / scale)
+    steps = matrix / scale
     if moments is None:
-        values = np.rint(matrix / scale).astype(np.int8)
+        values = np.rint(steps).astype(np.int8)
     elif matrix.ndim == 2:
-        values = round_weight(matrix, scale, moments, largest)
+        values = round_steps(steps, moments, pair)
     else:
-        parts = zip(matrix, scale, moments, strict=True)
-        values = np.stack([round_weight(*part, largest) for part in parts])
+        parts = zip(steps, moments, strict=True)
+        values = np.stack([round_steps(*part, pair) for part in parts])
     return QuantizedWeight(values, scale[0] if matrix.ndim == 2 else scale)
+
+
+def _coarser(steps: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return the factors for the scales of columns, [..., 1, out], by which their error is least.
+
+    The error is that of rounding, uniform in a step, and what pairs have beyond their budget.
+
+    Args:
+        steps: the weights in steps of 8 bits, [..., in, out].
+    """
+    rows = np.arange(steps.shape[-2])
+    neighbors = steps[..., np.minimum(rows ^ 1, rows[-1]), :]  # a last row alone is its own
+    sums = np.where(steps * neighbors > 0, np.abs(steps + neighbors), 0)
+    errors = [
+        len(rows) * factor**2 / 12
+        + (np.maximum(sums - PAIR * factor, 0) ** 2).sum(axis=-2, keepdims=True) / 4
+        for factor in COARSER
+    ]
+    factors: npt.NDArray[np.float32] = COARSER[np.argmin(errors, axis=0)]
+    return factors

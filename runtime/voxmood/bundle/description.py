@@ -79,6 +79,11 @@ class Precision:
         """The size of all files together."""
         return sum(file.bytes for file in self.files.values())
 
+    @property
+    def exact_everywhere(self) -> bool:
+        """Whether no CPU's int8 products saturate, since the weights have 7 bits."""
+        return self.measured.get("weight_bits") == 7
+
 
 @dataclass(frozen=True)
 class Bundle:

@@ -3,7 +3,7 @@
 x86 without VNNI multiplies uint8 by int8 in pairs whose sum is cut off at 16 bits, and ONNX Runtime
 gives no sign of it. `session.x64quantprecision` makes it exact there, but makes CPUs that need no
 help up to four times slower. Whether to set it does not depend on the name of the CPU: the largest
-values are multiplied, and the result shows whether it was cut off.
+values are multiplied, and the result shows whether it was cut off. Weights of 7 bits need no help.
 """
 
 from __future__ import annotations
@@ -26,19 +26,25 @@ ROWS, DEPTH = 8, 64  # of the uint8 matrix; enough for the kernels that a networ
 LARGEST = (255, 127)  # of uint8 and of the int8 weights
 
 
-def exact_products() -> dict[str, str]:
-    """Return the session configuration entries that make int8 products exact on this CPU."""
+def exact_products(*, exact_everywhere: bool = False) -> dict[str, str]:
+    """Return the session configuration entries that make int8 products exact on this CPU.
+
+    Args:
+        exact_everywhere: whether the weights have 7 bits, so that no product saturates.
+    """
     # On ARM cores with SME, KleidiAI would quantize each row by a range of its own, which is not
     # what the graph says. ONNX Runtime's own kernels do what the graph says.
     entries = {"mlas.disable_kleidiai": "1"}
-    if products_saturate():
+    if not exact_everywhere and products_saturate():
         entries["session.x64quantprecision"] = "1"
     return entries
 
 
-def describe_products() -> str:
+def describe_products(*, exact_everywhere: bool = False) -> str:
     """Return a few words about how this CPU computes int8 products, for people to read."""
-    return "would saturate; computed in a slower exact way" if products_saturate() else "exact"
+    if exact_everywhere or not products_saturate():
+        return "exact"
+    return "would saturate; computed in a slower exact way"
 
 
 @cache
