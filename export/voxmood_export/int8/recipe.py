@@ -99,7 +99,7 @@ def choose_recipe(form: InferenceForm) -> Recipe:
         # range for a tensor rounding errs the same way in every frame, and no mean over time helps.
         for module in form.front_end[2:3]:
             second = cast(FeatureEncoderLayer, module)
-            special[second.product] = Activations.TWO_TERMS
+            special[second.product] = Activations.PER_ROW
         for layer in cast(list[EncoderLayer], list(form.layers)):
             special[layer.attention.value] = Activations.TWO_TERMS
             special[layer.expand] = Activations.PER_ROW
