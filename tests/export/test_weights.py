@@ -9,7 +9,8 @@ import numpy.typing as npt
 import onnx
 import onnxruntime
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, numpy_helper
+from products import product_graph
 
 import voxmood
 from voxmood.cli import main
@@ -172,26 +173,7 @@ def test_this_cpu_multiplies_them_exactly(rows: int, depth: int, columns: int) -
         np.int8
     )
     activations = random.integers(250, 256, size=(rows, depth)).astype(np.uint8)
-    node = helper.make_node(
-        "MatMulIntegerToFloat",
-        ["a", "b", "one", "one", "", "zero"],
-        ["product"],
-        domain="com.microsoft",
-    )
-    graph = helper.make_graph(
-        [node],
-        "product",
-        [helper.make_tensor_value_info("a", TensorProto.UINT8, activations.shape)],
-        [helper.make_tensor_value_info("product", TensorProto.FLOAT, (rows, columns))],
-        [
-            numpy_helper.from_array(matrix, "b"),
-            numpy_helper.from_array(np.array(1, np.float32), "one"),
-            numpy_helper.from_array(np.array(0, np.int8), "zero"),
-        ],
-    )
-    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("com.microsoft", 1)]
-    model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
-    session = onnxruntime.InferenceSession(model.SerializeToString())
+    session = onnxruntime.InferenceSession(product_graph(matrix, rows).SerializeToString())
     (product,) = session.run(None, {"a": activations})
     assert np.array_equal(product, activations.astype(np.int64) @ matrix.astype(np.int64))
 

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from products import product_graph
 
 import voxmood
 from voxmood.bundle.description import read_bundle, sha256
@@ -26,26 +26,7 @@ HELLO = Path(__file__).parents[2] / "runtime" / "examples" / "hello.wav"
 
 def build_probe() -> onnx.ModelProto:
     """Return the graph in `int8_probe.onnx`; `onnx.save(build_probe(), PROBE)` writes the file."""
-    node = helper.make_node(
-        "MatMulIntegerToFloat",
-        ["a", "b", "one", "one", "", "zero"],
-        ["product"],
-        domain="com.microsoft",
-    )
-    weights = np.full((int8.DEPTH, COLUMNS), 127, np.int8)
-    graph = helper.make_graph(
-        [node],
-        "probe",
-        [helper.make_tensor_value_info("a", TensorProto.UINT8, (int8.ROWS, int8.DEPTH))],
-        [helper.make_tensor_value_info("product", TensorProto.FLOAT, (int8.ROWS, COLUMNS))],
-        [
-            numpy_helper.from_array(weights, "b"),
-            numpy_helper.from_array(np.array(1, np.float32), "one"),
-            numpy_helper.from_array(np.array(0, np.int8), "zero"),
-        ],
-    )
-    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("com.microsoft", 1)]
-    return helper.make_model(graph, opset_imports=opsets, ir_version=8)
+    return product_graph(np.full((int8.DEPTH, COLUMNS), 127, np.int8), int8.ROWS)
 
 
 def test_the_probe_is_the_graph_that_its_recipe_builds(bundle: Path) -> None:
