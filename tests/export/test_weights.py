@@ -132,7 +132,7 @@ def test_seven_bits_of_a_bundle_cost_little(seven_bits: Path, bundle: Path) -> N
         voxmood.load(folder).bundle.precisions["int8"].measured["sqnr_db"]
         for folder in (bundle, seven_bits)
     )
-    assert exact - 6.1 < fewer < exact + 1  # a bit is 6.02 dB
+    assert fewer > exact - 6.1  # a bit is 6.02 dB; chance can make it better
 
 
 @pytest.mark.parametrize(("weight_bits", "helped"), [(7, False), (8, True)])
