@@ -138,8 +138,8 @@ def _as_text(precision: str, size: int, measured: Verification) -> str:
     ]
     if measured.tuned_on:
         how = "weights alone, tuned" if measured.weight_only else "tuned"
-        if measured.weight_bits:
-            how = f"weights of {measured.weight_bits} bits, {how}"
+        if measured.seven_bits:
+            how = f"weights of 7 bits, {how}"
         lines.append(f"  {how} on {measured.tuned_on}")
     if measured.in_float and measured.without:
         kept, plain = measured.in_float, measured.without

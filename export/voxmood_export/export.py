@@ -166,7 +166,7 @@ class _Writer:
                 verification,
                 tuned_on=self.clips.tuned_on,
                 weight_only=weight_only or None,
-                weight_bits=7 if weight_bits == 7 else None,
+                seven_bits=weight_bits == 7 or None,
                 products_saturate=products_saturate() or None,
                 outliers=quantizer.outliers,
             )

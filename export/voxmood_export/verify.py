@@ -60,7 +60,7 @@ class Verification:
         real_time_factor: the time of the model as a share of the clips' duration.
         tuned_on: what int8 was tuned on; None of float precisions.
         weight_only: True of int8 that computes in float, with weights of 8 bits; else None.
-        weight_bits: 7 of int8 with weights of 7 bits, whose products no CPU cuts off; else None.
+        seven_bits: True of int8 with weights of 7 bits, whose products no CPU cuts off; else None.
         products_saturate: True of int8 whose products took the slower exact way, which its time
             includes; else None.
         outliers: what SmoothQuant did to every tensor; None of float precisions.
@@ -78,7 +78,7 @@ class Verification:
     real_time_factor: float
     tuned_on: str | None = None
     weight_only: bool | None = None
-    weight_bits: int | None = None
+    seven_bits: bool | None = None
     products_saturate: bool | None = None
     outliers: list[Outliers] | None = None
     without: PlainInt8 | None = None

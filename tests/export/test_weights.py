@@ -119,9 +119,9 @@ def test_the_bundle_says_so(
     checkpoint: Path, tmp_path: Path, seven_bits: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     precisions = voxmood.load(seven_bits, precision="int8").bundle.precisions
-    assert precisions["int8"].measured["weight_bits"] == 7
+    assert precisions["int8"].measured["seven_bits"] is True
     assert precisions["int8"].exact_everywhere
-    assert "weight_bits" not in precisions["fp32"].measured
+    assert "seven_bits" not in precisions["fp32"].measured
     options = ["--precisions", "int8", "--weights", "7"]
     assert main(["export", str(checkpoint), str(tmp_path / "bundle"), *options]) == 0
     assert "weights of 7 bits, tuned on" in capsys.readouterr().out

@@ -39,7 +39,7 @@ def time(factor: float, **more: Any) -> dict[str, Any]:
         (time(0.04), time(0.1), True, 0.68, "int8"),
         (time(0.07), time(0.1), False, 0.7, "int8"),
         (time(0.07), time(0.1), True, 1.19, "fp32"),  # measured where products do not saturate
-        (time(0.07, weight_bits=7), time(0.1), True, 0.98, "int8"),
+        (time(0.07, seven_bits=True), time(0.1), True, 0.98, "int8"),
         (time(0.07, products_saturate=True), time(0.1), True, 0.7, "int8"),
         (time(0.12), time(0.1), False, 1.2, "fp32"),
         (time(0.09, weight_only=True), time(0.1), False, 1.0, "fp32"),

@@ -82,7 +82,7 @@ class Precision:
     @property
     def exact_everywhere(self) -> bool:
         """Whether no CPU's int8 products saturate, since the weights have 7 bits."""
-        return self.measured.get("weight_bits") == 7
+        return self.measured.get("seven_bits") is True
 
 
 @dataclass(frozen=True)
