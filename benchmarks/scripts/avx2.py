@@ -6,9 +6,9 @@ ONNX Runtime chooses its kernels by what the instruction CPUID answers. This scr
 it in which every CPUID is replaced by an undefined instruction. A small library that is loaded
 first handles those: it asks the CPU, and takes AVX-512, VNNI and AMX out of the answer. All else
 runs as fast as it can. The ratios are those of ONNX Runtime's AVX2 kernels; an old CPU also has
-other caches and execution units. Where a process has its memory moves a ratio by up to 0.02, so the
-rounds are those of several processes. The threads of an engine spin for a while after a run, so the
-next waits until they sleep. It needs gcc and objdump.
+other caches and execution units. The placement of a process's memory changes a ratio by up to 0.02,
+so the rounds come from several processes. The threads of an engine spin for a while after a run, so
+there is a pause before the next. It needs gcc and objdump.
 """
 
 from __future__ import annotations
@@ -97,7 +97,9 @@ def main() -> None:
     parser.add_argument(
         "--seven-bits", type=Path, metavar="BUNDLE", help="The same, exported with --weights 7."
     )
-    parser.add_argument("--processes", type=int, default=4, help="(default: %(default)s)")
+    parser.add_argument(
+        "--processes", type=int, default=4, help="Processes (default: %(default)s)."
+    )
     parser.add_argument(
         "--rounds", type=int, default=12, help="Rounds of each process (default: %(default)s)."
     )

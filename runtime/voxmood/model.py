@@ -125,7 +125,7 @@ class Model:
             threads=threads,
             config=bundle.session_options,
             int8=precision == "int8",
-            exact_everywhere=bundle.precisions[precision].exact_everywhere,
+            seven_bits=bundle.precisions[precision].seven_bits,
             low_memory=low_memory,
         )
         self._cuda_graphs = (

@@ -1,4 +1,4 @@
-"""Weights in int8, of 8 bits and of 7, by which every CPU computes products exactly."""
+"""Int8 weights of 8 bits and of 7, whose products are exact on every CPU."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LARGEST_ACTIVATION = 255
 
 
 def largest_sum(values: npt.NDArray[np.int8]) -> int:
-    """Return the largest size of two neighboring products' sum, over all activations."""
+    """Return the largest size that a sum of two neighboring products can have."""
     matrix = values.astype(np.int64)
     if matrix.shape[-2] % 2:
         matrix = np.concatenate([matrix, np.zeros_like(matrix[..., :1, :])], axis=-2)
@@ -35,7 +35,7 @@ def largest_sum(values: npt.NDArray[np.int8]) -> int:
 def distributions(
     random: np.random.Generator, shape: tuple[int, ...]
 ) -> dict[str, npt.NDArray[np.float32]]:
-    """Return matrices of which pairs need more than their budget hardly ever, often, and always."""
+    """Return matrices in which few, many or all pairs are beyond their budget."""
     outliers = random.normal(size=shape)
     outliers[..., :4, :] *= 20
     found = {
@@ -81,7 +81,7 @@ def test_two_neighboring_products_of_seven_bits_fit(
 
 
 def test_seven_bits_cost_less_than_a_bit() -> None:
-    """Compare, by the error of a layer's outputs, with 8 bits and with values of half the size."""
+    """Compare the error of a layer's outputs with that of weights of 8 bits."""
     random = np.random.default_rng(0)
     inputs = random.normal(size=(2000, 256)) @ random.normal(size=(256, 256))
     moments = (inputs.T @ inputs / len(inputs)).astype(np.float32)
@@ -120,7 +120,7 @@ def test_the_bundle_says_so(
 ) -> None:
     precisions = voxmood.load(seven_bits, precision="int8").bundle.precisions
     assert precisions["int8"].measured["seven_bits"] is True
-    assert precisions["int8"].exact_everywhere
+    assert precisions["int8"].seven_bits
     assert "seven_bits" not in precisions["fp32"].measured
     options = ["--precisions", "int8", "--weights", "7"]
     assert main(["export", str(checkpoint), str(tmp_path / "bundle"), *options]) == 0

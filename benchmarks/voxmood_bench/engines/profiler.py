@@ -85,7 +85,7 @@ def profile(
             threads=threads,
             config=bundle.session_options,
             int8=precision == "int8",
-            exact_everywhere=bundle.precisions[precision].exact_everywhere,
+            seven_bits=bundle.precisions[precision].seven_bits,
             profile=Path(scratch) / "profile",
         )
         feeds = {"waveform": waveform[None], "lengths": np.array([len(waveform)], np.int64)}

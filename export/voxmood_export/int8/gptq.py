@@ -75,8 +75,8 @@ def round_steps(
     Args:
         steps: the matrix in steps of each column's scale, [in, out].
         moments: E[x xᵀ] of the layer's inputs x, [in, in].
-        pair: the most that the values of two neighboring rows add up to in size, where they have
-            one sign; see `weights.py`. None sets no bound.
+        pair: the largest size of the sum of two neighboring rows' values that have one sign; see
+            `weights.py`. None sets no bound.
 
     Returns:
         int8 values from -127 to 127, [in, out].
@@ -97,10 +97,10 @@ def round_steps(
         errors = torch.empty_like(rest[start:end])
         for row in range(start, end):
             goal, neighbor = rest[row], neighbors[row]
-            if pair is not None and neighbor < row:  # which has taken its part
+            if pair is not None and neighbor < row:  # rounded already; this row gets what is left
                 taken = values[neighbor]
                 goal = goal.clamp(-pair - taken.clamp(max=0), pair - taken.clamp(min=0))
-            elif pair is not None:  # each gives up half of what both have too much
+            elif pair is not None:  # each of the two gives up half of the excess
                 beyond = ((goal + rest[neighbor]).abs() - pair).clamp(min=0) / 2
                 goal = torch.where(goal * rest[neighbor] > 0, goal - goal.sign() * beyond, goal)
             values[row] = goal.round().clamp(-LARGEST, LARGEST)

@@ -15,11 +15,11 @@ import numpy.typing as npt
 from voxmood_export.int8.gptq import LARGEST, round_steps
 
 PAIR = 128
-"""What two neighbors of one sign add up to at most: 16 bits hold 255 * 128, and not 255 * 129."""
+"""The largest sum of two neighbors of one sign: 16 bits hold 255 * 128, and not 255 * 129."""
 
 COARSER = np.linspace(1, 2, 21, dtype=np.float32)
-"""How much coarser a column's scale may be with 7 bits than with 8. With twice that, all pairs are
-within their budget."""
+"""How much coarser a column's scale may be with 7 bits than with 8. At 2, every pair is within its
+budget."""
 
 
 class QuantizedWeight(NamedTuple):
@@ -67,9 +67,10 @@ def quantize_weight(
 
 
 def _coarser(steps: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Return the factors for the scales of columns, [..., 1, out], by which their error is least.
+    """Return how much coarser each column's scale is for the least error, [..., 1, out].
 
-    The error is that of rounding, uniform in a step, and what pairs have beyond their budget.
+    The error has two parts: rounding, which is uniform in a step, and what pairs lose to their
+    budget.
 
     Args:
         steps: the weights in steps of 8 bits, [..., in, out].

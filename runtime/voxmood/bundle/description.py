@@ -80,8 +80,8 @@ class Precision:
         return sum(file.bytes for file in self.files.values())
 
     @property
-    def exact_everywhere(self) -> bool:
-        """Whether no CPU's int8 products saturate, since the weights have 7 bits."""
+    def seven_bits(self) -> bool:
+        """Return whether int8 has weights of 7 bits, whose products no CPU cuts off."""
         return self.measured.get("seven_bits") is True
 
 

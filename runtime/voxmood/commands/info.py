@@ -50,13 +50,13 @@ def run(options: argparse.Namespace) -> int:
     location = locate(options.model or options.bundle)
     path = location.fetch([DESCRIPTION])
     bundle = read_bundle(path)
-    exact = "int8" in bundle.precisions and bundle.precisions["int8"].exact_everywhere
+    seven_bits = "int8" in bundle.precisions and bundle.precisions["int8"].seven_bits
     installation: dict[str, Any] = {
         "voxmood": voxmood.__version__,
         "onnxruntime": onnxruntime.__version__,
         "providers": built_in_providers(),
         "threads": default_threads(),
-        "int8_products": describe_products(exact_everywhere=exact),
+        "int8_products": describe_products(seven_bits=seven_bits),
     }
     share = int8_share(bundle)
     plugins = [_describe(plugin) for plugin in installed_plugins()]

@@ -26,23 +26,23 @@ ROWS, DEPTH = 8, 64  # of the uint8 matrix; enough for the kernels that a networ
 LARGEST = (255, 127)  # of uint8 and of the int8 weights
 
 
-def exact_products(*, exact_everywhere: bool = False) -> dict[str, str]:
+def exact_products(*, seven_bits: bool = False) -> dict[str, str]:
     """Return the session configuration entries that make int8 products exact on this CPU.
 
     Args:
-        exact_everywhere: whether the weights have 7 bits, so that no product saturates.
+        seven_bits: whether the weights have 7 bits, whose products never saturate.
     """
     # On ARM cores with SME, KleidiAI would quantize each row by a range of its own, which is not
     # what the graph says. ONNX Runtime's own kernels do what the graph says.
     entries = {"mlas.disable_kleidiai": "1"}
-    if not exact_everywhere and products_saturate():
+    if not seven_bits and products_saturate():
         entries["session.x64quantprecision"] = "1"
     return entries
 
 
-def describe_products(*, exact_everywhere: bool = False) -> str:
+def describe_products(*, seven_bits: bool = False) -> str:
     """Return a few words about how this CPU computes int8 products, for people to read."""
-    if exact_everywhere or not products_saturate():
+    if seven_bits or not products_saturate():
         return "exact"
     return "would saturate; computed in a slower exact way"
 

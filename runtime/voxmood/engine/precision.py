@@ -9,7 +9,7 @@ from voxmood.errors import BundleError
 SLOWER_WITHOUT_VNNI, SLOWER_IF_SATURATING = 1.4, 1.7
 """How many times as much of fp32's time int8 takes without VNNI, with weights of 7 bits and of 8.
 
-On one CPU, the full-size network takes 0.40 of it with the CPU's VNNI, and without 0.56 and 0.67.
+On one CPU, the full-size network takes 0.40 of it with the CPU's VNNI, and 0.56 and 0.67 without.
 """
 
 
@@ -58,5 +58,5 @@ def int8_share(bundle: Bundle) -> float | None:
         return None
     if int8.get("products_saturate") or not products_saturate():
         return mine / other
-    exact = bundle.precisions["int8"].exact_everywhere
-    return mine / other * (SLOWER_WITHOUT_VNNI if exact else SLOWER_IF_SATURATING)
+    seven_bits = bundle.precisions["int8"].seven_bits
+    return mine / other * (SLOWER_WITHOUT_VNNI if seven_bits else SLOWER_IF_SATURATING)

@@ -184,7 +184,7 @@ def create_session(
     threads: int | None,
     config: Mapping[str, str],
     int8: bool,
-    exact_everywhere: bool = False,
+    seven_bits: bool = False,
     low_memory: bool = False,
     profile: Path | None = None,
 ) -> onnxruntime.InferenceSession:
@@ -197,7 +197,7 @@ def create_session(
         threads: the number of threads for one run; None means `default_threads()`.
         config: more session configuration entries.
         int8: whether the graph has int8 matmuls, which are then made exact.
-        exact_everywhere: whether they are exact on every CPU, since the weights have 7 bits.
+        seven_bits: whether the weights have 7 bits, whose products are exact on every CPU.
         low_memory: whether to use the weights as they are in the mapped file. Such a session runs
             with `run_options(low_memory=True)`.
         profile: the beginning of the name of a profile, which the session's `end_profiling` writes;
@@ -213,7 +213,7 @@ def create_session(
     options.log_severity_level = 4  # failures are raised and need not be printed as well
     _bound_memory()
     options.add_session_config_entry("session.use_env_allocators", "1")
-    products = exact_products(exact_everywhere=exact_everywhere) if int8 else {}
+    products = exact_products(seven_bits=seven_bits) if int8 else {}
     for key, value in {**DEFAULTS, **config, **products}.items():
         options.add_session_config_entry(key, value)
     if low_memory:
